@@ -1,0 +1,48 @@
+# Everything runs in .venv, which is made from requirements-dev.lock by the first Python >= 3.11 found here.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && exit; done; echo python3)
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv test lint format unit demo lab lab-down e2e bench lock
+
+help: ## this list
+	@grep -E '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*## /  make \1\t/' | expand -t 18
+
+.venv: ## the Python environment, exactly as locked; nothing to do when it is up to date
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) found: install Python 3.11 or newer" >&2; exit 2; }
+	@$(PYTHON) scripts/bootstrap.py
+
+test: lint unit ## lint, types, import contracts, then every test that needs neither root nor a cluster
+
+lint: .venv ## style, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+unit: .venv ## the tests alone: make unit ARGS='-k roles'
+	$(BIN)/python -m pytest $(ARGS)
+
+format: .venv ## rewrite the code in the project's style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo: .venv ## a node dies and the app moves: simulated cluster, real daemon, no root
+	$(BIN)/failoverd demo $(ARGS)
+
+lab: .venv ## a real cluster on this machine (root, Linux), left up
+	$(BIN)/python -m tests.lab up
+
+lab-down: .venv ## take that cluster away
+	$(BIN)/python -m tests.lab down
+
+e2e: .venv ## the tests on a real cluster (root, Linux)
+	@$(BIN)/python -m tests.lab check
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+bench: .venv ## measure what README.md claims (root, Linux)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: .venv ## new versions into requirements.lock and requirements-dev.lock
+	scripts/lock.sh
