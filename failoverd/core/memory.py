@@ -1,0 +1,197 @@
+"""What must survive a restart or a change of leader. Saved by compare-and-swap before the first act it allows.
+
+All times in here are wall-clock times of the API server (its `Date` header), so that instances on hosts with
+different clocks agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from failoverd.core.rules import Site
+
+SCHEMA = 1
+"""Version of everything in this file. A newer one found in the cluster freezes an older daemon."""
+
+
+class Phase(StrEnum):
+    """Where an app is in its life. The table in `machine` says how it gets from one to the next."""
+
+    ADOPTING = "adopting"
+    WATCHING = "watching"
+    FENCING = "fencing"
+    STOPPING = "stopping"
+    BARRIER = "barrier"
+    FLIPPING = "flipping"
+    STARTING = "starting"
+    ABORTING = "aborting"
+    FROZEN = "frozen"
+
+
+class Kind(StrEnum):
+    """Why an app moves: unplanned, planned, or home to the preferred site."""
+
+    FAILOVER = "failover"
+    SWITCHOVER = "switchover"
+    FAILBACK = "failback"
+
+    @property
+    def planned(self) -> bool:
+        """Whether the source is alive, so that nothing need be lost."""
+        return self is not Kind.FAILOVER
+
+
+class Standing(StrEnum):
+    """What a copy is worth. Only `active` is written; only `clean` is ever promoted."""
+
+    ACTIVE = "active"
+    CLEAN = "clean"
+    OUTDATED = "outdated"
+    TAKING_BACK = "taking back"
+    UNPROVEN = "unproven"
+    """Never compared yet: the standby of an app that is being adopted."""
+
+
+class TakeBackStep(StrEnum):
+    """Steps of turning an outdated copy into a clean standby; each is repeatable."""
+
+    PREPARE = "prepare"
+    OVERRIDE = "override"
+    REVERT = "revert"
+    FINISH = "finish"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyMemory:
+    """Standing of one copy of one volume."""
+
+    standing: Standing
+    epoch: int = 0
+    """The epoch at which `clean` was proven."""
+    step: TakeBackStep | None = None
+    scanned: int = 0
+    """Sequence of the survivor that a take-back must reach."""
+    device: str = ""
+    """Syncthing device ID this standing was given to: another ID means another (wiped) installation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeMemory:
+    """Both copies of a volume, and the last moment at which the standby provably held everything."""
+
+    copies: Mapping[Site, CopyMemory]
+    proven_at: datetime | None = None
+    proven_sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """What a workload looked like before we touched it; going home restores exactly this."""
+
+    replicas: int
+    claims: tuple[tuple[str, str], ...]
+    """(volume name, claim) for every volume of ours."""
+    selector: tuple[tuple[str, str | None], ...]
+    """(key, value or None where the key was absent) for every nodeSelector key of ours."""
+    had_selector: bool = True
+    """Whether the pod template had a nodeSelector at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What an unplanned move may have lost, stated at decision time for one volume."""
+
+    volume: str
+    age_seconds: float | None
+    """Data age; None where it is unknown."""
+    missing: int = 0
+    """Items announced by the lost side that the survivor does not hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One move in progress, or finished and kept as history."""
+
+    id: str
+    app: str
+    kind: Kind
+    source: Site
+    target: Site
+    epoch: int
+    reason: str
+    evidence: tuple[str, ...] = ()
+    began_at: datetime
+    forced: bool = False
+    command: str = ""
+    """Id of the command that asked for it."""
+    by: str = ""
+    last_write_at: datetime | None = None
+    """Last moment at which the lost side could have written."""
+    marks: tuple[tuple[str, datetime], ...] = ()
+    """When each part ended: detected, decided, fenced, stopped, equal, flipped, started, ready."""
+    losses: tuple[Loss, ...] = ()
+    outcome: str = ""
+    """Empty while in progress; then `done`, or `aborted: why`."""
+    scanned: tuple[tuple[str, Site, int, str], ...] = ()
+    """Barrier scans (volume, site, sequence, Syncthing start time); redone when a mover restarted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppMemory:
+    """Everything remembered of one app."""
+
+    phase: Phase
+    active: Site
+    epoch: int
+    volumes: Mapping[str, VolumeMemory]
+    move: Move | None = None
+    undo: Undo | None = None
+    """Set from the first touch until everything is restored."""
+    replicas: int = 1
+    """Replicas to start with, remembered before they are set to 0."""
+    moves: tuple[Move, ...] = ()
+    """The last finished moves, newest last: cooldown, budget and monitor look here."""
+    frozen_why: str = ""
+    stable_since: datetime | None = None
+    """Since when everything needed for going home has been well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeMemory:
+    """Everything remembered of one node."""
+
+    mapped: str = ""
+    """`Rules.fence_hash` under which its guest was seen running while its lease moved."""
+    fence_began_at: datetime | None = None
+    fenced_at: datetime | None = None
+    """Confirmed `stopped` after our own fence; cleared when the node is UP again."""
+    started_at: datetime | None = None
+    """When we started it again."""
+    stopped_at: datetime | None = None
+    """First confirmed `stopped` of the present outage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """No moves are begun while this stands."""
+
+    by: str
+    why: str
+    since: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the daemon must still know tomorrow."""
+
+    schema: int = SCHEMA
+    apps: Mapping[str, AppMemory] = field(default_factory=dict)
+    nodes: Mapping[str, NodeMemory] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
+    """Ids of the commands already carried out or refused, newest last: a command is done once."""
+    pauses: Mapping[str, Pause] = field(default_factory=dict)
+    """By app key; `*` pauses everything."""

@@ -1,0 +1,116 @@
+"""The tick: look, decide, remember, act, say. It knows no adapter; the simulator runs this very code.
+
+The one rule of this file: what a decision wants remembered is saved before its first action is begun, and when
+saving fails nothing is done at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from failoverd.core.decide import decide
+from failoverd.core.memory import Memory
+from failoverd.core.model import Action, Decision, Instance, Now, Receipt, Snapshot, Unknown, Watch
+from failoverd.core.rules import Rules
+from failoverd.ports import Clock, Conflict, Executor, Leadership, Observer, Store, StoreError, Voice
+
+SETTLE = timedelta(milliseconds=700)
+"""How long a tick waits for the actions it began; slower ones report in a later snapshot."""
+
+
+@dataclass(slots=True)
+class Loop:
+    """One instance's loop. `step` is one tick; `run` repeats it until `stop` is set."""
+
+    rules: Callable[[], Rules]
+    clock: Clock
+    observer: Observer
+    executor: Executor
+    store: Store
+    leadership: Leadership
+    voice: Voice
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    watch: Watch = field(default_factory=Watch)
+    memory: Memory | Unknown | None = field(default_factory=lambda: Unknown("not loaded yet"))
+    turned_at: Now | None = None
+    decision: Decision | None = None
+    snapshot: Snapshot | None = None
+    _tasks: dict[str, asyncio.Task[Receipt]] = field(default_factory=dict)
+    _due: timedelta | None = None
+
+    async def run(self) -> None:
+        """Tick until `stop` is set, each time waiting for as long as the decision said."""
+        while not self.stop.is_set():
+            decision = await self.step()
+            self._due = decision.wake_at
+            await self.clock.sleep_until(decision.wake_at, self.wake)
+        await self.drain()
+
+    async def step(self) -> Decision:
+        """One tick."""
+        now = self.clock.now()
+        instance = self._instance(now)
+        confirm = self.decision.confirm if self.decision else frozenset()
+        snapshot = await self.observer.observe(now, confirm, instance)
+        snapshot = replace(snapshot, receipts=self._receipts(), in_flight=frozenset(self._tasks))
+        if not isinstance(self.memory, Memory):
+            self.memory = await self.store.load()
+        rules = self.rules()
+        decision = decide(rules, self.memory, self.watch, snapshot, now)
+        acts = await self._remember(decision)
+        self.watch, self.turned_at, self.decision, self.snapshot = decision.watch, now, decision, snapshot
+        self.voice.say(decision, snapshot, now)
+        if acts:
+            await self._act(decision.actions)
+        return decision
+
+    async def drain(self) -> None:
+        """Wait for what has been started: a half-sent request is worse than a late exit."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=10)
+
+    def _instance(self, now: Now) -> Instance:
+        instance = self.leadership.instance(now)
+        late = now.mono - self._due if self._due is not None else timedelta(0)
+        jumped = timedelta(0)
+        if self.turned_at is not None:
+            jumped = (now.wall - self.turned_at.wall) - (now.mono - self.turned_at.mono)
+        return replace(instance, late=max(late, timedelta(0)), jumped=jumped)
+
+    async def _remember(self, decision: Decision) -> bool:
+        if not self._may_write(decision):
+            return False
+        if decision.memory == self.memory:
+            return True
+        try:
+            await self.store.save(decision.memory)
+        except Conflict:
+            self.memory = Unknown("Memory was changed by another instance")
+            return False
+        except StoreError as error:
+            self.memory = Unknown(f"Memory could not be saved: {error}")
+            return False
+        self.memory = decision.memory
+        return True
+
+    def _may_write(self, decision: Decision) -> bool:
+        return not isinstance(self.memory, Unknown) and self.leadership.instance(self.clock.now()).leader
+
+    async def _act(self, actions: tuple[Action, ...]) -> None:
+        begun = []
+        for action in actions:
+            if action.key not in self._tasks:
+                task = asyncio.create_task(self.executor.execute(action), name=action.key)
+                self._tasks[action.key] = task
+                task.add_done_callback(lambda _: self.wake.set())
+                begun.append(task)
+        if begun:
+            await asyncio.wait(begun, timeout=SETTLE.total_seconds())
+
+    def _receipts(self) -> tuple[Receipt, ...]:
+        done = [key for key, task in self._tasks.items() if task.done()]
+        return tuple(self._tasks.pop(key).result() for key in done)
