@@ -26,7 +26,8 @@ def check_interpreter(version, has_module):
     """Raise BootstrapError unless this Python is new enough and can make a venv with pip in it."""
     if version < OLDEST:
         raise BootstrapError(
-            "failoverd needs Python %d.%d or newer, this is %d.%d: install one, or name it with `make PYTHON=python3.12`"
+            "failoverd needs Python %d.%d or newer, this is %d.%d: install one, or name it with"
+            " `make PYTHON=python3.12`" % (OLDEST + tuple(version[:2]))
             % (OLDEST + tuple(version[:2]))
         )
     for module in ("venv", "ensurepip"):
@@ -57,10 +58,13 @@ def read_stamp():
 
 def run(what, *command):
     """Run a command; on failure show what it said, then raise BootstrapError naming `what` failed."""
-    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode != 0:
-        sys.stderr.write(done.stdout.decode(errors="replace"))
-        raise BootstrapError("%s failed (exit %d), its output is above" % (what, done.returncode))
+    child = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output = child.communicate()[0]
+    if child.returncode != 0:
+        sys.stderr.write(output.decode(errors="replace"))
+        raise BootstrapError("%s failed (exit %d), its output is above" % (what, child.returncode))
 
 
 def build():
@@ -71,8 +75,10 @@ def build():
     base = getattr(sys, "_base_executable", None) or sys.executable
     run("making .venv", base, "-m", "venv", "--clear", VENV)
     # Wheels only: building a source package would fetch build tools that no hash covers.
-    run("installing %s" % os.path.basename(LOCK), *pip, "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", LOCK)
-    run("installing failoverd", *pip, "--no-index", "--no-deps", "--no-build-isolation", "--editable", ROOT)
+    locked = ("--require-hashes", "--no-deps", "--only-binary=:all:", "--requirement", LOCK)
+    run("installing %s" % os.path.basename(LOCK), *(pip + locked))
+    editable = ("--no-index", "--no-deps", "--no-build-isolation", "--editable", ROOT)
+    run("installing failoverd", *(pip + editable))
 
 
 def main():
