@@ -1,1 +1,1 @@
-"""What runs inside the lab's pods: the app and the Syncthing mover. Mounted from ConfigMaps, never built into an image."""
+"""What runs inside the lab's pods, the app and the Syncthing mover: mounted from ConfigMaps, in no image."""

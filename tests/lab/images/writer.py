@@ -1,11 +1,11 @@
-"""The lab's app: a writer whose every step can be counted afterwards. Runs inside a pod, standard library only.
+"""The lab's app: a writer whose every step can be counted. Runs inside a pod, standard library only.
 
 Each volume carries a growing sequence number: in a SQLite table `t(n integer primary key, at real, host text,
-payload blob)` for kind `sqlite`, in one small file a number for kind `files`. A timeline file per volume, on the node's
-own disk and never replicated, says when this pod lived and what it had written: one JSON object a line,
-`{t, host, app, pod, n, event}` with `t` in seconds of CLOCK_REALTIME and `event` one of
+payload blob)` for kind `sqlite`, in one small file a number for kind `files`. A timeline file per volume, on
+the node's own disk and never replicated, says when this pod lived and what it had written: one JSON object a
+line, `{t, host, app, pod, n, event}` with `t` in seconds of CLOCK_REALTIME and `event` one of
 
-    start   the pod is up (`fresh: true` and the words "created fresh" where it found no data, `check` for databases)
+    start   the pod is up; `fresh: true` and "created fresh" where it found no data, `check` for databases
     write   a second in which something was written, `n` is the last number committed
     idle    a second of a pause: nothing was written, but this pod lived and could have
     broken  the data it found does not open (`error`); the pod exits with 1
@@ -231,7 +231,7 @@ def serve_ping(port: int, state: Callable[[], dict[str, int]]) -> None:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("", port), Handler)

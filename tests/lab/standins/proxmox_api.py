@@ -1,131 +1,31 @@
 """A Proxmox VE node's API as a pure function: a request and the datacenter's state in, an answer out.
 
-No socket, clock or power switch in here: the server (`proxmox.py`) and other worlds that want the same shapes bring
-their own. Shapes, privileges and failure texts follow Proxmox VE 8: `status/stop` of a container that does not run fails at
-once, a lock fails only later, in the task; without Sys.Audit a token sees its own tasks alone.
+No socket, clock or power switch in here: the server (`proxmox.py`) and other worlds that want the same
+shapes bring their own. Shapes, privileges and failure texts follow Proxmox VE 8: `status/stop` of a container
+that does not run fails at once, a lock fails only later, in the task; without Sys.Audit a token sees its own
+tasks alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable
 from typing import Any
+
+from tests.lab.standins.proxmox_model import (
+    Answer,
+    Begin,
+    Datacenter,
+    Guest,
+    Kind,
+    Request,
+    Task,
+    Token,
+    new_task,
+)
 
 PREFIX = "/api2/json"
 ACTIONS = ("start", "stop", "shutdown", "reboot")
-
-
-class Kind(StrEnum):
-    """What a guest is; the value is its path segment."""
-
-    LXC = "lxc"
-    QEMU = "qemu"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
-    """A container or virtual machine of this node, as it is at the time of the request."""
-
-    vmid: int
-    kind: Kind
-    name: str
-    running: bool
-    uptime: int = 0
-    """Seconds since the start."""
-    pid: int = 0
-    lock: str = ""
-    """`backup`, `snapshot`, `migrate`, ... while such a job holds the guest."""
-    onboot: bool = False
-    ha: bool = False
-    """Managed by the HA manager, which carries out (and may undo) starts and stops itself."""
-    cores: int = 4
-    memory: int = 8 * 1024**3
-    """Bytes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """A worker of this node. `id` is empty for node-wide tasks (stopall, startall, vzdump of everything)."""
-
-    upid: str
-    type: str
-    id: str
-    user: str
-    """Owner, `user@realm`."""
-    tokenid: str = ""
-    node: str
-    pid: int
-    pstart: int
-    starttime: int
-    """Unix time in seconds, like `endtime`."""
-    endtime: int | None = None
-    exitstatus: str = ""
-    """`OK` or the error's text; empty while it runs."""
-
-    @property
-    def active(self) -> bool:
-        """Still at work."""
-        return self.endtime is None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """An API token. `acl` maps paths such as `/vms/101` to privileges; the deepest path that matches decides."""
-
-    user: str
-    tokenid: str
-    secret: str
-    acl: Mapping[str, frozenset[str]]
-
-    def allows(self, path: str, privilege: str) -> bool:
-        """Whether the token has `privilege` on `path`."""
-        while path not in self.acl and path != "/":
-            path = path.rsplit("/", 1)[0] or "/"
-        return privilege in self.acl.get(path, frozenset())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Datacenter:
-    """Everything an answer depends on."""
-
-    node: str
-    guests: tuple[Guest, ...]
-    tasks: tuple[Task, ...] = ()
-    """Oldest first."""
-    tokens: tuple[Token, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One call. `path` includes `/api2/json`; `params` holds query and body, as text."""
-
-    method: str
-    path: str
-    params: Mapping[str, str] = field(default_factory=dict)
-    authorization: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
-    """A power action the answer has promised: the world must start `task` and carry `action` out on guest `vmid`."""
-
-    action: str
-    vmid: int
-    task: Task
-    timeout: int = 60
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What goes back. `body` None means an empty body, as Proxmox answers a failed login; `reason` is the status line's text."""
-
-    status: int
-    reason: str
-    body: dict[str, Any] | None
-    begin: Begin | None = None
 
 
 class Refused(Exception):
@@ -171,23 +71,6 @@ def authenticated(dc: Datacenter, header: str) -> Token:
     raise Refused(401, f"no such token '{tokenid}' for user '{user}'")
 
 
-def upid(node: str, pid: int, pstart: int, starttime: int, kind: str, ident: str, owner: str) -> str:
-    """A task's unique name; `owner` is `user@realm` or `user@realm!token`."""
-    return f"UPID:{node}:{pid:08X}:{pstart:08X}:{starttime:08X}:{kind}:{ident}:{owner}:"
-
-
-def new_task(dc: Datacenter, kind: str, ident: str, owner: tuple[str, str], now: float) -> Task:
-    """The next task of this node: numbers grow with every task, `owner` is (user, tokenid)."""
-    user, tokenid = owner
-    pid, pstart, start = 4000 + len(dc.tasks), 100_000 + len(dc.tasks), int(now)
-    full = f"{user}!{tokenid}" if tokenid else user
-    name = upid(dc.node, pid, pstart, start, kind, ident, full)
-    return Task(
-        upid=name, type=kind, id=ident, user=user, tokenid=tokenid, node=dc.node, pid=pid, pstart=pstart,
-        starttime=start,
-    )  # fmt: skip
-
-
 Handler = Callable[[Datacenter, Token, Request, float, tuple[str, ...]], Any]
 
 
@@ -198,7 +81,9 @@ def _routed(dc: Datacenter, token: Token, request: Request, now: float) -> Any:
         if match and method == request.method:
             if path.startswith("/nodes/") and path.split("/")[2] != dc.node:
                 name = path.split("/")[2]
-                raise Refused(500, f"hostname lookup '{name}' failed - failed to get address info for: {name}")
+                raise Refused(
+                    500, f"hostname lookup '{name}' failed - failed to get address info for: {name}"
+                )
             return handler(dc, token, request, now, match.groups())
     raise Refused(501, f"Method '{request.method} {path}' not implemented")
 
@@ -298,7 +183,7 @@ def _power(dc: Datacenter, token: Token, req: Request, now: float, args: tuple[s
     return Begin(
         action=action,
         vmid=guest.vmid,
-        task=new_task(dc, type_, vmid, (token.user, token.tokenid), now),
+        task=new_task(dc.node, dc.serial, type_, vmid, (token.user, token.tokenid), now),
         timeout=int(req.params.get("timeout", "60") or 60),
         force=req.params.get("forceStop", "0") not in ("", "0"),
     )
@@ -323,7 +208,7 @@ def _task_fields(task: Task) -> dict[str, Any]:
 
 
 def _tasks(dc: Datacenter, token: Token, req: Request, _now: float, args: tuple[str, ...]) -> Any:
-    """Newest first. `source=active` lists what runs, with status RUNNING; the default, `archive`, what has ended."""
+    """Newest first. `source=active` lists what runs, with status RUNNING; by default what has ended."""
     source = req.params.get("source", "archive")
     if source not in ("archive", "active", "all"):
         bad = {"source": f"value '{source}' does not have a value in the enumeration 'archive, active, all'"}
@@ -350,9 +235,7 @@ def _tasks(dc: Datacenter, token: Token, req: Request, _now: float, args: tuple[
 def _task_status(dc: Datacenter, token: Token, _req: Request, _now: float, args: tuple[str, ...]) -> Any:
     found = next((t for t in dc.tasks if t.upid == args[1]), None)
     if not args[1].startswith("UPID:"):
-        raise Refused(
-            400, "Parameter verification failed.", errors={"upid": "unable to parse worker upid"}
-        )
+        raise Refused(400, "Parameter verification failed.", errors={"upid": "unable to parse worker upid"})
     if found is None:
         raise Refused(400, "Parameter verification failed.", errors={"upid": "no such task"})
     if not _owns(token, found):

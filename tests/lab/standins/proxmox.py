@@ -1,0 +1,352 @@
+"""A Proxmox VE node on the lab's host `pve`: the API over HTTPS, its power actions carried out on the lab's hosts.
+
+`python -m tests.lab.standins.proxmox --config FILE` serves until it is killed. What a guest *is* comes from the
+lab each time (a power cut by other hands shows at once); what the API *says and does* can be bent by `Switches`,
+a JSON file read again for every request. What is not simulated: a clean shutdown. Every action that takes
+a guest down cuts its power, after the time the switches name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+from tests.lab.standins.proxmox_api import answer
+from tests.lab.standins.proxmox_model import (
+    Answer,
+    Begin,
+    Datacenter,
+    Guest,
+    Kind,
+    Request,
+    Task,
+    Token,
+    new_task,
+)
+
+ROOT = ("root@pam", "")
+
+
+class Power(Protocol):
+    """The switchboard of the guests, by host name."""
+
+    def running(self, host: str) -> bool:
+        """Whether it has power."""
+
+    def stop(self, host: str) -> None:
+        """Cuts its power; nothing happens if it has none."""
+
+    def start(self, host: str) -> None:
+        """Boots it; nothing happens if it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeTask:
+    """A task nobody started: a backup, a node-wide stopall. Its times are Unix seconds."""
+
+    type: str
+    id: str = ""
+    since: float
+    until: float
+    user: str = "root@pam"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switches:
+    """How the stand-in misbehaves. All off by default; guests are named by number, as text, as JSON wants it."""
+
+    refuse: bool = False
+    """Every call is answered 500."""
+    hang: bool = False
+    """Every call is taken and never answered while this is set."""
+    lie: Mapping[str, str] = field(default_factory=dict)
+    """Guest -> the status it claims to have (`running` or `stopped`), whatever is true."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Action -> how long its task takes. For `reboot`: between power off and power on (default 6)."""
+    lock: Mapping[str, str] = field(default_factory=dict)
+    """Guest -> its `lock`; actions on it end with an error."""
+    ha: tuple[str, ...] = ()
+    """Guests under the HA manager."""
+    onboot: Mapping[str, bool] = field(default_factory=dict)
+    """Guest -> `onboot`; default true."""
+    tasks: tuple[FakeTask, ...] = ()
+    """Tasks shown beside the real ones."""
+
+    @classmethod
+    def read(cls, path: Path) -> Switches:
+        """The switches in a file; all off where there is none. ValueError or TypeError for a malformed one."""
+        if not path.exists():
+            return cls()
+        raw = json.loads(path.read_text())
+        raw["tasks"] = tuple(FakeTask(**task) for task in raw.get("tasks", ()))
+        raw["ha"] = tuple(raw.get("ha", ()))
+        return cls(**raw)
+
+    def write(self, path: Path) -> None:
+        """Puts these switches in force with the next request."""
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(asdict(self)))
+        fresh.rename(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """A guest as it is configured: number, kind and the lab host behind it."""
+
+    vmid: int
+    kind: Kind
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the server is told at start."""
+
+    node: str
+    address: str
+    port: int
+    cert: Path
+    key: Path
+    switches: Path
+    residents: tuple[Resident, ...]
+    tokens: tuple[Token, ...]
+    auth_delay: float = 3.0
+    """Seconds a failed login waits for its answer, as in pve-http-server."""
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> Settings:
+        """From parsed JSON, as `dump` makes it."""
+        paths = {k: Path(raw[k]) for k in ("cert", "key", "switches")}
+        residents = tuple(
+            Resident(vmid=r["vmid"], kind=Kind(r["kind"]), host=r["host"]) for r in raw["residents"]
+        )
+        tokens = tuple(
+            Token(**{**t, "acl": {p: frozenset(granted) for p, granted in t["acl"].items()}})
+            for t in raw["tokens"]
+        )
+        return cls(**{**raw, **paths, "residents": residents, "tokens": tokens})
+
+    def dump(self) -> str:
+        """JSON that `read` understands."""
+        raw = asdict(self)
+        for token in raw["tokens"]:
+            token["acl"] = {path: sorted(granted) for path, granted in token["acl"].items()}
+        return json.dumps(raw, default=str, indent=1)
+
+
+class World:
+    """The node between requests: its tasks, and its guests as their power and the switches make them."""
+
+    def __init__(self, settings: Settings, power: Power) -> None:
+        self.settings = settings
+        self.power = power
+        self._tasks: list[Task] = []
+        self._up_since: dict[int, float] = {}
+        self._lock = threading.Lock()
+
+    def answer(self, request: Request, switches: Switches) -> Answer:
+        """Answers one request and starts what it promised."""
+        now = time.time()
+        with self._lock:
+            given = answer(self._datacenter(switches, now), request, now)
+            if given.begin is not None:
+                self._tasks.append(given.begin.task)
+        if given.begin is not None:
+            work = threading.Thread(target=self._carry_out, args=(given.begin, switches), daemon=True)
+            work.start()
+        return given
+
+    def _datacenter(self, switches: Switches, now: float) -> Datacenter:
+        guests = tuple(self._guest(resident, switches, now) for resident in self.settings.residents)
+        real = Datacenter(
+            node=self.settings.node, guests=guests, tasks=tuple(self._tasks), tokens=self.settings.tokens
+        )
+        return replace(real, tasks=real.tasks + tuple(_shown(real, switches.tasks, now)))
+
+    def _guest(self, resident: Resident, switches: Switches, now: float) -> Guest:
+        vmid = str(resident.vmid)
+        running = self.power.running(resident.host)
+        if running:
+            self._up_since.setdefault(resident.vmid, now)
+        else:
+            self._up_since.pop(resident.vmid, None)
+        return Guest(
+            vmid=resident.vmid,
+            kind=resident.kind,
+            name=resident.host,
+            running=running if vmid not in switches.lie else switches.lie[vmid] == "running",
+            uptime=int(now - self._up_since.get(resident.vmid, now)),
+            pid=1000 + resident.vmid,
+            lock=switches.lock.get(vmid, ""),
+            onboot=switches.onboot.get(vmid, True),
+            ha=vmid in switches.ha,
+        )
+
+    def _carry_out(self, begin: Begin, switches: Switches) -> None:
+        resident = next(r for r in self.settings.residents if r.vmid == begin.vmid)
+        try:
+            status = self._act(resident, begin, switches)
+        except Exception as error:  # the lab's own failure must show in the task, where the caller looks
+            status = str(error)
+        with self._lock:
+            at = next(i for i, task in enumerate(self._tasks) if task.upid == begin.task.upid)
+            self._tasks[at] = replace(self._tasks[at], endtime=int(time.time()), exitstatus=status)
+
+    def _act(self, resident: Resident, begin: Begin, switches: Switches) -> str:
+        """Does it and returns the task's exit status."""
+        locked = switches.lock.get(str(resident.vmid))
+        if locked:
+            return f"{'CT' if resident.kind is Kind.LXC else 'VM'} is locked ({locked})"
+        takes = switches.seconds.get(begin.action, 6.0 if begin.action == "reboot" else 0.0)
+        if begin.action == "reboot":
+            self.power.stop(resident.host)
+            time.sleep(takes)
+            self.power.start(resident.host)
+            return "OK"
+        if begin.action == "shutdown" and takes > begin.timeout and not begin.force:
+            time.sleep(begin.timeout)
+            return "command failed: timeout"
+        time.sleep(min(takes, begin.timeout) if begin.action == "shutdown" else takes)
+        if begin.action == "start":
+            self.power.start(resident.host)
+        else:
+            self.power.stop(resident.host)
+        return "OK"
+
+
+def _shown(dc: Datacenter, fakes: tuple[FakeTask, ...], now: float) -> list[Task]:
+    """The switches' tasks as the node's; process numbers are theirs alone, so that a name stays the same."""
+    shown = []
+    for number, fake in enumerate(fakes):
+        if now < fake.since:
+            continue
+        counted = replace(dc, tasks=(None,) * (900_000 + number))  # type: ignore[arg-type]
+        task = new_task(counted, fake.type, fake.id, (fake.user, ""), fake.since)
+        over = now >= fake.until
+        shown.append(replace(task, endtime=int(fake.until), exitstatus="OK") if over else task)
+    return shown
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection; the world and settings hang on the server."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "pve-api-daemon/3.0"
+    sys_version = ""
+    server: Server
+
+    def _any(self) -> None:
+        switches = Switches.read(self.server.settings.switches)
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length).decode() if length else ""
+        while switches.hang:
+            time.sleep(0.2)
+            switches = Switches.read(self.server.settings.switches)
+        url = urlsplit(self.path)
+        params = dict(parse_qsl(url.query, keep_blank_values=True)) | self._form(body)
+        request = Request(
+            method=self.command,
+            path=url.path,
+            params=params,
+            authorization=self.headers.get("Authorization", ""),
+        )
+        if switches.refuse:
+            self._send(
+                Answer(status=500, reason="got no worker", body={"data": None, "message": "got no worker\n"})
+            )
+            return
+        given = self.server.world.answer(request, switches)
+        if given.status == 401:
+            time.sleep(self.server.settings.auth_delay)
+        self._send(given)
+
+    def _form(self, body: str) -> dict[str, str]:
+        if "json" in self.headers.get("Content-Type", ""):
+            return {k: str(int(v) if isinstance(v, bool) else v) for k, v in json.loads(body or "{}").items()}
+        return dict(parse_qsl(body, keep_blank_values=True))
+
+    def _send(self, given: Answer) -> None:
+        raw = b"" if given.body is None else json.dumps(given.body).encode()
+        self.send_response(given.status, given.reason.replace("\n", " "))
+        self.send_header("Content-Type", "application/json;charset=UTF-8")
+        self.send_header("Content-Length", str(len(raw)))
+        self.send_header("Cache-Control", "max-age=0")
+        self.end_headers()
+        self.wfile.write(raw)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _any
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        print(f"{time.time():.3f} {self.address_string()} {format % args}", flush=True)
+
+
+class Server(ThreadingHTTPServer):
+    """The API over TLS. `settings.port` 0 takes a free one, see `server_port`."""
+
+    daemon_threads = True
+
+    def __init__(self, settings: Settings, power: Power) -> None:
+        self.settings = settings
+        self.world = World(settings, power)
+        super().__init__((settings.address, settings.port), _Handler)
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.load_cert_chain(settings.cert, settings.key)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In the connection's own thread, so that a client that is slow at the handshake blocks nobody."""
+        try:
+            with self._tls.wrap_socket(request, server_side=True) as wrapped:
+                super().finish_request(wrapped, client_address)
+        except (OSError, ssl.SSLError) as error:
+            print(f"{time.time():.3f} {client_address[0]} {error}", flush=True)
+
+
+class LabPower:
+    """The lab's power switches, by way of its state folder."""
+
+    def __init__(self, state: Path) -> None:
+        # The lab is only needed where a lab is; other worlds use this module without it.
+        from tests.lab.lab import Lab  # noqa: PLC0415
+
+        self._lab = Lab.attach(state)
+
+    def running(self, host: str) -> bool:
+        """See Power."""
+        return self._lab.power_state(host) == "running"
+
+    def stop(self, host: str) -> None:
+        """See Power."""
+        if self.running(host):
+            self._lab.power_cut(host)
+
+    def start(self, host: str) -> None:
+        """See Power."""
+        if not self.running(host):
+            self._lab.power_on(host)
+
+
+def main() -> int:
+    """Serves until killed."""
+    parser = argparse.ArgumentParser(description="Proxmox VE stand-in of the lab")
+    parser.add_argument("--config", type=Path, required=True, help="JSON as Settings.dump makes it")
+    parser.add_argument("--state", type=Path, required=True, help="the lab's state folder")
+    args = parser.parse_args()
+    settings = Settings.read(json.loads(args.config.read_text()))
+    server = Server(settings, LabPower(args.state))
+    print(f"serving on {settings.address}:{server.server_port}", flush=True)
+    server.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
