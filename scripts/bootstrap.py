@@ -28,18 +28,17 @@ def check_interpreter(version, has_module):
         raise BootstrapError(
             "failoverd needs Python %d.%d or newer, this is %d.%d: install one, or name it with"
             " `make PYTHON=python3.12`" % (OLDEST + tuple(version[:2]))
-            % (OLDEST + tuple(version[:2]))
         )
     for module in ("venv", "ensurepip"):
         if not has_module(module):
             raise BootstrapError(
                 "this Python has no %s module: install it, on Debian and Ubuntu with"
-                " `apt-get install python%d.%d-venv` (or python3-venv)" % ((module,) + tuple(version[:2]))
+                " `apt-get install python%d.%d-venv` (or python3-venv)" % (module, version[0], version[1])
             )
 
 
 def wanted_stamp():
-    """What a finished environment records: the lock it came from, where it is and whose Python it runs, hashed."""
+    """What a finished environment records, hashed: the lock it came from, its place, its Python."""
     with open(LOCK, "rb") as file:
         digest = hashlib.sha256(file.read())
     # A moved checkout or another interpreter breaks a venv's scripts, so both belong to its identity.
