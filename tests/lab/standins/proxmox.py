@@ -1,9 +1,9 @@
-"""A Proxmox VE node on the lab's host `pve`: the API over HTTPS, its power actions carried out on the lab's hosts.
+"""A Proxmox VE node on the lab's host `pve`: the API over HTTPS, its power actions done to the lab's hosts.
 
-`python -m tests.lab.standins.proxmox --config FILE` serves until it is killed. What a guest *is* comes from the
-lab each time (a power cut by other hands shows at once); what the API *says and does* can be bent by `Switches`,
-a JSON file read again for every request. What is not simulated: a clean shutdown. Every action that takes
-a guest down cuts its power, after the time the switches name.
+`python -m tests.lab.standins.proxmox --config FILE --state DIR` serves until it is killed. What a guest *is*
+comes from the lab each time (a power cut by other hands shows at once); what the API *says and does* can be
+bent by `Switches`, a JSON file read again for every request. What is not simulated: a clean shutdown. Every
+action that takes a guest down cuts its power, after the time the switches name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from tests.lab.standins.proxmox_model import (
     new_task,
 )
 
-ROOT = ("root@pam", "")
+HA_ROUND = 2.0
+"""Seconds until the HA manager carries a wish out."""
 
 
 class Power(Protocol):
@@ -63,7 +64,7 @@ class FakeTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Switches:
-    """How the stand-in misbehaves. All off by default; guests are named by number, as text, as JSON wants it."""
+    """How the stand-in misbehaves: not at all by default. Guests are named by their number, as text."""
 
     refuse: bool = False
     """Every call is answered 500."""
@@ -84,7 +85,7 @@ class Switches:
 
     @classmethod
     def read(cls, path: Path) -> Switches:
-        """The switches in a file; all off where there is none. ValueError or TypeError for a malformed one."""
+        """The switches in a file, all off where there is none. ValueError or TypeError if malformed."""
         if not path.exists():
             return cls()
         raw = json.loads(path.read_text())
@@ -168,10 +169,13 @@ class World:
 
     def _datacenter(self, switches: Switches, now: float) -> Datacenter:
         guests = tuple(self._guest(resident, switches, now) for resident in self.settings.residents)
-        real = Datacenter(
-            node=self.settings.node, guests=guests, tasks=tuple(self._tasks), tokens=self.settings.tokens
+        return Datacenter(
+            node=self.settings.node,
+            guests=guests,
+            tasks=(*self._tasks, *_shown(self.settings.node, switches.tasks, now)),
+            tokens=self.settings.tokens,
+            serial=len(self._tasks),
         )
-        return replace(real, tasks=real.tasks + tuple(_shown(real, switches.tasks, now)))
 
     def _guest(self, resident: Resident, switches: Switches, now: float) -> Guest:
         vmid = str(resident.vmid)
@@ -194,13 +198,21 @@ class World:
 
     def _carry_out(self, begin: Begin, switches: Switches) -> None:
         resident = next(r for r in self.settings.residents if r.vmid == begin.vmid)
+        if begin.task.type.startswith("ha"):
+            # The task only hands the wish to the HA manager; it acts when it gets round to it.
+            self._end(begin, "OK")
+            time.sleep(HA_ROUND)
         try:
             status = self._act(resident, begin, switches)
         except Exception as error:  # the lab's own failure must show in the task, where the caller looks
             status = str(error)
+        self._end(begin, status)
+
+    def _end(self, begin: Begin, status: str) -> None:
         with self._lock:
             at = next(i for i, task in enumerate(self._tasks) if task.upid == begin.task.upid)
-            self._tasks[at] = replace(self._tasks[at], endtime=int(time.time()), exitstatus=status)
+            if self._tasks[at].active:
+                self._tasks[at] = replace(self._tasks[at], endtime=int(time.time()), exitstatus=status)
 
     def _act(self, resident: Resident, begin: Begin, switches: Switches) -> str:
         """Does it and returns the task's exit status."""
@@ -224,14 +236,13 @@ class World:
         return "OK"
 
 
-def _shown(dc: Datacenter, fakes: tuple[FakeTask, ...], now: float) -> list[Task]:
+def _shown(node: str, fakes: tuple[FakeTask, ...], now: float) -> list[Task]:
     """The switches' tasks as the node's; process numbers are theirs alone, so that a name stays the same."""
     shown = []
     for number, fake in enumerate(fakes):
         if now < fake.since:
             continue
-        counted = replace(dc, tasks=(None,) * (900_000 + number))  # type: ignore[arg-type]
-        task = new_task(counted, fake.type, fake.id, (fake.user, ""), fake.since)
+        task = new_task(node, 900_000 + number, fake.type, fake.id, (fake.user, ""), fake.since)
         over = now >= fake.until
         shown.append(replace(task, endtime=int(fake.until), exitstatus="OK") if over else task)
     return shown
@@ -284,10 +295,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
-    do_GET = do_POST = do_PUT = do_DELETE = _any
+    def do_GET(self) -> None:
+        self._any()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        print(f"{time.time():.3f} {self.address_string()} {format % args}", flush=True)
+    def do_POST(self) -> None:
+        self._any()
+
+    def do_PUT(self) -> None:
+        self._any()
+
+    def do_DELETE(self) -> None:
+        self._any()
+
+    def log_message(self, *args: Any) -> None:
+        print(f"{time.time():.3f} {self.address_string()} {args[0] % args[1:]}", flush=True)
 
 
 class Server(ThreadingHTTPServer):
