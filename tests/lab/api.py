@@ -1,0 +1,83 @@
+"""HTTP to the API server as one of the lab's hosts would speak it, from a caller outside the lab."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.lab import network
+from tests.lab.layout import Host, HostName, Layout
+from tests.lab.pki import token_of
+
+JSON = "application/json"
+
+
+class _Connection(http.client.HTTPSConnection):
+    """An HTTPS connection made inside a host."""
+
+    def __init__(
+        self, source: Host, address: str, port: int, timeout: float, context: ssl.SSLContext
+    ) -> None:
+        super().__init__(address, port, timeout=timeout, context=context)
+        self._source = source
+        self._tls = context
+        self._seconds = timeout
+
+    def connect(self) -> None:
+        """Connect from within the host's network namespace."""
+        plain = network.connect(self._source, (self.host, self.port), self._seconds)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+
+
+def request(
+    layout: Layout,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    *,
+    user: str = "admin",
+    timeout: float = 10.0,
+    source: Host | None = None,
+) -> tuple[int, bytes]:
+    """One request as `user` (a kubeconfig's name); status and body. Raises OSError, http.client.HTTPException."""
+    server = urlsplit(layout.api)
+    context = ssl.create_default_context(cafile=str(layout.pki / "ca.crt"))
+    from_host = source or layout.host(HostName.PVE)
+    connection = _Connection(from_host, str(server.hostname), int(server.port or 443), timeout, context)
+    token = token_of(layout.kubeconfig(user))
+    try:
+        connection.request(
+            method, path, body, {"Authorization": f"Bearer {token}", "Accept": JSON, **headers}
+        )
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def call(
+    layout: Layout,
+    method: str,
+    path: str,
+    body: Any = None,
+    content_type: str = JSON,
+    *,
+    user: str = "admin",
+    timeout: float = 10.0,
+) -> tuple[int, dict[str, Any]]:
+    """One request in JSON. `body` is an object to encode, or text as it is (YAML). Raises as `request` does.
+
+    An answer that is no JSON object (a health check, a proxied page) comes as `{"text": …}`.
+    """
+    data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
+    headers = {} if data is None else {"Content-Type": content_type}
+    status, raw = request(layout, method, path, data, headers, user=user, timeout=timeout)
+    try:
+        answer = json.loads(raw)
+    except ValueError:
+        answer = None
+    return status, answer if isinstance(answer, dict) else {"text": raw.decode(errors="replace")}

@@ -1,0 +1,3 @@
+module failoverd/lab/pause
+
+go 1.26.0
