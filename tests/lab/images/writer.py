@@ -235,6 +235,7 @@ def serve_ping(port: int, state: Callable[[], dict[str, int]]) -> None:
             pass
 
     server = ThreadingHTTPServer(("", port), Handler)
+    print(f"ping on port {server.server_port}", flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 

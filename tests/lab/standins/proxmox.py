@@ -254,6 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "pve-api-daemon/3.0"
     sys_version = ""
+    # Answers leave in one piece: header and body apart would wait 40 ms for each other (Nagle, delayed ACK).
+    wbufsize = -1
+    disable_nagle_algorithm = True
     server: Server
 
     def _any(self) -> None:
