@@ -1,0 +1,342 @@
+"""From what was written to what is meant: references, secrets and durations checked, `Rules` built.
+
+Finds every problem before giving up. Nothing outside this machine is contacted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path as FilePath
+from urllib.parse import urlsplit
+
+from failoverd.config import timing
+from failoverd.config.apps import Apps
+from failoverd.config.edges import ChannelType, FencingTable, NotifyTable
+from failoverd.config.hours import Hours, windows, zone
+from failoverd.config.locate import Path
+from failoverd.config.problems import ConfigError, Origin, Problem, suggestion
+from failoverd.config.resolved import Channel, Config, Fence
+from failoverd.config.secrets import Secrets
+from failoverd.config.settings import Settings, SiteTable
+from failoverd.core.rules import FenceWhen, Pair, Place, Require, Rules, Timings
+
+ONLY_PAIR = "default"
+"""Name of the pair that `[sites]` makes."""
+SERVICE_ACCOUNT = FilePath("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_OWN = ("instance", "log", "web")
+"""Tables that may differ between instances of one installation."""
+
+
+def resolve(settings: Settings, origin: Origin, path: FilePath) -> Config:
+    """The complete configuration. Raises ConfigError with every problem there is."""
+    return _Resolver(settings, origin, path).config()
+
+
+class _Resolver:
+    def __init__(self, settings: Settings, origin: Origin, path: FilePath) -> None:
+        self.settings = settings
+        self.origin = origin
+        self.path = path
+        self.secrets = Secrets(path.parent, origin)
+        self.problems: list[Problem] = []
+        self.notes: list[Problem] = []
+
+    def config(self) -> Config:
+        settings = self.settings
+        fences = self._fences()
+        pairs = self._pairs(frozenset(fences))
+        self._known_nodes(pairs)
+        witnesses = self._witnesses(pairs)
+        apps = Apps(settings, self.origin, pairs)
+        rules = Rules(
+            mode=settings.mode,
+            pairs=pairs,
+            apps=apps.build(),
+            witnesses=witnesses,
+            own_domain=self._own_domain(dict(witnesses)),
+            fence_when=settings.failover.fence_when,
+            after_fence=settings.failover.after_fence,
+            max_unhealthy=settings.failover.max_unhealthy,
+            timings=_timings(settings),
+            observe_scan=settings.observe.scan,
+            fence_hash=_fence_hash(fences),
+        )
+        channels = self._channels()
+        hours = self._hours()
+        kubeconfig = self._kubeconfig()
+        self._listen()
+        self._durations()
+        self._unwise(rules)
+        problems = [*self.problems, *apps.problems, *self.secrets.problems]
+        if problems:
+            raise ConfigError(sorted(problems, key=_order))
+        return Config(
+            path=self.path,
+            settings=settings,
+            rules=rules,
+            fences=fences,
+            channels=channels,
+            hours=hours,
+            instance=settings.instance.name or socket.gethostname(),
+            kubeconfig=kubeconfig,
+            hash=_hash(settings),
+            notes=tuple(self.notes),
+        )
+
+    def _pairs(self, fenced: frozenset[str]) -> tuple[Pair, ...]:
+        sites, tables = self.settings.sites, self.settings.pairs
+        if sites and tables:
+            self._say(("pairs",), "there is [sites] as well; keep one of the two")
+        if not sites and not tables:
+            self._say(("sites",), "is missing: write [sites.primary] and [sites.backup], each with a node")
+        found: dict[str, Pair] = {}
+        if sites:
+            found[ONLY_PAIR] = Pair(
+                name=ONLY_PAIR, primary=_place(sites.primary, fenced), backup=_place(sites.backup, fenced)
+            )
+            self._two_nodes(found[ONLY_PAIR], ("sites", "backup", "node"))
+        for index, table in enumerate(tables):
+            if table.name in found:
+                self._say(("pairs", index, "name"), f'there are two pairs called "{table.name}"')
+                continue
+            found[table.name] = Pair(
+                name=table.name, primary=_place(table.primary, fenced), backup=_place(table.backup, fenced)
+            )
+            self._two_nodes(found[table.name], ("pairs", index, "backup", "node"))
+        return tuple(found.values())
+
+    def _two_nodes(self, pair: Pair, path: Path) -> None:
+        if pair.primary.node == pair.backup.node:
+            self._say(path, f'"{pair.backup.node}" is the primary as well; a pair needs two nodes')
+
+    def _witnesses(self, pairs: tuple[Pair, ...]) -> tuple[tuple[str, str], ...]:
+        domains: dict[str, str] = {}
+        for pair in pairs:
+            for place in (pair.primary, pair.backup):
+                if domains.setdefault(place.node, place.domain) != place.domain:
+                    self._say(
+                        ("pairs",),
+                        f'node "{place.node}" is in domain "{domains[place.node]}" and in "{place.domain}"; '
+                        "write the same domain everywhere",
+                    )
+        for index, table in enumerate(self.settings.witness):
+            path: Path = ("witness", index)
+            if table.node in domains:
+                self._say(
+                    (*path, "node"), f'"{table.node}" is listed already; nodes of pairs witness by themselves'
+                )
+                continue
+            domains[table.node] = table.domain or table.node
+        return tuple(domains.items())
+
+    def _fences(self) -> dict[str, Fence]:
+        fences: dict[str, Fence] = {}
+        for index, table in enumerate(self.settings.fencing):
+            path: Path = ("fencing", index)
+            if table.node in fences:
+                self._say((*path, "node"), f'node "{table.node}" has two fences; one is all it can have')
+                continue
+            fences[table.node] = self._fence(path, table)
+        return fences
+
+    def _fence(self, path: Path, table: FencingTable) -> Fence:
+        host, _, number = table.guest.partition("/")
+        if not host or not re.fullmatch(r"[1-9]\d{0,8}", number, re.ASCII):
+            self._say(
+                (*path, "guest"), f'"{table.guest}" is not a guest; write host and number, as in "pve/101"'
+            )
+        self._check_url((*path, "url"), table.url, "https")
+        token = self.secrets.read(table, path, "token", needed=True)
+        if token and not re.fullmatch(r"[^@!\s]+@[^@!\s]+![^=\s]+=[0-9A-Za-z-]+", token):
+            self._say((*path, "token"), "is not an API token; it looks like user@realm!name=uuid")
+        if table.ca_file and table.fingerprint:
+            self._say((*path, "fingerprint"), "there is ca_file as well; keep one of the two")
+        fingerprint = table.fingerprint.replace(":", "").lower()
+        if fingerprint and not re.fullmatch(r"[0-9a-f]{64}", fingerprint):
+            self._say((*path, "fingerprint"), "is not a SHA-256 fingerprint: 64 hexadecimal digits")
+        return Fence(
+            name=table.node,
+            node=table.node,
+            type=table.type,
+            url=table.url.rstrip("/"),
+            host=host,
+            guest=int(number) if number.isascii() and number.isdigit() else 0,
+            token=token,
+            ca_file=self._existing((*path, "ca_file"), table.ca_file),
+            fingerprint=fingerprint,
+        )
+
+    def _known_nodes(self, pairs: tuple[Pair, ...]) -> None:
+        nodes = dict.fromkeys(place.node for pair in pairs for place in (pair.primary, pair.backup))
+        for index, table in enumerate(self.settings.fencing):
+            if nodes and table.node not in nodes:
+                self._say(
+                    ("fencing", index, "node"),
+                    f'no site has the node "{table.node}"{suggestion(table.node, nodes)}',
+                )
+
+    def _channels(self) -> tuple[Channel, ...]:
+        channels: dict[str, Channel] = {}
+        for index, table in enumerate(self.settings.notify):
+            path: Path = ("notify", index)
+            channel = self._channel(path, table, table.name or f"{table.type}-{index + 1}")
+            if channel.name in channels:
+                self._say((*path, "name"), f'there are two channels called "{channel.name}"')
+            channels[channel.name] = channel
+        return tuple(channels.values())
+
+    def _channel(self, path: Path, table: NotifyTable, name: str) -> Channel:
+        url = self.secrets.read(table, path, "url", needed=True)
+        if url and urlsplit(url).scheme not in ("http", "https"):
+            self._say((*path, "url"), "is not an address; it begins with https://")
+        for field, kind in (("token", ChannelType.NTFY), ("secret", ChannelType.WEBHOOK)):
+            given = [name for name in (field, f"{field}_file") if getattr(table, name)]
+            if given and table.type is not kind:
+                self._say((*path, given[0]), f'is for type "{kind}"; "{table.type}" has no use for it')
+        signed = table.type is ChannelType.WEBHOOK
+        return Channel(
+            name=name,
+            type=table.type,
+            url=url,
+            token=self.secrets.read(table, path, "token", needed=False),
+            secret=self.secrets.read(table, path, "secret", needed=signed),
+            level=table.level,
+        )
+
+    def _hours(self) -> Hours:
+        hours = Hours(zone=zone("UTC"))
+        try:
+            hours = replace(hours, windows=windows(self.settings.failback.hours))
+        except ValueError as error:
+            self._say(("failback", "hours"), str(error))
+        try:
+            hours = replace(hours, zone=zone(self.settings.failback.timezone))
+        except ValueError as error:
+            self._say(("failback", "timezone"), str(error))
+        return hours
+
+    def _own_domain(self, domains: Mapping[str, str]) -> str:
+        instance = self.settings.instance
+        return instance.domain or (domains.get(instance.node, instance.node) if instance.node else "")
+
+    def _kubeconfig(self) -> FilePath | None:
+        given = self.settings.kubernetes.kubeconfig
+        if given or SERVICE_ACCOUNT.is_file():
+            return self._existing(("kubernetes", "kubeconfig"), given)
+        usual = FilePath(self.origin.environ.get("KUBECONFIG") or "~/.kube/config").expanduser()
+        return usual if usual.is_file() else None
+
+    def _listen(self) -> None:
+        listen = self.settings.web.listen
+        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):(\d{1,5})", listen, re.ASCII)
+        if listen and (match is None or int(match[2]) > 65535):
+            self._say(("web", "listen"), f'"{listen}" is not an address and port, as in "127.0.0.1:8484"')
+
+    def _durations(self) -> None:
+        for violation in timing.check(self.settings):
+            at = self.origin.first(violation.key, *violation.others)
+            where = self.origin.where(at)
+            self.problems.append(
+                Problem(where=where, key=self.origin.problem(violation.key, "").key, text=violation.text)
+            )
+
+    def _unwise(self, rules: Rules) -> None:
+        """What works, but hardly as meant."""
+        never = rules.fence_when is FenceWhen.NEVER
+        for app in rules.apps:
+            if app.pair not in [pair.name for pair in rules.pairs]:
+                continue
+            node = rules.place(app, app.preferred).node
+            if app.require is Require.PROOF and not rules.fence(node):
+                text = (
+                    f"{app.key} moves by proof only, but no [[fencing]] is for {node}: it can never fail over"
+                )
+                self._note(("apps",), text)
+            elif app.require is Require.SILENCE and never and rules.fence(node):
+                self._note(("failover", "fence_when"), f"{node} has a fence that is never used")
+        if len({domain for _, domain in rules.witnesses} - {rules.own_domain}) < 2:
+            self._note(
+                ("witness",),
+                "only one failure domain can be seen beside our own: silence will have no witness",
+            )
+
+    def _existing(self, path: Path, name: str) -> FilePath | None:
+        if not name:
+            return None
+        file = self.path.parent / FilePath(name).expanduser()
+        if not file.is_file():
+            self._say(path, f"there is no file {file}")
+        return file
+
+    def _check_url(self, path: Path, url: str, scheme: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != scheme or not parts.hostname:
+            self._say(path, f'"{url}" is not an address; write it as "{scheme}://host:port"')
+
+    def _say(self, path: Path, text: str) -> None:
+        self.problems.append(self.origin.problem(path, text))
+
+    def _note(self, path: Path, text: str) -> None:
+        self.notes.append(self.origin.problem(path, text))
+
+
+def _place(table: SiteTable, fenced: frozenset[str]) -> Place:
+    return Place(
+        node=table.node,
+        selector=tuple(sorted(table.node_selector.items())),
+        domain=table.domain or table.node,
+        fence=table.node if table.node in fenced else "",
+    )
+
+
+def _timings(settings: Settings) -> Timings:
+    failover, timings = settings.failover, settings.timings
+    return Timings(
+        tick=timings.tick,
+        failure_threshold=failover.failure_threshold,
+        success_threshold=failover.success_threshold,
+        proof_after=failover.proof_after,
+        silence_after=failover.silence_after,
+        up_after=failover.up_after,
+        witness_within=failover.witness_within,
+        reading_max_age=timings.reading_max_age,
+        scan_interval=timings.scan_interval,
+        barrier_timeout=timings.barrier_timeout,
+        ready_timeout=timings.ready_timeout,
+        fence_timeout=timings.fence_timeout,
+        stable_for=settings.failback.stable_for,
+        cooldown=failover.cooldown,
+        max_moves=failover.max_moves.count,
+        max_moves_per=failover.max_moves.per,
+        quiet_for=timings.quiet_for,
+        monitor_for=timings.monitor_for,
+        save_proofs_every=timings.save_proofs_every,
+    )
+
+
+def _fence_hash(fences: Mapping[str, Fence]) -> str:
+    """Of what decides which guest a node is: not of tokens, which may be renewed."""
+    facts = sorted((f.node, f.type, f.url, f.host, f.guest) for f in fences.values())
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16] if facts else ""
+
+
+def _hash(settings: Settings) -> str:
+    """Of everything but what belongs to one instance, and secrets and the paths of files."""
+    shown = settings.model_dump(mode="json", exclude=set(_OWN))
+    shown["kubernetes"].pop("kubeconfig")
+    for table in (*shown["fencing"], *shown["notify"]):
+        for key in [key for key in table if key.endswith("_file") or key in ("token", "secret")]:
+            table.pop(key)
+    for table in shown["notify"]:
+        table.pop("url")
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _order(problem: Problem) -> tuple[str, int]:
+    file, _, line = problem.where.rpartition(":")
+    return (file, int(line)) if line.isdigit() else (problem.where, 0)

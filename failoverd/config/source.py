@@ -1,0 +1,162 @@
+"""Loading the configuration, and again when it changes. A bad new one leaves the old one in force."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from failoverd.config.locate import lines
+from failoverd.config.problems import ConfigError, Origin, Problem, suggestion, translate, unknown_key
+from failoverd.config.resolve import resolve
+from failoverd.config.resolved import Config
+from failoverd.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+
+LARGEST = 1024 * 1024
+"""Bytes of the largest file that is read; one that the cluster keeps in a ConfigMap cannot be longer."""
+_AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
+
+
+def load(path: Path) -> Config:
+    """The configuration in `path` and the environment. Raises ConfigError with every problem found."""
+    text = _text(path)
+    try:
+        written = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([_syntax(path, text, str(error))]) from error
+    origin = Origin(file=str(path), lines=lines(text), environ=dict(os.environ))
+    problems = [*_unknown(written, origin), *_unknown_variables(origin)]
+    known = {key: value for key, value in written.items() if key in Settings.model_fields}
+    try:
+        settings = Settings(**known)
+    except ValidationError as error:
+        raise ConfigError([*problems, *translate(error, origin)]) from error
+    except SettingsError as error:
+        raise ConfigError([*problems, _not_json(str(error), origin)]) from error
+    try:
+        config = resolve(settings, origin, path)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from error
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reload:
+    """What came of loading again: the tables that changed, or the problems that left the old one in force."""
+
+    changed: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class ConfigSource:
+    """The configuration in force, and the file it came from."""
+
+    def __init__(self, path: Path) -> None:
+        """Load it. Raises ConfigError."""
+        self.path = path
+        self._seen = self._signature(None)
+        self.config = load(path)
+        self._seen = self._signature(self.config)
+
+    def poll(self) -> Reload | None:
+        """Load again if the file or one of the files it names changed; None when nothing did."""
+        return None if self._signature(self.config) == self._seen else self.reload()
+
+    def reload(self) -> Reload:
+        """Load again in any case (SIGHUP). Never raises: a bad file is reported and the old one stays."""
+        before = self.config
+        self._seen = self._signature(before)
+        try:
+            after = load(self.path)
+        except ConfigError as error:
+            return Reload(problems=error.problems)
+        self.config = after
+        self._seen = self._signature(after)
+        return Reload(changed=tuple(_changed(before, after)))
+
+    def _signature(self, config: Config | None) -> tuple[tuple[str, int, int, int], ...]:
+        files = [self.path, *(_named_files(config) if config else ())]
+        return tuple(_stat(file) for file in files)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            raise ConfigError([Problem(where=str(path), key="", text=f"is larger than {LARGEST} bytes")])
+        # TOML counts \r\n as one line end, and so must line numbers.
+        return raw.decode().replace("\r\n", "\n")
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}; give another with --config"
+        raise ConfigError([Problem(where=str(path), key="", text=text)]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(where=str(path), key="", text="is not UTF-8 text")]) from error
+
+
+def _syntax(path: Path, text: str, message: str) -> Problem:
+    match = _AT_LINE.search(message)
+    line = match[1] if match else str(text.count("\n") + 1)
+    what = _AT_LINE.sub("", message).removesuffix(" (at end of document)")
+    return Problem(where=f"{path}:{line}", key="", text=f"not TOML: {what[:1].lower()}{what[1:]}")
+
+
+def _unknown(written: Mapping[str, object], origin: Origin) -> Iterator[Problem]:
+    for key in written:
+        if key not in Settings.model_fields:
+            yield unknown_key((key,), origin)
+
+
+def _unknown_variables(origin: Origin) -> Iterator[Problem]:
+    """Variables of ours that set nothing: the settings library passes over them in silence."""
+    for name in sorted(origin.environ):
+        if not name.upper().startswith(ENV_PREFIX):
+            continue
+        head, *rest = name[len(ENV_PREFIX) :].lower().split(ENV_DELIMITER)
+        if head not in Settings.model_fields:
+            text = f"sets nothing{suggestion(head, Settings.model_fields)}"
+            yield Problem(where=name, key="", text=text)
+        elif rest and head in ("apps", "pairs", "fencing", "witness", "notify"):
+            text = (
+                f"a list is set as a whole: {ENV_PREFIX}{head.upper()}='[{{...}}]' (JSON); secrets by *_file"
+            )
+            yield Problem(where=name, key=head, text=text)
+
+
+def _not_json(message: str, origin: Origin) -> Problem:
+    match = re.search(r'field "([^"]+)"', message)
+    path = (match[1],) if match else ()
+    return Problem(where=origin.where(path), key=match[1] if match else "", text="is not valid JSON")
+
+
+def _named_files(config: Config) -> Iterator[Path]:
+    for table in (*config.settings.fencing, *config.settings.notify):
+        for name in type(table).model_fields:
+            file = getattr(table, name) if name.endswith("_file") else ""
+            if file:
+                yield config.path.parent / Path(file).expanduser()
+
+
+def _stat(file: Path) -> tuple[str, int, int, int]:
+    """What changes with a file's content: mounted ConfigMaps swap a link, so the inode counts as well."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return str(file), 0, 0, 0
+    return str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _changed(before: Config, after: Config) -> Iterator[str]:
+    # A secret's file may have changed under the same name.
+    inside = {"fencing": before.fences != after.fences, "notify": before.channels != after.channels}
+    for name in Settings.model_fields:
+        if getattr(before.settings, name) != getattr(after.settings, name) or inside.get(name):
+            yield name
