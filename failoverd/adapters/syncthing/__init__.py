@@ -1,0 +1,256 @@
+"""Syncthing's REST API at one side of one volume: what it says, and the few things that are ever asked of it.
+
+The rule of this package: what can't be read is Unknown and says which side, call and field; every act reads
+back what it wrote. Completion percentages are never looked at, they stay at 100 while data is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
+
+from failoverd.adapters.syncthing import parse
+from failoverd.adapters.syncthing.parse import Fields, Kept, Malformed
+from failoverd.adapters.syncthing.transport import (
+    Access,
+    AccessSource,
+    Direct,
+    Proxied,
+    Reply,
+    Transport,
+    Unreachable,
+)
+from failoverd.core.model import Folder, Role, Scanned, Unknown
+from failoverd.core.names import FOLDER
+
+__all__ = [
+    "Access", "AccessSource", "Direct", "Kept", "Proxied", "Reply", "Syncthing",
+    "SyncthingError", "Transport", "Unreachable",
+]  # fmt: skip
+
+CALL_TIMEOUT = timedelta(seconds=2)
+"""For a plain reading: a mover of a healthy node answers in milliseconds."""
+READ_TIMEOUT = timedelta(seconds=3)
+"""For all calls of one reading together."""
+ACT_TIMEOUT = timedelta(seconds=5)
+"""For a write. A config PATCH is on disk when it is answered (measured by SIGKILL right after)."""
+SCAN_TIMEOUT = timedelta(seconds=300)
+"""A scan is answered when it has ended; hashing 300 MB took 5 s on two busy cores."""
+REREAD_AFTER = timedelta(seconds=10)
+"""Ignore patterns and a standing connection are read this rarely: nothing decides on them within seconds."""
+KEEP_ALL = "1000000"
+"""Versions to keep of each file; the `simple` versioner has no word for all of them."""
+
+_CONFIG = f"/rest/config/folders/{FOLDER}"
+_IN_FOLDER = {"folder": FOLDER}
+
+
+class SyncthingError(Exception):
+    """An act failed or could not be confirmed; the text names the side and says why."""
+
+
+class _Refused(Exception):
+    """Syncthing answered, but not with what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rare:
+    """Readings that are not repeated every time, and for which process and moment they hold."""
+
+    started: str
+    read_at: timedelta
+    linked: bool
+    patterns: tuple[str, ...]
+
+
+class Syncthing:
+    """One side of one volume. `name` is how people are told of it: `media/sonarr data at primary`."""
+
+    def __init__(self, name: str, transport: Transport) -> None:
+        self.name = name
+        self._transport = transport
+        self._rare: _Rare | None = None
+        self._written = 0
+
+    async def read(self, now: timedelta) -> Folder | Unknown:
+        """What this side says at the monotonic time `now`, within READ_TIMEOUT. Never raises."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT.total_seconds()):
+                return await self._read(now)
+        except TimeoutError:
+            why = f"no complete answer within {READ_TIMEOUT.total_seconds():g} s"
+        except (Unreachable, Malformed, _Refused) as error:
+            why = str(error)
+        return Unknown(f"Syncthing of {self.name}: {why}")
+
+    async def set_type(self, role: Role, keep: bool | None = None) -> None:
+        """Set the folder's type in one PATCH, and read it back. Raises SyncthingError.
+
+        `keep` True also keeps every version of what is replaced or deleted, False turns versioning off.
+        """
+        wanted: dict[str, object] = {"type": role.value}
+        if keep is True:
+            wanted["versioning"] = {"type": "simple", "params": {"keep": KEEP_ALL, "cleanoutDays": "0"}}
+        elif keep is False:
+            wanted["versioning"] = {"type": ""}
+        async with self._act(f"set to {role}"):
+            await self._send("PATCH", _CONFIG, body=wanted)
+            found = parse.config(await self._get(_CONFIG), device="")
+            if found.type != role:
+                raise _Refused(f"it was asked to be {role} and is {found.type}")
+            if keep is not None and found.versioning != ("simple" if keep else ""):
+                raise _Refused(f"its versioning is '{found.versioning}' after it was set")
+
+    async def set_ignores(self, patterns: tuple[str, ...]) -> None:
+        """Replace all ignore patterns of this side, and read them back. Raises SyncthingError."""
+        async with self._act("set ignore patterns"):
+            # Answered only after a scan of its own.
+            await self._post("/rest/db/ignores", body={"ignore": list(patterns)}, within=SCAN_TIMEOUT)
+            found = parse.ignores(await self._get("/rest/db/ignores", _IN_FOLDER))
+            if found != patterns:
+                raise _Refused(f"its ignore patterns are {list(found)} after they were set")
+
+    async def scan(self, at: datetime) -> Scanned:
+        """Scan everything; `at` is the API server's time now. Raises SyncthingError.
+
+        Also when the process restarted meanwhile: what the sequence then stands for is unknown.
+        """
+        async with self._act("scan"):
+            before = parse.status(await self._get("/rest/system/status"))
+            await self._post("/rest/db/scan", within=SCAN_TIMEOUT)
+            found = parse.local(await self._get("/rest/db/status", _IN_FOLDER))
+            files = await self._error_files() if found.errors else ()
+            after = parse.status(await self._get("/rest/system/status"))
+            if before != after:
+                raise _Refused("it was restarted during the scan")
+            if found.error or not found.state:
+                raise _Refused(f"the folder is in error: {found.error or 'no state'}")
+        return Scanned(
+            at=at, sequence=found.sequence, errors=found.errors, error_files=files, started=after.started
+        )
+
+    async def override(self) -> None:
+        """Make this side's version of everything the newest. Raises SyncthingError.
+
+        It deletes at the peer whatever this side lacks, so an empty or broken side is refused.
+        """
+        async with self._act("override"):
+            await self._must_be(Role.SEND_ONLY)
+            found = parse.local(await self._get("/rest/db/status", _IN_FOLDER))
+            if found.error or found.files == 0:
+                raise _Refused(
+                    f"refused: {found.error or 'it has no files, and the peer would lose its own'}"
+                )
+            await self._post("/rest/db/override")
+
+    async def revert(self) -> None:
+        """Drop the local changes of this `receiveonly` side. Raises SyncthingError."""
+        async with self._act("revert"):
+            await self._must_be(Role.RECEIVE_ONLY)
+            await self._post("/rest/db/revert")
+
+    async def versions(self) -> tuple[Kept, ...]:
+        """What versioning has put aside at this side. Raises SyncthingError, also where versioning is off."""
+        async with self._act("list versions"):
+            return parse.versions(await self._get("/rest/folder/versions", _IN_FOLDER))
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._transport.close()
+
+    async def _read(self, now: timedelta) -> Folder:
+        written = self._written
+        raw = await self._get(_CONFIG)
+        here = parse.local(await self._get("/rest/db/status", _IN_FOLDER))
+        # Asked last: a restart in between shows a new start with old numbers, which at worst costs a scan.
+        who = parse.status(await self._get("/rest/system/status"))
+        setup = parse.config(raw, who.device)
+        rare = self._rare
+        if (
+            rare is None
+            or rare.started != who.started
+            or not rare.linked
+            or now - rare.read_at >= REREAD_AFTER
+        ):
+            links = await self._get("/rest/system/connections")
+            patterns = parse.ignores(await self._get("/rest/db/ignores", _IN_FOLDER))
+            linked = bool(setup.peers) and parse.connected(links, setup.peers[0])
+            rare = _Rare(who.started, now, linked, patterns)
+            if written == self._written:
+                self._rare = rare
+        files = await self._error_files() if here.errors else ()
+        return parse.folder(who, setup, here, linked=rare.linked, patterns=rare.patterns, files=files)
+
+    async def _error_files(self) -> tuple[str, ...]:
+        query = _IN_FOLDER | {"page": "1", "perpage": "100"}
+        return parse.error_files(await self._get("/rest/folder/errors", query))
+
+    async def _must_be(self, role: Role) -> None:
+        found = parse.config(await self._get(_CONFIG), device="")
+        if found.type != role:
+            raise _Refused(f"refused: the folder is {found.type}, not {role}")
+
+    def _act(self, what: str) -> _Act:
+        return _Act(self, what)
+
+    def written(self) -> None:
+        """Something was, or may have been, changed: nothing read before counts any more."""
+        self._written += 1
+        self._rare = None
+
+    async def _get(self, path: str, query: Mapping[str, str] | None = None) -> Fields:
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(2), reraise=True,
+            retry=retry_if_exception(lambda error: isinstance(error, Unreachable) and error.again),
+        )  # fmt: skip
+        reply: Reply = await retrying(self._send, "GET", path, query=query)
+        return parse.decoded(_short(path), reply.body)
+
+    async def _post(self, path: str, *, body: object = None, within: timedelta = ACT_TIMEOUT) -> None:
+        await self._send("POST", path, query=_IN_FOLDER, body=body, within=within)
+
+    async def _send(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None,
+        within: timedelta | None = None,
+    ) -> Reply:  # fmt: skip
+        if within is None:
+            within = CALL_TIMEOUT if method == "GET" else ACT_TIMEOUT
+        call = _short(path)
+        try:
+            reply = await self._transport.send(method, path, query=query or {}, body=body, within=within)
+        except Unreachable as error:
+            raise Unreachable(f"{call}: {error}", again=error.again) from None
+        if 200 <= reply.status < 300:
+            return reply
+        text = reply.body.decode("utf-8", "replace").strip().partition("\n")[0][:200]
+        if reply.status in (401, 403):
+            # The Secret may have been made anew together with its ReplicationSource.
+            self._transport.refused()
+            raise _Refused(f"{call}: the API key from its Secret is refused ({reply.status} {text})")
+        if reply.status == 404:
+            raise _Refused(f"{call}: folder '{FOLDER}' is not to be had (404 {text})")
+        raise _Refused(f"{call}: {reply.status} {text}")
+
+
+@dataclass(slots=True)
+class _Act:
+    """Around an act: forget what was read, and turn every failure into one that names the side."""
+
+    side: Syncthing
+    what: str
+
+    async def __aenter__(self) -> None:
+        self.side.written()
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.side.written()
+        if isinstance(error, (Unreachable, Malformed, _Refused)):
+            raise SyncthingError(f"Syncthing of {self.side.name}: {self.what}: {error}") from None
+
+
+def _short(path: str) -> str:
+    return path.removeprefix("/rest/").replace(f"/{FOLDER}", "")

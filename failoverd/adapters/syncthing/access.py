@@ -1,0 +1,97 @@
+"""Where each mover is and what opens it: VolSync's Secret and Service of every copy.
+
+The permissions this needs, in every namespace of an app: `get` on Secrets `volsync-<source>`; for the direct
+way `get` on Services `volsync-<source>-api`; for the proxy get, create and patch on `services/proxy`
+named `https:volsync-<source>-api:8384`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import timedelta
+from typing import Any
+
+from failoverd.adapters.kubernetes.client import Client, KubeError
+from failoverd.adapters.syncthing import Syncthing
+from failoverd.adapters.syncthing.transport import PORT, Access, Direct, Proxied, Transport, Unreachable
+from failoverd.core.rules import Rules, Site
+
+Key = tuple[str, str, Site]
+"""App key, volume name, site."""
+READ_TIMEOUT = timedelta(seconds=2)
+LONGEST_NAME = 63
+"""Of a Service; beyond it VolSync hashes the name in a way that was never seen here, so it is refused."""
+
+
+def secret_name(source: str) -> str:
+    """The Secret VolSync makes for a ReplicationSource."""
+    return f"volsync-{source}"
+
+
+def service_name(source: str) -> str:
+    """The Service in front of a mover's API."""
+    return f"volsync-{source}-api"
+
+
+class Mover:
+    """Reads what is needed to speak to the mover of one ReplicationSource. Call it; it raises Unreachable."""
+
+    def __init__(self, client: Client, namespace: str, source: str, *, direct: bool) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._source = source
+        self._direct = direct
+
+    async def __call__(self) -> Access:
+        """Read it. Raises Unreachable that names the object."""
+        service = service_name(self._source)
+        if len(service) > LONGEST_NAME:
+            raise Unreachable(
+                f"ReplicationSource {self._source}: its name is too long for a Service of its own"
+            )
+        secret = await self._read("secrets", secret_name(self._source))
+        address = await self._address(service) if self._direct else ""
+        return Access(
+            service=service, namespace=self._namespace, address=address, port=PORT,
+            api_key=self._decode(secret, "apikey"), certificate=self._decode(secret, "httpsCertPEM"),
+        )  # fmt: skip
+
+    async def _read(self, kind: str, name: str) -> dict[str, Any]:
+        try:
+            answer = await self._client.request(
+                "GET", f"/api/v1/namespaces/{self._namespace}/{kind}/{name}", timeout=READ_TIMEOUT
+            )
+        except KubeError as error:
+            raise Unreachable(f"{kind[:-1].capitalize()} {self._namespace}/{name}: {error.reason}") from None
+        return answer.body
+
+    async def _address(self, service: str) -> str:
+        spec = (await self._read("services", service)).get("spec")
+        address = spec.get("clusterIP") if isinstance(spec, dict) else None
+        if not isinstance(address, str) or address in ("", "None"):
+            raise Unreachable(f"Service {self._namespace}/{service} has no cluster IP")
+        return address
+
+    def _decode(self, secret: dict[str, Any], key: str) -> str:
+        name = f"Secret {self._namespace}/{secret_name(self._source)}"
+        data = secret.get("data")
+        value = data.get(key) if isinstance(data, dict) else None
+        if not isinstance(value, str) or not value:
+            raise Unreachable(f"{name} has no key '{key}'")
+        try:
+            return base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise Unreachable(f"{name}: key '{key}' is not text") from None
+
+
+def sides(rules: Rules, client: Client, *, direct: bool) -> dict[Key, Syncthing]:
+    """Every side of every volume of every app, straight (`direct`) or through the API server."""
+    found: dict[Key, Syncthing] = {}
+    for app in rules.apps:
+        for volume in app.volumes:
+            for site in Site:
+                mover = Mover(client, app.namespace, volume.copy(site).source, direct=direct)
+                way: Transport = Direct(mover) if direct else Proxied(mover, client)
+                found[app.key, volume.name, site] = Syncthing(f"{app.key} {volume.name} at {site}", way)
+    return found
