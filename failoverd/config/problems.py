@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
@@ -39,9 +39,9 @@ class Problem:
 class ConfigError(Exception):
     """The configuration cannot be used; `problems` holds every reason found, each one line."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(in_order(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +106,19 @@ def one_of(names: Iterable[str]) -> str:
 def translate(error: ValidationError, origin: Origin) -> list[Problem]:
     """Each error of the typed settings in our words."""
     return [_one(details, origin) for details in error.errors(include_url=False)]
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """By file and line, environment first; of one place and key only the first."""
+    first: dict[tuple[str, str], Problem] = {}
+    for problem in problems:
+        first.setdefault((problem.where, problem.key), problem)
+    return sorted(first.values(), key=_order)
+
+
+def _order(problem: Problem) -> tuple[str, int]:
+    file, _, line = problem.where.rpartition(":")
+    return (file, int(line)) if line.isdigit() else ("", 0)
 
 
 def unknown_key(path: Path, origin: Origin) -> Problem:

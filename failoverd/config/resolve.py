@@ -28,6 +28,7 @@ from failoverd.core.rules import FenceWhen, Pair, Place, Require, Rules, Timings
 ONLY_PAIR = "default"
 """Name of the pair that `[sites]` makes."""
 SERVICE_ACCOUNT = FilePath("/var/run/secrets/kubernetes.io/serviceaccount/token")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _OWN = ("instance", "log", "web")
 """Tables that may differ between instances of one installation."""
 
@@ -74,7 +75,7 @@ class _Resolver:
         self._unwise(rules)
         problems = [*self.problems, *apps.problems, *self.secrets.problems]
         if problems:
-            raise ConfigError(sorted(problems, key=_order))
+            raise ConfigError(problems)
         return Config(
             path=self.path,
             settings=settings,
@@ -150,7 +151,7 @@ class _Resolver:
             self._say(
                 (*path, "guest"), f'"{table.guest}" is not a guest; write host and number, as in "pve/101"'
             )
-        self._check_url((*path, "url"), table.url, "https")
+        self._check_url((*path, "url"), table.url)
         token = self.secrets.read(table, path, "token", needed=True)
         if token and not re.fullmatch(r"[^@!\s]+@[^@!\s]+![^=\s]+=[0-9A-Za-z-]+", token):
             self._say((*path, "token"), "is not an API token; it looks like user@realm!name=uuid")
@@ -273,10 +274,12 @@ class _Resolver:
             self._say(path, f"there is no file {file}")
         return file
 
-    def _check_url(self, path: Path, url: str, scheme: str) -> None:
+    def _check_url(self, path: Path, url: str) -> None:
+        """A token crosses no network in the clear: plain HTTP only within this machine."""
         parts = urlsplit(url)
-        if parts.scheme != scheme or not parts.hostname:
-            self._say(path, f'"{url}" is not an address; write it as "{scheme}://host:port"')
+        local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        if not parts.hostname or not (parts.scheme == "https" or local):
+            self._say(path, f'"{url}" is not an address; write it as "https://host:8006"')
 
     def _say(self, path: Path, text: str) -> None:
         self.problems.append(self.origin.problem(path, text))
@@ -335,8 +338,3 @@ def _hash(settings: Settings) -> str:
     for table in shown["notify"]:
         table.pop("url")
     return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _order(problem: Problem) -> tuple[str, int]:
-    file, _, line = problem.where.rpartition(":")
-    return (file, int(line)) if line.isdigit() else (problem.where, 0)

@@ -36,7 +36,10 @@ def load(path: Path) -> Config:
     try:
         settings = Settings(**known)
     except ValidationError as error:
-        raise ConfigError([*problems, *translate(error, origin)]) from error
+        # A variable that was refused above also makes its table malformed: said once is enough.
+        said = {problem.key for problem in problems if problem.where in origin.environ}
+        more = [problem for problem in translate(error, origin) if problem.key not in said]
+        raise ConfigError([*problems, *more]) from error
     except SettingsError as error:
         raise ConfigError([*problems, _not_json(str(error), origin)]) from error
     try:

@@ -133,7 +133,7 @@ def _judging(settings: Settings) -> Iterator[Violation]:
 def _data(settings: Settings) -> Iterator[Violation]:
     timings = settings.timings
     # The youngest age that can always be stated: the last proof may be a scan interval old and, after a
-    # restart, unsaved for as long as proofs are batched; a silent node may have written until its lease was due.
+    # restart, unsaved as long as proofs are batched; a silent node may have written until its lease was due.
     youngest = timings.scan_interval + timings.save_proofs_every + LEASE_INTERVAL + timings.tick
     why = (
         f"timings.scan_interval {show(timings.scan_interval)} + timings.save_proofs_every"
