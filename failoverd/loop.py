@@ -57,8 +57,8 @@ class Loop:
         confirm = self.decision.confirm if self.decision else frozenset()
         snapshot = await self.observer.observe(now, confirm, instance)
         snapshot = replace(snapshot, receipts=self._receipts(), in_flight=frozenset(self._tasks))
-        if not isinstance(self.memory, Memory):
-            self.memory = await self.store.load()
+        if not isinstance(self.memory, Memory) or not instance.leader:
+            self.memory = await self.store.load()  # a follower's memory is only as good as its last look
         rules = self.rules()
         decision = decide(rules, self.memory, self.watch, snapshot, now)
         acts = await self._remember(decision)
@@ -82,7 +82,7 @@ class Loop:
         return replace(instance, late=max(late, timedelta(0)), jumped=jumped)
 
     async def _remember(self, decision: Decision) -> bool:
-        if not self._may_write(decision):
+        if not self._may_write():
             return False
         if decision.memory == self.memory:
             return True
@@ -97,7 +97,7 @@ class Loop:
         self.memory = decision.memory
         return True
 
-    def _may_write(self, decision: Decision) -> bool:
+    def _may_write(self) -> bool:
         return not isinstance(self.memory, Unknown) and self.leadership.instance(self.clock.now()).leader
 
     async def _act(self, actions: tuple[Action, ...]) -> None:
@@ -106,7 +106,6 @@ class Loop:
             if action.key not in self._tasks:
                 task = asyncio.create_task(self.executor.execute(action), name=action.key)
                 self._tasks[action.key] = task
-                task.add_done_callback(lambda _: self.wake.set())
                 begun.append(task)
         if begun:
             await asyncio.wait(begun, timeout=SETTLE.total_seconds())

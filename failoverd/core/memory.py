@@ -29,6 +29,7 @@ class Phase(StrEnum):
     STARTING = "starting"
     ABORTING = "aborting"
     FROZEN = "frozen"
+    RELEASED = "released"
 
 
 class Kind(StrEnum):
@@ -98,6 +99,8 @@ class Undo:
     """(key, value or None where the key was absent) for every nodeSelector key of ours."""
     had_selector: bool = True
     """Whether the pod template had a nodeSelector at all."""
+    held: bool = False
+    """Whether somebody else's hold was there before ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +134,7 @@ class Move:
     last_write_at: datetime | None = None
     """Last moment at which the lost side could have written."""
     marks: tuple[tuple[str, datetime], ...] = ()
-    """When each part ended: detected, decided, fenced, stopped, equal, flipped, started, ready."""
+    """When each part ended: dead, decided, fenced, stopped, equal, flipped, started, ready."""
     losses: tuple[Loss, ...] = ()
     outcome: str = ""
     """Empty while in progress; then `done`, or `aborted: why`."""
@@ -170,8 +173,6 @@ class NodeMemory:
     """Confirmed `stopped` after our own fence; cleared when the node is UP again."""
     started_at: datetime | None = None
     """When we started it again."""
-    stopped_at: datetime | None = None
-    """First confirmed `stopped` of the present outage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What is seen and what follows from it: Reading, Snapshot, Verdict, Objection, Action, Receipt, Decision."""
+"""What follows from what is seen: Snapshot, Verdict, Objection, Decision; and one place to import every noun from."""
 
 from __future__ import annotations
 
@@ -7,359 +7,87 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from failoverd.core.actions import (
+    Action,
+    DeletePod,
+    FenceOff,
+    FenceOn,
+    Override,
+    PatchOp,
+    PatchWorkload,
+    Receipt,
+    Revert,
+    Role,
+    Scan,
+    Scanned,
+    SetIgnores,
+    SetRole,
+)
 from failoverd.core.memory import Kind, Memory, Phase
+from failoverd.core.readings import (
+    Api,
+    ClaimReading,
+    Command,
+    CommandKind,
+    Folder,
+    Guest,
+    GuestState,
+    Kubelet,
+    Lease,
+    NodeObject,
+    NodeReading,
+    Now,
+    Owner,
+    Pod,
+    Unknown,
+    Workload,
+)
 from failoverd.core.rules import Site
 
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A reading that could not be had. It never means DOWN."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """One moment, read once per tick: durations are measured on `mono`, people are told `wall`."""
-
-    mono: timedelta
-    wall: datetime
-
-
-class Kubelet(StrEnum):
-    """Answer of a node's kubelet to an unauthenticated request."""
-
-    ALIVE = "alive"
-    """401 (or any HTTP answer): the process lives, so the pods surely run."""
-    REFUSED = "refused"
-    """The host lives, the kubelet does not; containers may still run."""
-    SILENT = "silent"
-    """No answer: no evidence either way."""
-
-
-class GuestState(StrEnum):
-    """State of the virtual machine or container that is a node."""
-
-    RUNNING = "running"
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """A node's lease. Only a change of `stamp` counts: clocks of other hosts are never compared with ours."""
-
-    stamp: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeObject:
-    """What the Node object says."""
-
-    ready: str
-    """`True`, `False`, `Unknown` as the Ready condition has it; empty when the condition is missing."""
-    unschedulable: bool = False
-    deleting: bool = False
-    taints: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
-    """What the hypervisor says of the guest that is a node."""
-
-    state: GuestState
-    busy: str = ""
-    """A task, lock or node-wide job that explains or may soon change the state; empty when there is none."""
-    tasks_visible: bool = True
-    """Whether the token may see other people's tasks (Sys.Audit): without it, `busy` may be missing something."""
-    uptime: timedelta | None = None
-    managed: str = ""
-    """Why fencing it would be undone or refused (HA-managed); empty when it would not."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeReading:
-    """All readings of one node in one tick."""
-
-    lease: Lease | Unknown
-    node: NodeObject | Unknown
-    uncached: bool = False
-    """Whether lease and node were read from the API server itself in this tick, not from a watch."""
-    kubelet: Kubelet | Unknown = Unknown("not probed")
-    guest: Guest | Unknown | None = None
-    """None where no fence is configured."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
-    """What one side's Syncthing says of one volume."""
-
-    device: str
-    started: str
-    """Start time of the process: a new one means the mover restarted."""
-    type: str
-    """`sendreceive`, `sendonly` or `receiveonly`."""
-    paused: bool = False
-    state: str
-    error: str = ""
-    sequence: int
-    remote_sequence: int | None
-    """The peer's sequence up to which this side has received the index; None when unknown."""
-    connected: bool
-    errors: int = 0
-    error_files: tuple[str, ...] = ()
-    need_items: int = 0
-    need_deletes: int = 0
-    need_bytes: int = 0
-    receive_only: int = 0
-    """Local changes of a `receiveonly` folder."""
-    local_files: int = 0
-    ignores: tuple[str, ...] = ()
-    versioning: str = ""
-    """Type of versioning in force, empty for none."""
-
-    @property
-    def needs_nothing(self) -> bool:
-        """Whether this side holds everything it has been told of. The percentage proves nothing; these do."""
-        return self.need_items == 0 and self.need_deletes == 0 and self.need_bytes == 0
-
-    @property
-    def idle(self) -> bool:
-        """Whether it is running, at rest and without errors. A paused folder reports zeros and state ``""``."""
-        return self.state == "idle" and not self.paused and not self.error and self.errors == 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimReading:
-    """Whether one claim could be mounted at its site."""
-
-    bound: bool
-    volume: str = ""
-    reachable: bool = True
-    """Whether the volume's node affinity admits the site's node."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pod:
-    """A pod that mounts one of the app's claims."""
-
-    name: str
-    uid: str
-    node: str
-    claims: tuple[str, ...]
-    owned: bool
-    """Whether it belongs to the app's workload."""
-    mover: bool = False
-    """Whether it is VolSync's mover of one of our sources."""
-    ready: bool = False
-    deleting: bool = False
-    finished: bool = False
-    grace: timedelta = timedelta(seconds=30)
-    waiting: str = ""
-    """Why it does not run yet, as the kubelet or the scheduler put it."""
-
-
-class Owner(StrEnum):
-    """Which GitOps controller would undo a patch."""
-
-    FLUX = "flux kustomization"
-    NONE = "none"
-    UNSUPPORTED = "unsupported"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """The workload object and its pods."""
-
-    uid: str
-    version: str
-    """resourceVersion: used only where there is no annotation of ours to test."""
-    replicas: int
-    claims: tuple[tuple[int, str, str], ...]
-    """(index, volume name, claim) of every volume of the template that names a claim."""
-    selector: tuple[tuple[str, str], ...] | None
-    """nodeSelector of the template; None where there is none."""
-    annotations: bool = True
-    """Whether the object has any annotations: an `add` below a missing parent fails."""
-    epoch: int | None = None
-    """Our annotation; None when absent."""
-    active: str = ""
-    held: bool = False
-    """Whether the GitOps hold is on the live object."""
-    owner: Owner = Owner.NONE
-    owner_name: str = ""
-    shape: str = ""
-    """Why this workload cannot be switched safely; empty when it can."""
-    pods: tuple[Pod, ...] = ()
-    updated: bool = True
-    """Whether the controller has seen the present spec."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Api:
-    """The API server answered in this tick."""
-
-    date: datetime
-    """Its `Date` header: the clock that everything in Memory is written with."""
-
-
-class CommandKind(StrEnum):
-    """What an operator can ask for."""
-
-    SWITCHOVER = "switchover"
-    FAILOVER = "failover"
-    FAILBACK = "failback"
-    PAUSE = "pause"
-    RESUME = "resume"
-    RELEASE = "release"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """One request of an operator, done at most once."""
-
-    id: str
-    kind: CommandKind
-    app: str
-    """App key, or `*`."""
-    target: Site | None = None
-    epoch: int | None = None
-    """The epoch it was meant for: after another move it is refused."""
-    expires: datetime
-    until: datetime | None = None
-    why: str = ""
-    by: str = ""
-
-
-class Role(StrEnum):
-    """Folder types we set."""
-
-    SEND_ONLY = "sendonly"
-    RECEIVE_ONLY = "receiveonly"
-    SEND_RECEIVE = "sendreceive"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
-    """One idempotent act, as data. `reason` says why, `key` keeps a second one from starting meanwhile."""
-
-    reason: str
-
-    @property
-    def key(self) -> str:
-        """Two actions with the same key are the same act."""
-        return f"{type(self).__name__} " + " ".join(
-            str(getattr(self, name)) for name in ("app", "volume", "site", "node", "pod") if hasattr(self, name)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PatchOp:
-    """One JSON Patch operation (RFC 6902)."""
-
-    op: str
-    path: str
-    value: object = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PatchWorkload(Action):
-    """One JSON Patch of the workload; its `test` operations are its fencing token."""
-
-    app: str
-    ops: tuple[PatchOp, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeletePod(Action):
-    """Delete one pod of a dead node: grace 0, precondition on the uid."""
-
-    app: str
-    pod: str
-    uid: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetRole(Action):
-    """Set a folder's type; `keep` also turns on versioning that keeps everything, False turns it off."""
-
-    app: str
-    volume: str
-    site: Site
-    role: Role
-    keep: bool | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetIgnores(Action):
-    """Write the ignore patterns of one side."""
-
-    app: str
-    volume: str
-    site: Site
-    patterns: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scan(Action):
-    """Scan one side; the receipt says up to which sequence and with how many errors."""
-
-    app: str
-    volume: str
-    site: Site
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Override(Action):
-    """Make the active side's version of everything the newest."""
-
-    app: str
-    volume: str
-    site: Site
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revert(Action):
-    """Drop the local changes of a `receiveonly` side (they go to its versions)."""
-
-    app: str
-    volume: str
-    site: Site
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FenceOff(Action):
-    """Cut the power of a node."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FenceOn(Action):
-    """Start a node we fenced."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scanned:
-    """What a scan found."""
-
-    at: datetime
-    """API server time at which it was asked for."""
-    sequence: int
-    errors: int
-    error_files: tuple[str, ...] = ()
-    started: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What came of an action; fed into the next snapshot."""
-
-    action: Action
-    ok: bool
-    detail: str = ""
-    scanned: Scanned | None = None
+__all__ = [
+    "Action",
+    "Api",
+    "AppDecision",
+    "ClaimReading",
+    "Command",
+    "CommandKind",
+    "Decision",
+    "DeletePod",
+    "FenceOff",
+    "FenceOn",
+    "Folder",
+    "Guest",
+    "GuestState",
+    "Health",
+    "Instance",
+    "Kubelet",
+    "Lease",
+    "NodeObject",
+    "NodeReading",
+    "NodeWatch",
+    "Note",
+    "Now",
+    "Objection",
+    "Override",
+    "Owner",
+    "PatchOp",
+    "PatchWorkload",
+    "Pod",
+    "Receipt",
+    "Revert",
+    "Role",
+    "Scan",
+    "Scanned",
+    "SetIgnores",
+    "SetRole",
+    "Snapshot",
+    "Unknown",
+    "Verdict",
+    "VolumeWatch",
+    "Watch",
+    "Why",
+    "Workload",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,8 +143,17 @@ class Verdict:
     """Cut off but alive: its pods surely run."""
     fenceable: bool = False
     """Silent long enough, with a witness: a fence may begin."""
-    objections: tuple[Objection, ...] = ()
-    """Why the evidence does not suffice, or contradicts itself."""
+    doubts: tuple[Objection, ...] = ()
+    """Contradictions: nothing is concluded while one stands."""
+    unproven: tuple[Objection, ...] = ()
+    """Why it is not provably dead."""
+    alone: tuple[Objection, ...] = ()
+    """Why its silence may be our own."""
+
+    @property
+    def objections(self) -> tuple[Objection, ...]:
+        """Everything that keeps this verdict from being DOWN and proven."""
+        return self.doubts + self.unproven + self.alone
 
 
 class Why(StrEnum):
@@ -524,7 +261,8 @@ class NodeWatch:
     stamp_seen_at: timedelta | None = None
     """When (monotonic) the lease was last *seen to change*; frozen while the API is unreachable."""
     stamp_wall: datetime | None = None
-    fresh_count: int = 0
+    good_count: int = 0
+    bad_count: int = 0
     up_since: timedelta | None = None
     stopped_count: int = 0
     stopped_since: timedelta | None = None
@@ -553,6 +291,7 @@ class Watch:
     volumes: Mapping[tuple[str, str], VolumeWatch] = field(default_factory=dict)
     said: Mapping[str, str] = field(default_factory=dict)
     """Incident -> what was last said of it, so that it is said once."""
+    looked_at: timedelta | None = None
     api_seen_at: timedelta | None = None
     saved_at: timedelta | None = None
     """When proofs were last put into Memory."""

@@ -1,0 +1,142 @@
+"""What is done, as data, and what came of it. Every action is idempotent and carries its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from failoverd.core.rules import Site
+
+
+class Role(StrEnum):
+    """Folder types we set."""
+
+    SEND_ONLY = "sendonly"
+    RECEIVE_ONLY = "receiveonly"
+    SEND_RECEIVE = "sendreceive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One idempotent act, as data. `reason` says why, `key` keeps a second one from starting meanwhile."""
+
+    reason: str
+
+    @property
+    def key(self) -> str:
+        """Two actions with the same key are the same act."""
+        return f"{type(self).__name__} " + " ".join(
+            str(getattr(self, name)) for name in ("app", "volume", "site", "node", "pod") if hasattr(self, name)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchOp:
+    """One JSON Patch operation (RFC 6902)."""
+
+    op: str
+    path: str
+    value: object = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchWorkload(Action):
+    """One JSON Patch of the workload; its `test` operations are its fencing token."""
+
+    app: str
+    ops: tuple[PatchOp, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletePod(Action):
+    """Delete one pod of a dead node: grace 0, precondition on the uid."""
+
+    app: str
+    pod: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetRole(Action):
+    """Set a folder's type; `keep` also turns on versioning that keeps everything, False turns it off."""
+
+    app: str
+    volume: str
+    site: Site
+    role: Role
+    keep: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetIgnores(Action):
+    """Write the ignore patterns of one side."""
+
+    app: str
+    volume: str
+    site: Site
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan(Action):
+    """Scan one side; the receipt says up to which sequence and with how many errors."""
+
+    app: str
+    volume: str
+    site: Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override(Action):
+    """Make the active side's version of everything the newest."""
+
+    app: str
+    volume: str
+    site: Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert(Action):
+    """Drop the local changes of a `receiveonly` side (they go to its versions)."""
+
+    app: str
+    volume: str
+    site: Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceOff(Action):
+    """Cut the power of a node."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceOn(Action):
+    """Start a node we fenced."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scanned:
+    """What a scan found."""
+
+    at: datetime
+    """API server time at which it was asked for."""
+    sequence: int
+    errors: int
+    error_files: tuple[str, ...] = ()
+    started: str = ""
+    took: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What came of an action; fed into the next snapshot."""
+
+    action: Action
+    ok: bool
+    detail: str = ""
+    scanned: Scanned | None = None

@@ -1,0 +1,100 @@
+"""Everything known of one app in one tick, gathered so that the verbs of the core take one argument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from failoverd.core.memory import AppMemory, CopyMemory, Memory, Standing
+from failoverd.core.model import (
+    Api,
+    Folder,
+    Health,
+    Now,
+    Pod,
+    Snapshot,
+    Unknown,
+    Verdict,
+    VolumeWatch,
+    Watch,
+    Workload,
+)
+from failoverd.core.rules import App, Place, Rules, Site, Volume
+
+NOT_SEEN = Unknown("not read yet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One app, with all that bears on it."""
+
+    rules: Rules
+    app: App
+    memory: Memory
+    was: AppMemory
+    snapshot: Snapshot
+    verdicts: Mapping[str, Verdict]
+    watch: Watch
+    now: Now
+
+    @property
+    def date(self) -> datetime:
+        """The API server's clock; ours where it cannot be had (nothing is written then)."""
+        return self.snapshot.api.date if isinstance(self.snapshot.api, Api) else self.now.wall
+
+    @property
+    def workload(self) -> Workload | Unknown:
+        """The workload as read in this tick."""
+        return self.snapshot.workloads.get(self.app.key, NOT_SEEN)
+
+    def place(self, site: Site) -> Place:
+        """Where `site` is."""
+        return self.rules.place(self.app, site)
+
+    def verdict(self, site: Site) -> Verdict:
+        """The verdict on the node of `site`."""
+        return self.verdicts.get(self.place(site).node, Verdict(health=Health.UNKNOWN))
+
+    def folder(self, volume: Volume, site: Site) -> Folder | Unknown:
+        """What Syncthing says of one copy."""
+        return self.snapshot.folders.get((self.app.key, volume.name, site), NOT_SEEN)
+
+    def folders(self, site: Site) -> list[Folder | Unknown]:
+        """What Syncthing says of every copy at `site`."""
+        return [self.folder(volume, site) for volume in self.app.volumes]
+
+    def copy(self, volume: Volume, site: Site) -> CopyMemory:
+        """What is remembered of one copy."""
+        remembered = self.was.volumes.get(volume.name)
+        return remembered.copies[site] if remembered else CopyMemory(standing=Standing.UNPROVEN)
+
+    def standings(self, site: Site) -> list[Standing]:
+        """Standing of every copy at `site`."""
+        return [self.copy(volume, site).standing for volume in self.app.volumes]
+
+    def seen(self, volume: Volume) -> VolumeWatch:
+        """What this process has seen of a volume's replication."""
+        return self.watch.volumes.get((self.app.key, volume.name), VolumeWatch())
+
+    def pods(self, site: Site | None = None) -> list[Pod]:
+        """Pods of the workload that have not finished, on one site's node or anywhere."""
+        if isinstance(self.workload, Unknown):
+            return []
+        node = self.place(site).node if site else None
+        return [
+            pod for pod in self.workload.pods if pod.owned and not pod.finished and (node is None or pod.node == node)
+        ]
+
+    def strangers(self) -> list[Pod]:
+        """Unfinished pods that mount our claims and are neither the workload's nor VolSync's movers."""
+        if isinstance(self.workload, Unknown):
+            return []
+        return [pod for pod in self.workload.pods if not (pod.owned or pod.mover or pod.finished)]
+
+    def runs_on(self, site: Site) -> bool:
+        """Whether the template names this site's claims for every volume of ours."""
+        if isinstance(self.workload, Unknown):
+            return False
+        named = {claim for _, _, claim in self.workload.claims}
+        return all(volume.copy(site).claim in named for volume in self.app.volumes)

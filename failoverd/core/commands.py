@@ -1,0 +1,114 @@
+"""What operators ask for. A command is done, or refused, exactly once: Memory lists its id in the same write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from failoverd.core.memory import AppMemory, Kind, Memory, Pause, Phase, Standing
+from failoverd.core.model import Command, CommandKind
+from failoverd.core.policy import Wish
+from failoverd.core.rules import App, Rules, Site
+
+REMEMBERED = 100
+"""Ids of finished commands kept in Memory; commands expire long before as many have come."""
+
+_MOVES: Mapping[CommandKind, Kind] = {
+    CommandKind.SWITCHOVER: Kind.SWITCHOVER,
+    CommandKind.FAILOVER: Kind.FAILOVER,
+    CommandKind.FAILBACK: Kind.FAILBACK,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the pending commands come to."""
+
+    memory: Memory
+    wishes: Mapping[str, tuple[Command, Wish]]
+    """By app key: a command that wants a move; done once the move begins or is refused."""
+    answers: tuple[tuple[Command, str], ...] = ()
+    """Commands answered in this tick, with what became of them."""
+    resumed: frozenset[str] = frozenset()
+    """Apps given back into our hands."""
+
+
+def ask(rules: Rules, memory: Memory, commands: tuple[Command, ...], date: datetime) -> Asked:
+    """Sort the commands that Memory does not list yet."""
+    asked = Asked(memory=memory, wishes={})
+    for command in commands:
+        if command.id not in memory.commands:
+            asked = _take(rules, asked, command, date)
+    return asked
+
+
+def done(memory: Memory, command: Command) -> Memory:
+    """`memory` with `command` listed as carried out or refused."""
+    return replace(memory, commands=(*memory.commands, command.id)[-REMEMBERED:])
+
+
+def _answer(asked: Asked, command: Command, text: str, memory: Memory | None = None) -> Asked:
+    return replace(asked, memory=done(memory or asked.memory, command), answers=(*asked.answers, (command, text)))
+
+
+def _take(rules: Rules, asked: Asked, command: Command, date: datetime) -> Asked:
+    if command.expires < date:
+        return _answer(asked, command, "refused: it has expired")
+    known = {app.key: app for app in rules.apps}
+    if command.kind is CommandKind.PAUSE and (command.app == "*" or command.app in known):
+        pause = Pause(by=command.by, why=command.why, since=date, until=command.until)
+        paused = replace(asked.memory, pauses={**asked.memory.pauses, command.app: pause})
+        return _answer(asked, command, "paused", paused)
+    if command.kind is CommandKind.RESUME and (command.app == "*" or command.app in known):
+        pauses = {key: pause for key, pause in asked.memory.pauses.items() if key != command.app}
+        resumed = asked.resumed | {command.app}
+        return replace(_answer(asked, command, "resumed", replace(asked.memory, pauses=pauses)), resumed=resumed)
+    app = known.get(command.app)
+    was = asked.memory.apps.get(command.app)
+    if app is None or was is None:
+        return _answer(asked, command, f"refused: {command.app} is not an app of ours")
+    if command.epoch is not None and command.epoch != was.epoch:
+        return _answer(asked, command, f"refused: it was meant for epoch {command.epoch}, the app is at {was.epoch}")
+    if command.kind is CommandKind.RELEASE:
+        return _release(asked, command, app, was)
+    return _move(asked, command, app, was)
+
+
+def _release(asked: Asked, command: Command, app: App, was: AppMemory) -> Asked:
+    lost = [name for name, memory in was.volumes.items() if _unsafe(memory.copies[was.active.other].standing)]
+    if was.phase not in (Phase.WATCHING, Phase.ADOPTING):
+        return _answer(asked, command, f"refused: {app.key} is {was.phase}")
+    if was.undo is not None:
+        return _answer(asked, command, f"refused: {app.key} is away from home, `failoverd failback {app.key}` first")
+    if lost:
+        return _answer(
+            asked,
+            command,
+            f"refused: {', '.join(lost)} is outdated at {was.active.other}, and would flow back",
+        )
+    freed = replace(was, phase=Phase.RELEASED)
+    return _answer(asked, command, "released", replace(asked.memory, apps={**asked.memory.apps, app.key: freed}))
+
+
+def _unsafe(standing: Standing) -> bool:
+    return standing in (Standing.OUTDATED, Standing.TAKING_BACK)
+
+
+def _move(asked: Asked, command: Command, app: App, was: AppMemory) -> Asked:
+    kind = _MOVES[command.kind]
+    target = app.preferred if kind is Kind.FAILBACK else command.target or was.active.other
+    if target is was.active:
+        return _answer(asked, command, f"refused: {app.key} is at {target} already")
+    if app.key in asked.wishes:
+        return _answer(asked, command, "refused: another command of the same app is pending")
+    forced = kind is Kind.FAILOVER
+    wish = Wish(
+        kind=kind,
+        target=Site(target),
+        reason=f"asked for by {command.by or 'an operator'}" + (f": {command.why}" if command.why else ""),
+        forced=forced,
+        command=command.id,
+        by=command.by,
+    )
+    return replace(asked, wishes={**asked.wishes, app.key: (command, wish)})

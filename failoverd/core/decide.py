@@ -1,0 +1,303 @@
+"""The only door into the core: `decide(rules, memory, watch, snapshot, now) -> Decision`.
+
+Nothing is decided twice: hysteresis judges nodes, `rest` and `moves` say what an app wants, `policy` says what speaks
+against it, `machine` says where that leads. This file only puts them in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from failoverd.core import commands, hysteresis, machine, moves, policy, proof, rest, say
+from failoverd.core.case import Case
+from failoverd.core.machine import Event
+from failoverd.core.memory import SCHEMA, AppMemory, Kind, Memory, Phase
+from failoverd.core.model import (
+    Action,
+    Api,
+    AppDecision,
+    Command,
+    Decision,
+    Health,
+    Note,
+    Now,
+    Objection,
+    Snapshot,
+    Unknown,
+    Verdict,
+    Watch,
+    Why,
+)
+from failoverd.core.moves import Step
+from failoverd.core.nodes import remember_nodes
+from failoverd.core.policy import Wish
+from failoverd.core.rules import App, FenceWhen, Rules
+
+SOON = timedelta(milliseconds=300)
+"""How soon to look again while something moves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What one look at the world has come to, before any app is considered."""
+
+    rules: Rules
+    snapshot: Snapshot
+    verdicts: Mapping[str, Verdict]
+    watch: Watch
+    now: Now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one app comes to in this tick."""
+
+    case: Case | None
+    step: Step | None
+    decision: AppDecision
+    wish: Wish | None = None
+    command: Command | None = None
+    fence: bool = False
+    """Nothing but the missing proof objects, and a fence could give it."""
+    alarms: tuple[Objection, ...] = ()
+
+
+def decide(rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot: Snapshot, now: Now) -> Decision:
+    """Everything that follows from one look at the world. Pure: same input, same answer."""
+    watch = hysteresis.look(rules, watch, snapshot, now)
+    known = memory if isinstance(memory, Memory) else Memory()
+    verdicts = hysteresis.judge(rules, known, watch, snapshot, now)
+    watch = proof.watch_replication(rules, watch, snapshot, now, {key: was.active for key, was in known.apps.items()})
+    blind = _blind(memory)
+    if blind:
+        return Decision(
+            memory=known,
+            watch=watch,
+            verdicts=verdicts,
+            apps={app.key: AppDecision(phase=Phase.FROZEN, objections=(blind,)) for app in rules.apps},
+            wake_at=now.mono + rules.timings.tick,
+        )
+    api = snapshot.api
+    asked = commands.Asked(memory=known, wishes={})
+    if isinstance(api, Api) and snapshot.instance.leader:
+        asked = commands.ask(rules, known, snapshot.commands, api.date)
+    sight = Sight(rules=rules, snapshot=snapshot, verdicts=verdicts, watch=watch, now=now)
+    plans = {app.key: _plan(sight, app, asked) for app in rules.apps}
+    return _conclude(sight, known, asked, _fence(rules, plans))
+
+
+def _blind(memory: Memory | Unknown | None) -> Objection | None:
+    if isinstance(memory, Unknown):
+        return Objection(why=Why.FROZEN, text=f"Memory cannot be read: {memory.why}")
+    if memory is not None and memory.schema > SCHEMA:
+        return Objection(
+            why=Why.FROZEN, text=f"Memory has schema {memory.schema}, this version knows {SCHEMA}: upgrade it"
+        )
+    return None
+
+
+def _plan(sight: Sight, app: App, asked: commands.Asked) -> Plan:
+    was = asked.memory.apps.get(app.key)
+    newborn = was is None
+    case = Case(
+        rules=sight.rules,
+        app=app,
+        memory=asked.memory,
+        was=was or rest.newborn(app, app.preferred),
+        snapshot=sight.snapshot,
+        verdicts=sight.verdicts,
+        watch=sight.watch,
+        now=sight.now,
+    )
+    resumed = bool({app.key, "*"} & asked.resumed) and case.was.phase in (Phase.FROZEN, Phase.RELEASED)
+    if newborn or resumed:
+        return _first(case, resumed=resumed)
+    if case.was.phase is Phase.FROZEN:
+        why = Objection(why=Why.FROZEN, text=f"frozen: {case.was.frozen_why}")
+        return Plan(case=case, step=None, decision=AppDecision(phase=Phase.FROZEN, objections=(why,), alarms=(why,)))
+    if case.was.phase is Phase.RELEASED:
+        step = rest.released(case)
+        return Plan(case=case, step=step, decision=AppDecision(phase=Phase.RELEASED, waiting=step.waiting))
+    if case.was.move is not None:
+        return _move_on(case)
+    return _at_rest(case, asked)
+
+
+def _first(case: Case, *, resumed: bool) -> Plan:
+    found = rest.first_look(case, resumed=resumed)
+    if isinstance(found, str) or not policy.can_see(case):
+        text = found if isinstance(found, str) else "not the leader, or the API server cannot be reached"
+        why = Objection(why=Why.NOT_ADOPTED, text=text)
+        return Plan(case=None, step=None, decision=AppDecision(phase=Phase.ADOPTING, objections=(why,), waiting=text))
+    if resumed:
+        found = replace(found, epoch=max(found.epoch, case.was.epoch), undo=case.was.undo, moves=case.was.moves)
+    return Plan(case=case, step=Step(was=found), decision=AppDecision(phase=found.phase))
+
+
+def _move_on(case: Case) -> Plan:
+    move = case.was.move
+    assert move is not None
+    ages = {volume.name: proof.age(case, volume) for volume in case.app.volumes}
+    if not policy.can_see(case):
+        why = tuple(policy.ourselves(case, Wish(kind=move.kind, target=move.target, reason="")))
+        return Plan(case=case, step=None, decision=AppDecision(phase=case.was.phase, objections=why, ages=ages))
+    step = moves.STEPS[case.was.phase](case, move)
+    return Plan(case=case, step=step, decision=AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages))
+
+
+def _at_rest(case: Case, asked: commands.Asked) -> Plan:
+    command, wish = asked.wishes.get(case.app.key, (None, None))
+    wish = wish or rest.wish_of(case)
+    ages = {volume.name: proof.age(case, volume) for volume in case.app.volumes}
+    everything = policy.objections(case, wish) if wish else ()
+    found = policy.binding(everything, wish) if wish else ()
+    no_alarms: tuple[Objection, ...] = ()
+    step, alarms = Step(was=case.was), no_alarms
+    if policy.can_see(case):
+        step, alarms = rest.look_after(case)
+    decision = AppDecision(
+        phase=case.was.phase,
+        wanted=wish.kind if wish else None,
+        objections=found,
+        ages=ages,
+        waiting=step.waiting,
+        alarms=alarms,
+    )
+    plan = Plan(case=case, step=step, decision=decision, wish=wish, command=command)
+    if wish is None or step.event is Event.CONTRADICTED:
+        return plan
+    if _wants_fence(case, wish):
+        return replace(plan, fence=not _beyond_fence(found))
+    return replace(plan, step=_leave(case, wish, everything)) if not found else plan
+
+
+def _wants_fence(case: Case, wish: Wish) -> bool:
+    """Whether the move needs the node's death, has no proof of it, and a fence could give it."""
+    verdict, node = case.verdict(case.was.active), case.place(case.was.active).node
+    if wish.kind is not Kind.FAILOVER or verdict.proven or not case.rules.fence(node):
+        return False
+    if wish.forced:
+        return verdict.health is not Health.UP
+    when = case.rules.fence_when
+    willing = when in (FenceWhen.ALL, FenceWhen.ANY) and not verdict.isolated
+    return verdict.fenceable and (willing or when is FenceWhen.ISOLATED)
+
+
+def _beyond_fence(found: tuple[Objection, ...]) -> tuple[Objection, ...]:
+    return tuple(objection for objection in found if objection.why is not Why.NOT_DEAD)
+
+
+def _leave(case: Case, wish: Wish, set_aside: tuple[Objection, ...]) -> Step:
+    verdict = case.verdict(case.was.active)
+    evidence = (*verdict.evidence, *(f"set aside: {objection}" for objection in set_aside))
+    return Step(was=moves.begin(case, wish, evidence), event=Event.LEAVE)
+
+
+def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
+    """One fence a node: with `fence_when = all` only when every app of ours on it may leave."""
+    by_node: dict[str, list[str]] = {}
+    wanting: dict[str, list[str]] = {}
+    for key, plan in plans.items():
+        if plan.case is None or plan.case.was.phase is Phase.RELEASED:
+            continue
+        node = plan.case.place(plan.case.was.active).node
+        by_node.setdefault(node, []).append(key)
+        if plan.wish is not None and plan.fence:
+            wanting.setdefault(node, []).append(key)
+    fenced = dict(plans)
+    for node, keys in wanting.items():
+        all_may = len(keys) == len(by_node[node])
+        for key in keys:
+            plan = plans[key]
+            assert plan.case is not None
+            assert plan.wish is not None
+            if rules.fence_when is FenceWhen.ALL and not all_may and not plan.wish.forced:
+                why = Objection(why=Why.NOT_DEAD, text=f"{node} is not fenced: not every app of ours on it may move")
+                fenced[key] = replace(
+                    plan, decision=replace(plan.decision, objections=(*plan.decision.objections, why))
+                )
+                continue
+            was = moves.begin(plan.case, plan.wish, plan.case.verdict(plan.case.was.active).evidence)
+            fenced[key] = replace(plan, step=Step(was=was, event=Event.FENCE))
+    return fenced
+
+
+def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping[str, Plan]) -> Decision:
+    rules, verdicts, watch = sight.rules, sight.verdicts, sight.watch
+    apps: dict[str, AppMemory] = dict(asked.memory.apps)
+    decisions: dict[str, AppDecision] = {}
+    actions: list[Action] = []
+    notes: list[Note] = [say.answered(command, text) for command, text in asked.answers]
+    memory, busy = asked.memory, False
+    for key, plan in plans.items():
+        decision, was = plan.decision, apps.get(key)
+        if plan.step is not None:
+            was, said = _take(key, plan.step)
+            apps[key] = was
+            actions += plan.step.actions
+            notes += said
+            busy = busy or was.move is not None or plan.step.event is not None
+            decision = replace(decision, phase=was.phase)
+        memory, answer = _answer(memory, plan, was)
+        notes += answer
+        decisions[key] = decision
+    memory = replace(memory, apps=apps)
+    if policy.can_see_snapshot(sight.snapshot):
+        memory, fences = remember_nodes(rules, memory, sight.snapshot, verdicts, watch, actions)
+        actions += fences
+        memory, watch = _proofs(rules, known, memory, watch, sight.now)
+    else:
+        memory, actions = known, []
+    watch, spoken = say.speak(rules, watch, decisions, verdicts)
+    suspects = frozenset(
+        name for name, verdict in verdicts.items() if verdict.health is not Health.UP and name in rules.nodes
+    )
+    waits = [plan for plan in plans.values() if plan.decision.waiting.startswith(("take-back", "data: take-back"))]
+    return Decision(
+        memory=memory,
+        watch=watch,
+        verdicts=verdicts,
+        apps=decisions,
+        actions=tuple(actions),
+        notes=(*notes, *spoken),
+        wake_at=sight.now.mono + (SOON if busy else rules.timings.tick / 2 if waits else rules.timings.tick),
+        confirm=suspects,
+    )
+
+
+def _take(key: str, step: Step) -> tuple[AppMemory, list[Note]]:
+    """Walk the table: the phase that `step.event` leads to, and what is said of it."""
+    if step.event is None:
+        return step.was, []
+    row = machine.advance(step.was.phase, step.event)
+    was = replace(step.was, phase=row.next)
+    return was, say.changed(key, was, row)
+
+
+def _answer(memory: Memory, plan: Plan, was: AppMemory | None) -> tuple[Memory, list[Note]]:
+    """A command for a move is done once the move has begun, or refused with every reason."""
+    if plan.command is None or plan.wish is None:
+        return memory, []
+    if was is not None and was.move is not None and was.move.command == plan.command.id:
+        return commands.done(memory, plan.command), [say.answered(plan.command, "begun")]
+    reasons = "; ".join(str(objection) for objection in plan.decision.objections) or "not possible now"
+    return commands.done(memory, plan.command), [say.answered(plan.command, f"refused: {reasons}")]
+
+
+def _proofs(rules: Rules, known: Memory, memory: Memory, watch: Watch, now: Now) -> tuple[Memory, Watch]:
+    """Put new proofs into Memory, in batches: each write of Memory costs the cluster one."""
+    due = watch.saved_at is None or now.mono - watch.saved_at >= rules.timings.save_proofs_every
+    if memory == known and not due:
+        return memory, watch
+    apps = dict(memory.apps)
+    for (key, name), seen in watch.volumes.items():
+        was = apps.get(key)
+        if was is None or name not in was.volumes or seen.proven_at is None or was.move is not None:
+            continue
+        volume = was.volumes[name]
+        if volume.proven_at is None or seen.proven_at > volume.proven_at:
+            proven = replace(volume, proven_at=seen.proven_at, proven_sequence=seen.proven_sequence)
+            apps[key] = replace(was, volumes={**was.volumes, name: proven})
+    return replace(memory, apps=apps), replace(watch, saved_at=now.mono)

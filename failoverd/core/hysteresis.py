@@ -1,0 +1,301 @@
+"""Debounce: from raw readings of a node to a verdict of UP, DOWN or UNKNOWN.
+
+The one rule of this file: only evidence yields DOWN. Silence is evidence only while somebody outside the silent
+node's failure domain, and outside our own, is heard; a reading that failed neither counts nor resets anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from failoverd.core.memory import Memory, NodeMemory
+from failoverd.core.model import (
+    Api,
+    Guest,
+    GuestState,
+    Health,
+    Kubelet,
+    Lease,
+    NodeObject,
+    NodeReading,
+    NodeWatch,
+    Now,
+    Objection,
+    Snapshot,
+    Unknown,
+    Verdict,
+    Watch,
+    Why,
+)
+from failoverd.core.rules import Rules, Timings
+
+LEASE_INTERVAL = timedelta(seconds=10)
+"""A kubelet renews its lease this often (Kubernetes: a quarter of the 40 s lease duration)."""
+IN_FLIGHT = timedelta(seconds=5)
+"""A renewal sent before the power went may still be seen to arrive this much later."""
+
+
+def look(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now) -> Watch:
+    """What has been seen so far, with this tick's readings added."""
+    elapsed = now.mono - watch.looked_at if watch.looked_at is not None else timedelta(0)
+    reachable = isinstance(snapshot.api, Api)
+    gap = now.mono - watch.api_seen_at if watch.api_seen_at is not None else timedelta(0)
+    fresh_start = reachable and gap - elapsed > rules.timings.witness_within
+    nodes = dict(watch.nodes)
+    for name, reading in snapshot.nodes.items():
+        seen = nodes.get(name, NodeWatch())
+        seen = _see_lease(seen, reading, snapshot, now, elapsed, anew=fresh_start)
+        seen = _see_health(rules.timings, seen, reading, now, reachable=reachable)
+        nodes[name] = _see_guest(seen, reading, snapshot, now)
+    return replace(watch, nodes=nodes, looked_at=now.mono, api_seen_at=now.mono if reachable else watch.api_seen_at)
+
+
+def _see_lease(
+    seen: NodeWatch, reading: NodeReading, snapshot: Snapshot, now: Now, elapsed: timedelta, *, anew: bool
+) -> NodeWatch:
+    if not isinstance(snapshot.api, Api) or not isinstance(reading.lease, Lease):
+        # the node could not have been seen to renew either: the clock of its silence stands still
+        held = seen.stamp_seen_at + elapsed if seen.stamp_seen_at is not None else None
+        return replace(seen, stamp_seen_at=held)
+    if reading.lease.stamp != seen.stamp:
+        return replace(seen, stamp=reading.lease.stamp, stamp_seen_at=now.mono, stamp_wall=snapshot.api.date)
+    return replace(seen, stamp_seen_at=now.mono) if anew else seen
+
+
+def _see_health(timings: Timings, seen: NodeWatch, reading: NodeReading, now: Now, *, reachable: bool) -> NodeWatch:
+    if not reachable or isinstance(reading.node, Unknown) or seen.stamp_seen_at is None:
+        return replace(seen, good_count=0)
+    fresh = now.mono - seen.stamp_seen_at <= timings.witness_within
+    if fresh and reading.node.ready == "True" and not reading.node.deleting:
+        since = seen.up_since if seen.up_since is not None else now.mono
+        return replace(seen, good_count=seen.good_count + 1, bad_count=0, up_since=since)
+    bad = seen.bad_count + 1
+    since_kept = seen.up_since if bad < timings.failure_threshold else None
+    return replace(seen, good_count=0, bad_count=bad, up_since=since_kept)
+
+
+def _see_guest(seen: NodeWatch, reading: NodeReading, snapshot: Snapshot, now: Now) -> NodeWatch:
+    guest = reading.guest
+    if not isinstance(guest, Guest):
+        return seen
+    if guest.state is GuestState.RUNNING:
+        return replace(seen, stopped_count=0, stopped_since=None, stopped_wall=None)
+    if guest.busy:
+        return replace(seen, stopped_count=0, stopped_since=seen.stopped_since or now.mono)
+    wall = seen.stopped_wall
+    if wall is None and isinstance(snapshot.api, Api):
+        wall = snapshot.api.date + timedelta(seconds=1)  # the Date header is cut to whole seconds
+    since = seen.stopped_since if seen.stopped_since is not None else now.mono
+    return replace(seen, stopped_count=seen.stopped_count + 1, stopped_since=since, stopped_wall=wall)
+
+
+def silent_for(seen: NodeWatch, now: Now) -> timedelta:
+    """How long the node's lease has not been seen to change."""
+    return now.mono - seen.stamp_seen_at if seen.stamp_seen_at is not None else timedelta(0)
+
+
+def silent_domains(rules: Rules, watch: Watch, now: Now) -> set[str]:
+    """Failure domains none of whose known nodes has a lease that moves."""
+    loud: set[str] = set()
+    quiet: set[str] = set()
+    for name, seen in watch.nodes.items():
+        fresh = seen.stamp_seen_at is not None and silent_for(seen, now) <= rules.timings.witness_within
+        (loud if fresh else quiet).add(rules.domain(name))
+    return quiet - loud
+
+
+def witnesses(rules: Rules, watch: Watch, node: str, now: Now) -> list[str]:
+    """Nodes outside the failure domains of `node` and of ourselves whose lease has just moved."""
+    excluded = {rules.domain(node), rules.own_domain} - {""}
+    return [
+        name
+        for name, seen in watch.nodes.items()
+        if name != node
+        and rules.domain(name) not in excluded
+        and seen.stamp_seen_at is not None
+        and silent_for(seen, now) <= rules.timings.witness_within
+    ]
+
+
+def judge(rules: Rules, memory: Memory, watch: Watch, snapshot: Snapshot, now: Now) -> Mapping[str, Verdict]:
+    """A verdict for every node that was looked at."""
+    return {
+        name: _judge_node(rules, memory.nodes.get(name, NodeMemory()), watch, snapshot, name, now)
+        for name in snapshot.nodes
+    }
+
+
+def _judge_node(
+    rules: Rules, remembered: NodeMemory, watch: Watch, snapshot: Snapshot, name: str, now: Now
+) -> Verdict:
+    reading, seen, timings = snapshot.nodes[name], watch.nodes[name], rules.timings
+    silent = silent_for(seen, now)
+    evidence = tuple(_evidence(reading, seen, silent))
+    if isinstance(snapshot.api, Unknown):
+        return Verdict(health=Health.UNKNOWN, evidence=(f"API server: {snapshot.api.why}",), silent_for=silent)
+    if _is_up(timings, seen, now):
+        return Verdict(health=Health.UP, evidence=evidence, silent_for=silent)
+    doubts = tuple(_doubts(rules, reading, seen, name, now))
+    proof_doubts = tuple(_proof_doubts(rules, remembered, reading, seen, name, now))
+    alone = tuple(_loneliness(rules, watch, name, now))
+    serving = reading.kubelet in (Kubelet.ALIVE, Kubelet.REFUSED) or _advancing(seen, timings, now)
+    isolated = serving and silent > timings.witness_within
+    proven = (
+        _stopped_long_enough(timings, remembered, reading, seen, now)
+        and not doubts
+        and not proof_doubts
+        and reading.uncached
+    )
+    long_silent = silent >= timings.silence_after
+    down = proven or (long_silent and not isolated and not doubts and not alone and reading.uncached)
+    return Verdict(
+        health=Health.DOWN if down else Health.UNKNOWN,
+        proven=proven,
+        evidence=evidence,
+        silent_for=silent,
+        down_since=_last_write(reading, seen),
+        isolated=isolated,
+        fenceable=long_silent and not alone and not doubts and _mapped(rules, remembered),
+        doubts=doubts,
+        unproven=() if proven else proof_doubts,
+        alone=alone,
+    )
+
+
+def _is_up(timings: Timings, seen: NodeWatch, now: Now) -> bool:
+    return (
+        seen.up_since is not None
+        and now.mono - seen.up_since >= timings.up_after
+        and (seen.good_count >= timings.success_threshold or 0 < seen.bad_count < timings.failure_threshold)
+    )
+
+
+def _stopped_long_enough(
+    timings: Timings, remembered: NodeMemory, reading: NodeReading, seen: NodeWatch, now: Now
+) -> bool:
+    guest = reading.guest
+    if not isinstance(guest, Guest) or guest.state is not GuestState.STOPPED or guest.busy:
+        return False
+    if remembered.fence_began_at is not None:
+        return True  # we cut the power ourselves: nothing else can explain the state
+    return (
+        seen.stopped_count >= timings.failure_threshold
+        and seen.stopped_since is not None
+        and now.mono - seen.stopped_since >= timings.proof_after
+    )
+
+
+def _mapped(rules: Rules, remembered: NodeMemory) -> bool:
+    return bool(remembered.mapped) and remembered.mapped == rules.fence_hash
+
+
+def _last_write(reading: NodeReading, seen: NodeWatch) -> datetime | None:
+    if isinstance(reading.guest, Guest) and reading.guest.state is GuestState.STOPPED:
+        return seen.stopped_wall
+    return seen.stamp_wall + LEASE_INTERVAL if seen.stamp_wall is not None else None
+
+
+def _advancing(seen: NodeWatch, timings: Timings, now: Now) -> bool:
+    return any(
+        now.mono - changed <= timings.witness_within and changed > (seen.stamp_seen_at or changed) + IN_FLIGHT
+        for _, changed in seen.sequences.values()
+    )
+
+
+def _evidence(reading: NodeReading, seen: NodeWatch, silent: timedelta) -> list[str]:
+    said = [f"lease silent for {silent.total_seconds():.0f} s"]
+    if isinstance(reading.node, NodeObject):
+        said.append(f"Ready={reading.node.ready or 'missing'}")
+    if not isinstance(reading.kubelet, Unknown):
+        said.append(f"kubelet {reading.kubelet}")
+    if isinstance(reading.guest, Guest):
+        said.append(f"guest {reading.guest.state}" + (f" ({reading.guest.busy})" if reading.guest.busy else ""))
+    elif isinstance(reading.guest, Unknown):
+        said.append(f"guest unknown: {reading.guest.why}")
+    if isinstance(reading.lease, Unknown):
+        said.append(f"lease unknown: {reading.lease.why}")
+    return said if seen.stamp is not None else ["not seen yet"]
+
+
+def _doubts(rules: Rules, reading: NodeReading, seen: NodeWatch, name: str, now: Now) -> list[Objection]:
+    """Contradictions: while one of these stands, nothing is concluded about the node."""
+    found = []
+    guest = reading.guest
+    stopped = isinstance(guest, Guest) and guest.state is GuestState.STOPPED
+    if stopped and seen.stopped_since is not None and seen.stamp_seen_at is not None:
+        after = seen.stamp_seen_at - seen.stopped_since
+        if after > IN_FLIGHT and silent_for(seen, now) < rules.timings.silence_after:
+            found.append(
+                Objection(
+                    why=Why.CONTRADICTION,
+                    text=f"{name}: guest says stopped, but its lease moved {after.total_seconds():.0f} s later: "
+                    "is this the right guest?",
+                )
+            )
+    if stopped and reading.kubelet is Kubelet.ALIVE:
+        found.append(Objection(why=Why.CONTRADICTION, text=f"{name}: guest says stopped, but its kubelet answers"))
+    return found
+
+
+def _proof_doubts(
+    rules: Rules, remembered: NodeMemory, reading: NodeReading, seen: NodeWatch, name: str, now: Now
+) -> list[Objection]:
+    """Why the node is not provably dead, as far as its guest goes."""
+    guest = reading.guest
+    if guest is None:
+        return [Objection(why=Why.NOT_DEAD, text=f"{name} is not proven dead: no fence is configured for it")]
+    if isinstance(guest, Unknown):
+        return [Objection(why=Why.NOT_DEAD, text=f"{name} is not proven dead: guest unknown: {guest.why}")]
+    found = []
+    if not _mapped(rules, remembered):
+        found.append(
+            Objection(
+                why=Why.MAPPING,
+                text=f"{name}: its guest was never seen running while the node's lease moved, under this config",
+            )
+        )
+    if not guest.tasks_visible:
+        found.append(
+            Objection(
+                why=Why.TASKS_HIDDEN,
+                text=f"{name}: the token sees only its own tasks (no Sys.Audit): a reboot would look like death",
+            )
+        )
+    if guest.state is GuestState.RUNNING:
+        found.append(Objection(why=Why.NOT_DEAD, text=f"{name} is not proven dead: its guest is running"))
+    elif guest.busy:
+        found.append(Objection(why=Why.GUEST_BUSY, text=f"{name}: guest stopped, but {guest.busy}"))
+    elif not _stopped_long_enough(rules.timings, remembered, reading, seen, now):
+        stopped = (now.mono - seen.stopped_since).total_seconds() if seen.stopped_since is not None else 0
+        needed = rules.timings.proof_after.total_seconds()
+        found.append(
+            Objection(
+                why=Why.NOT_DEAD,
+                text=f"{name} is not proven dead: guest stopped for {stopped:.0f} s of {needed:.0f} s",
+            )
+        )
+    return found
+
+
+def _loneliness(rules: Rules, watch: Watch, name: str, now: Now) -> list[Objection]:
+    """Reasons to doubt ourselves rather than the node."""
+    found = []
+    if not witnesses(rules, watch, name, now):
+        found.append(
+            Objection(
+                why=Why.NO_WITNESS,
+                text=f"{name} is silent, but no node outside its failure domain and ours is heard either",
+            )
+        )
+    silent = silent_domains(rules, watch, now)
+    if len(silent) > rules.max_unhealthy:
+        found.append(
+            Objection(
+                why=Why.TOO_MANY_SILENT,
+                text=f"{len(silent)} failure domains are silent ({', '.join(sorted(silent))}), "
+                f"{rules.max_unhealthy} may be",
+            )
+        )
+    return found

@@ -1,0 +1,112 @@
+"""What is remembered of nodes: whose guest is whose, and how far a fence has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from failoverd.core.memory import AppMemory, Memory, NodeMemory, Phase
+from failoverd.core.model import (
+    Action,
+    Api,
+    FenceOff,
+    FenceOn,
+    Guest,
+    GuestState,
+    Health,
+    Snapshot,
+    Unknown,
+    Verdict,
+    Watch,
+    Workload,
+)
+from failoverd.core.rules import AfterFence, Rules
+
+
+def remember_nodes(
+    rules: Rules,
+    memory: Memory,
+    snapshot: Snapshot,
+    verdicts: Mapping[str, Verdict],
+    watch: Watch,
+    actions: list[Action],
+) -> tuple[Memory, list[Action]]:
+    """Memory with this tick's knowledge of nodes, and the starts of fenced nodes that are due."""
+    nodes: dict[str, NodeMemory] = dict(memory.nodes)
+    starts: list[Action] = []
+    fencing = {act.node for act in actions if isinstance(act, FenceOff)}
+    for name in rules.nodes:
+        was = nodes.get(name, NodeMemory())
+        now = _mapping(rules, was, snapshot, watch, name)
+        now = _fence(memory, rules, now, snapshot, verdicts, name, asked=name in fencing)
+        if _start_due(rules, memory, now, snapshot, name) and isinstance(snapshot.api, Api):
+            starts.append(FenceOn(node=name, reason="every move from it has ended"))
+            now = replace(now, started_at=snapshot.api.date)
+        if now != NodeMemory() or name in nodes:
+            nodes[name] = now
+    return replace(memory, nodes=nodes), starts
+
+
+def _mapping(rules: Rules, was: NodeMemory, snapshot: Snapshot, watch: Watch, name: str) -> NodeMemory:
+    """A guest proves nothing until it was seen running while its node's lease moved, under this config."""
+    reading, seen = snapshot.nodes.get(name), watch.nodes.get(name)
+    if reading is None or seen is None or was.mapped == rules.fence_hash:
+        return was
+    running = isinstance(reading.guest, Guest) and reading.guest.state is GuestState.RUNNING
+    moved = seen.stamp_seen_at == watch.looked_at and seen.good_count > 0
+    return replace(was, mapped=rules.fence_hash) if running and moved else was
+
+
+def leaving(memory: Memory, rules: Rules, node: str) -> list[AppMemory]:
+    """Apps with an unfinished move away from `node`."""
+    return [
+        was
+        for app in rules.apps
+        if (was := memory.apps.get(app.key)) is not None
+        and was.move is not None
+        and rules.place(app, was.move.source).node == node
+    ]
+
+
+def _fence(  # noqa: PLR0913
+    memory: Memory,
+    rules: Rules,
+    was: NodeMemory,
+    snapshot: Snapshot,
+    verdicts: Mapping[str, Verdict],
+    name: str,
+    *,
+    asked: bool,
+) -> NodeMemory:
+    if not isinstance(snapshot.api, Api):
+        return was
+    if asked and was.fence_began_at is None:
+        return replace(was, fence_began_at=snapshot.api.date, started_at=None)
+    reading = snapshot.nodes.get(name)
+    guest = reading.guest if reading else None
+    stopped = isinstance(guest, Guest) and guest.state is GuestState.STOPPED and not guest.busy
+    if was.fence_began_at is not None and was.fenced_at is None and stopped:
+        return replace(was, fenced_at=snapshot.api.date)
+    busy = leaving(memory, rules, name)
+    if was.fence_began_at is not None and not busy and (was.fenced_at is None or _is_up(verdicts, name)):
+        return replace(was, fence_began_at=None, fenced_at=None, started_at=None)
+    return was
+
+
+def _is_up(verdicts: Mapping[str, Verdict], name: str) -> bool:
+    return name in verdicts and verdicts[name].health is Health.UP
+
+
+def _start_due(rules: Rules, memory: Memory, was: NodeMemory, snapshot: Snapshot, name: str) -> bool:
+    if rules.after_fence is not AfterFence.START or was.fenced_at is None or was.started_at is not None:
+        return False
+    if any(left.phase is not Phase.WATCHING for left in leaving(memory, rules, name)):
+        return False
+    return not any(_pods_left(snapshot, app.key, name) for app in rules.apps)
+
+
+def _pods_left(snapshot: Snapshot, key: str, node: str) -> bool:
+    seen = snapshot.workloads.get(key, Unknown("not read"))
+    if not isinstance(seen, Workload):
+        return True
+    return any(pod.owned and not pod.finished and pod.node == node for pod in seen.pods)

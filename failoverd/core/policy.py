@@ -1,0 +1,330 @@
+"""Every reason not to move, all evaluated, each with its numbers. An empty answer means go.
+
+A guard is a small pure function from a case and a wish to objections; `GUARDS` is the one list of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from failoverd.core import proof
+from failoverd.core.case import Case
+from failoverd.core.memory import Kind, Move, Phase, Standing
+from failoverd.core.model import (
+    Api,
+    ClaimReading,
+    Folder,
+    Health,
+    NodeObject,
+    Objection,
+    Owner,
+    Role,
+    Snapshot,
+    Unknown,
+    Why,
+)
+from failoverd.core.rules import Failback, Mode, Require, Site
+
+LATE = timedelta(seconds=5)
+"""A loop this late, or a wall clock that ran this far away, saw nothing in between."""
+
+OVERRIDABLE = frozenset(
+    {
+        Why.NOT_DEAD,
+        Why.MAPPING,
+        Why.TASKS_HIDDEN,
+        Why.GUEST_BUSY,
+        Why.NO_WITNESS,
+        Why.AGE_UNKNOWN,
+        Why.AGE_TOO_OLD,
+        Why.SOURCE_ERRORS,
+        Why.BUDGET,
+        Why.COOLDOWN,
+        Why.FENCE_FAILED,
+    }
+)
+"""What an operator's forced failover may set aside; each one set aside is recorded as evidence of the move."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A move that somebody or something asks for."""
+
+    kind: Kind
+    target: Site
+    reason: str
+    forced: bool = False
+    command: str = ""
+    by: str = ""
+
+    @property
+    def elective(self) -> bool:
+        """Whether nobody would miss it if it came later: an automatic failback."""
+        return self.kind is Kind.FAILBACK and not self.command
+
+
+Guard = Callable[[Case, Wish], Iterator[Objection]]
+
+
+def objections(case: Case, wish: Wish) -> tuple[Objection, ...]:
+    """Everything that speaks against `wish`, in the order of `GUARDS`."""
+    return tuple(objection for guard in GUARDS for objection in guard(case, wish))
+
+
+def binding(found: tuple[Objection, ...], wish: Wish) -> tuple[Objection, ...]:
+    """Those of `found` that an operator's forced failover may not set aside; all of them for any other wish."""
+    return tuple(objection for objection in found if not (wish.forced and objection.why in OVERRIDABLE))
+
+
+def _object(why: Why, text: str) -> Objection:
+    return Objection(why=why, text=text)
+
+
+def ourselves(case: Case, wish: Wish) -> Iterator[Objection]:
+    """Doubts about ourselves: not the leader, cannot see, slept, or may not act."""
+    instance = case.snapshot.instance
+    if not instance.leader:
+        yield _object(Why.NOT_LEADER, f"this instance is not the leader ({instance.holder or 'nobody'} is)")
+    if isinstance(case.snapshot.api, Unknown):
+        yield _object(Why.API_UNREACHABLE, f"API server: {case.snapshot.api.why}")
+    if case.rules.mode is Mode.OBSERVE:
+        yield _object(Why.OBSERVING, "mode is observe: nothing is moved")
+    if abs(instance.jumped) > LATE:
+        yield _object(Why.CLOCK_JUMP, f"the wall clock jumped by {instance.jumped.total_seconds():+.0f} s")
+    if instance.late > LATE:
+        yield _object(Why.LOOP_LATE, f"the loop woke up {instance.late.total_seconds():.0f} s late")
+
+
+def paused(case: Case, wish: Wish) -> Iterator[Objection]:
+    """Somebody asked for peace."""
+    for key in ("*", case.app.key):
+        pause = case.memory.pauses.get(key)
+        if pause and (pause.until is None or pause.until > case.date):
+            until = f" until {pause.until:%Y-%m-%d %H:%M} UTC" if pause.until else ""
+            yield _object(Why.PAUSED, f"paused by {pause.by or 'somebody'}{until}: {pause.why or 'no reason given'}")
+
+
+def occupied(case: Case, wish: Wish) -> Iterator[Objection]:
+    """The app is not at rest."""
+    if case.was.phase is Phase.FROZEN:
+        yield _object(Why.FROZEN, f"frozen: {case.was.frozen_why}")
+    elif case.was.phase is Phase.ADOPTING:
+        yield _object(Why.NOT_ADOPTED, "the copies have not been proven equal and given their roles yet")
+    elif case.was.phase is not Phase.WATCHING:
+        yield _object(Why.MOVING, f"another move of {case.app.key} is {case.was.phase}")
+
+
+def lost_side(case: Case, wish: Wish) -> Iterator[Objection]:
+    """An unplanned move needs the active node's death, as surely as the app requires it."""
+    if wish.kind is not Kind.FAILOVER:
+        return
+    verdict = case.verdict(case.was.active)
+    node = case.place(case.was.active).node
+    yield from verdict.doubts
+    if wish.forced and verdict.health is Health.UP:
+        return
+    if case.app.require is Require.PROOF and not verdict.proven:
+        said = verdict.unproven or (_object(Why.NOT_DEAD, f"{node} is not proven dead: being read once more"),)
+        yield from said
+    elif verdict.health is not Health.DOWN:
+        yield from verdict.alone
+        if verdict.isolated:
+            yield _object(Why.NOT_DEAD, f"{node} is cut off, but its kubelet or its Syncthing still answers")
+        needed = case.rules.timings.silence_after.total_seconds()
+        yield _object(
+            Why.NOT_DEAD,
+            f"{node} may live: silent for {verdict.silent_for.total_seconds():.0f} s of {needed:.0f} s",
+        )
+
+
+def domains(case: Case, wish: Wish) -> Iterator[Objection]:
+    """With more failure domains silent than allowed, the fault is more likely ours."""
+    if wish.kind is Kind.FAILOVER:
+        alone = case.verdict(case.was.active).alone
+        yield from (objection for objection in alone if objection.why is Why.TOO_MANY_SILENT)
+
+
+def target_node(case: Case, wish: Wish) -> Iterator[Objection]:
+    """The target must be up and willing."""
+    node = case.place(wish.target).node
+    verdict = case.verdict(wish.target)
+    if verdict.health is not Health.UP:
+        evidence = ", ".join(verdict.evidence) or "not seen yet"
+        yield _object(Why.TARGET_NOT_UP, f"target {node} is {verdict.health}: {evidence}")
+    reading = case.snapshot.nodes.get(node)
+    seen = reading.node if reading else None
+    if isinstance(seen, NodeObject) and (seen.unschedulable or seen.deleting):
+        yield _object(Why.TARGET_CORDONED, f"target {node} is cordoned or being removed")
+
+
+def target_claims(case: Case, wish: Wish) -> Iterator[Objection]:
+    """The target's claims must be bound to volumes its node can mount."""
+    for volume in case.app.volumes:
+        claim = volume.copy(wish.target).claim
+        reading = case.snapshot.claims.get((case.app.key, volume.name, wish.target), Unknown("not read yet"))
+        if not isinstance(reading, ClaimReading):
+            yield _object(Why.CLAIM, f"claim {claim}: {reading.why}")
+        elif not reading.bound:
+            yield _object(Why.CLAIM, f"claim {claim} is not bound")
+        elif not reading.reachable:
+            yield _object(Why.CLAIM, f"claim {claim}: volume {reading.volume} cannot be mounted at {wish.target}")
+
+
+def target_data(case: Case, wish: Wish) -> Iterator[Objection]:
+    """The target's Syncthing must have answered just now, with a healthy copy of standing `clean`."""
+    limit = case.rules.timings.reading_max_age
+    for volume in case.app.volumes:
+        folder = case.folder(volume, wish.target)
+        heard = case.seen(volume).answered_at.get(wish.target)
+        ago = case.now.mono - heard if heard is not None else None
+        if ago is None or ago > limit:
+            why = folder.why if isinstance(folder, Unknown) else "silent"
+            since = f"{ago.total_seconds():.0f} s ago" if ago is not None else "never"
+            yield _object(
+                Why.SYNCTHING_SILENT,
+                f"{volume.name} at {wish.target}: Syncthing last answered {since}: {why}",
+            )
+        elif isinstance(folder, Folder):
+            yield from _folder_health(volume.name, wish.target, folder)
+        standing = case.copy(volume, wish.target).standing
+        if standing is not Standing.CLEAN:
+            yield _object(
+                Why.NOT_CLEAN, f"{volume.name} at {wish.target} is {standing}, only a clean copy is promoted"
+            )
+
+
+def _folder_health(name: str, site: Site, folder: Folder) -> Iterator[Objection]:
+    if folder.error or folder.paused or folder.state in ("", "error"):
+        yield _object(Why.FOLDER_ERROR, f"{name} at {site}: {folder.error or folder.state or 'folder paused'}")
+    elif folder.local_files == 0:
+        yield _object(Why.FOLDER_ERROR, f"{name} at {site} holds no files at all")
+    if folder.type == Role.SEND_RECEIVE:
+        yield _object(Why.NOT_ADOPTED, f"{name} at {site} is sendreceive: roles not adopted")
+
+
+def data_age(case: Case, wish: Wish) -> Iterator[Objection]:
+    """An unplanned move may lose at most `max_data_age`; a planned one is proven equal by its barrier."""
+    if wish.kind is not Kind.FAILOVER:
+        return
+    limit = case.app.max_data_age
+    for volume in case.app.volumes:
+        measured = proof.age(case, volume)
+        if measured is None:
+            yield _object(Why.AGE_UNKNOWN, f"data age of {volume.name} at {wish.target} is unknown")
+        elif measured > limit:
+            yield _object(
+                Why.AGE_TOO_OLD,
+                f"data of {volume.name} at {wish.target} is {measured.total_seconds():.0f} s old, "
+                f"limit {limit.total_seconds():.0f} s",
+            )
+        folder = case.folder(volume, wish.target)
+        if isinstance(folder, Folder) and folder.errors:
+            files = ", ".join(folder.error_files[:3])
+            yield _object(Why.SOURCE_ERRORS, f"{volume.name} at {wish.target}: {folder.errors} errors: {files}")
+
+
+def workload(case: Case, wish: Wish) -> Iterator[Objection]:
+    """The workload must be one we can switch, and nobody may undo it."""
+    seen = case.workload
+    if isinstance(seen, Unknown):
+        yield _object(Why.WORKLOAD_UNKNOWN, f"{case.app.kind} {case.app.key}: {seen.why}")
+        return
+    if seen.shape:
+        yield _object(Why.SHAPE, f"{case.app.kind} {case.app.key}: {seen.shape}")
+    if seen.owner is Owner.UNSUPPORTED:
+        yield _object(Why.GITOPS, f"{case.app.key} belongs to {seen.owner_name}, which would undo the patch")
+    if not case.runs_on(case.was.active):
+        claims = ", ".join(claim for _, _, claim in seen.claims)
+        yield _object(Why.DIVERGED, f"{case.app.key} names {claims}, but its active site is {case.was.active}")
+    if seen.epoch is not None and seen.epoch != case.was.epoch:
+        yield _object(Why.DIVERGED, f"{case.app.key} carries epoch {seen.epoch}, remembered is {case.was.epoch}")
+
+
+def strangers(case: Case, wish: Wish) -> Iterator[Objection]:
+    """Nobody else may be writing to either copy."""
+    for pod in case.strangers():
+        yield _object(Why.STRANGER, f"pod {pod.name} on {pod.node or 'no node'} mounts {', '.join(pod.claims)}")
+
+
+def counted(case: Case) -> list[Move]:
+    """Moves that count against the budget: done, within its period."""
+    since = case.date - case.rules.timings.max_moves_per
+    return [move for move in case.was.moves if move.outcome == "done" and move.began_at >= since]
+
+
+def motion(case: Case, wish: Wish) -> Iterator[Objection]:
+    """Bounded motion: a budget for all automatic moves, a cooldown for elective ones."""
+    if wish.command:
+        return
+    timings, moves = case.rules.timings, counted(case)
+    allowed = timings.max_moves - (1 if wish.elective else 0)
+    if len(moves) >= allowed:
+        kept = ", one failover is kept back" if wish.elective else ""
+        yield _object(
+            Why.BUDGET,
+            f"{len(moves)} moves in {timings.max_moves_per.total_seconds() / 3600:g} h, "
+            f"{timings.max_moves} allowed{kept}",
+        )
+    if wish.elective and moves:
+        ended = moves[-1].marks[-1][1] if moves[-1].marks else moves[-1].began_at
+        left = ended + timings.cooldown - case.date
+        if left > timedelta(0):
+            yield _object(Why.COOLDOWN, f"cooldown: {left.total_seconds():.0f} s left")
+
+
+def going_home(case: Case, wish: Wish) -> Iterator[Objection]:
+    """An automatic failback waits until everything has been well for long enough."""
+    if not wish.elective:
+        return
+    if case.app.failback is Failback.MANUAL:
+        yield _object(Why.MANUAL, "failback is by hand: `failoverd failback`")
+    since, needed = case.was.stable_since, case.rules.timings.stable_for
+    stable = case.date - since if since else timedelta(0)
+    if stable < needed:
+        yield _object(
+            Why.UNSTABLE,
+            f"{wish.target} has been well for {stable.total_seconds():.0f} s of {needed.total_seconds():.0f} s",
+        )
+
+
+def planned_source(case: Case, wish: Wish) -> Iterator[Objection]:
+    """A planned move needs both sides alive: the barrier compares them."""
+    if not wish.kind.planned:
+        return
+    node, verdict = case.place(case.was.active).node, case.verdict(case.was.active)
+    if verdict.health is not Health.UP:
+        yield _object(Why.TARGET_NOT_UP, f"active node {node} is {verdict.health}: a planned move needs both sides")
+    for volume in case.app.volumes:
+        folder = case.folder(volume, case.was.active)
+        if isinstance(folder, Unknown):
+            yield _object(Why.SYNCTHING_SILENT, f"{volume.name} at {case.was.active}: {folder.why}")
+
+
+GUARDS: tuple[Guard, ...] = (
+    ourselves,
+    paused,
+    occupied,
+    lost_side,
+    domains,
+    target_node,
+    target_claims,
+    target_data,
+    planned_source,
+    data_age,
+    workload,
+    strangers,
+    motion,
+    going_home,
+)
+
+
+def can_see(case: Case) -> bool:
+    """Whether this instance may act at all in this tick."""
+    return can_see_snapshot(case.snapshot)
+
+
+def can_see_snapshot(snapshot: Snapshot) -> bool:
+    """Whether the leader sees the API server."""
+    return snapshot.instance.leader and isinstance(snapshot.api, Api)

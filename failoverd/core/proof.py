@@ -1,0 +1,106 @@
+"""Data age = last possible write - last proof.
+
+A proof: a scan of the active side that found no error, and the standby holding everything of that scan. Percentages
+and `connected` prove nothing (measured: 237 of 237 samples said "complete" while the standby was behind).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from failoverd.core.case import Case
+from failoverd.core.model import Folder, Now, Role, Scan, Scanned, Snapshot, VolumeWatch, Watch
+from failoverd.core.rules import App, Rules, Site, Volume
+
+COST = 20
+"""A scan is asked for no sooner than this many times the last one's duration, so that disks may sleep."""
+
+
+def watch_replication(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now, active: Mapping[str, Site]) -> Watch:
+    """What has been seen of every volume's replication, with this tick's readings and receipts added."""
+    volumes = dict(watch.volumes)
+    nodes = dict(watch.nodes)
+    for app in rules.apps:
+        for volume in app.volumes:
+            key = (app.key, volume.name)
+            seen = volumes.get(key, VolumeWatch())
+            seen = _hear(seen, app, volume, snapshot, now)
+            if app.key in active:
+                seen = _prove(seen, app, volume, active[app.key], snapshot)
+            volumes[key] = seen
+            for site in Site:
+                name = rules.place(app, site).node
+                folder = snapshot.folders.get((app.key, volume.name, site))
+                if name in nodes and isinstance(folder, Folder):
+                    known = nodes[name].sequences
+                    mark = f"{app.key} {volume.name}"
+                    if mark not in known or known[mark][0] != folder.sequence:
+                        changed = {**known, mark: (folder.sequence, now.mono)}
+                        nodes[name] = replace(nodes[name], sequences=changed)
+    return replace(watch, volumes=volumes, nodes=nodes)
+
+
+def _hear(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snapshot, now: Now) -> VolumeWatch:
+    answered = dict(seen.answered_at)
+    for site in Site:
+        if isinstance(snapshot.folders.get((app.key, volume.name, site)), Folder):
+            answered[site] = now.mono
+    asked = seen.scan_asked_at
+    if any(_is_scan_of(key, app, volume) for key in snapshot.in_flight):
+        asked = now.mono
+    return replace(seen, answered_at=answered, scan_asked_at=asked)
+
+
+def _is_scan_of(key: str, app: App, volume: Volume) -> bool:
+    return key.startswith(f"Scan {app.key} {volume.name} ")
+
+
+def _prove(seen: VolumeWatch, app: App, volume: Volume, active: Site, snapshot: Snapshot) -> VolumeWatch:
+    scanned = seen.scanned
+    for receipt in snapshot.receipts:
+        act = receipt.action
+        if isinstance(act, Scan) and (act.app, act.volume, act.site) == (app.key, volume.name, active):
+            scanned = receipt.scanned if receipt.ok and receipt.scanned else scanned
+    standby = snapshot.folders.get((app.key, volume.name, active.other))
+    if scanned and isinstance(standby, Folder) and holds(standby, scanned):
+        if seen.proven_at is None or scanned.at > seen.proven_at:
+            return replace(seen, scanned=scanned, proven_at=scanned.at, proven_sequence=scanned.sequence)
+    return replace(seen, scanned=scanned)
+
+
+def holds(standby: Folder, scanned: Scanned) -> bool:
+    """Whether the standby has everything that a scan without errors found."""
+    return (
+        scanned.errors == 0
+        and standby.type == Role.RECEIVE_ONLY
+        and standby.remote_sequence is not None
+        and standby.remote_sequence >= scanned.sequence
+        and standby.needs_nothing
+        and standby.errors == 0
+        and not standby.error
+        and not standby.paused
+        and standby.state != ""
+    )
+
+
+def age(case: Case, volume: Volume, last_write: datetime | None = None) -> timedelta | None:
+    """Data age of the standby copy of one volume; None where it is unknown (no proof, or negative)."""
+    remembered = case.was.volumes.get(volume.name)
+    proofs = [case.seen(volume).proven_at, remembered.proven_at if remembered else None]
+    proven = max((proof for proof in proofs if proof is not None), default=None)
+    if proven is None:
+        return None
+    measured = (last_write or case.verdict(case.was.active).down_since or case.date) - proven
+    return measured if measured >= timedelta(0) else None
+
+
+def scan_due(case: Case, volume: Volume) -> bool:
+    """Whether the active side should be asked for a scan in this tick."""
+    seen, active = case.seen(volume), case.folder(volume, case.was.active)
+    if not isinstance(active, Folder) or active.state not in ("idle", "syncing"):
+        return False
+    took = seen.scanned.took if seen.scanned else timedelta(0)
+    wait = max(case.rules.timings.scan_interval, COST * took)
+    return seen.scan_asked_at is None or case.now.mono - seen.scan_asked_at >= wait

@@ -1,0 +1,228 @@
+"""What is seen: one noun per kind of reading. A reading that could not be had is `Unknown`, never a default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from failoverd.core.rules import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A reading that could not be had. It never means DOWN."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One moment, read once per tick: durations are measured on `mono`, people are told `wall`."""
+
+    mono: timedelta
+    wall: datetime
+
+
+class Kubelet(StrEnum):
+    """Answer of a node's kubelet to an unauthenticated request."""
+
+    ALIVE = "alive"
+    """401 (or any HTTP answer): the process lives, so the pods surely run."""
+    REFUSED = "refused"
+    """The host lives, the kubelet does not; containers may still run."""
+    SILENT = "silent"
+    """No answer: no evidence either way."""
+
+
+class GuestState(StrEnum):
+    """State of the virtual machine or container that is a node."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A node's lease. Only a change of `stamp` counts: clocks of other hosts are never compared with ours."""
+
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeObject:
+    """What the Node object says."""
+
+    ready: str
+    """`True`, `False`, `Unknown` as the Ready condition has it; empty when the condition is missing."""
+    unschedulable: bool = False
+    deleting: bool = False
+    taints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """What the hypervisor says of the guest that is a node."""
+
+    state: GuestState
+    busy: str = ""
+    """A task, lock or node-wide job that explains or may soon change the state; empty when there is none."""
+    tasks_visible: bool = True
+    """Whether the token may see other people's tasks (Sys.Audit): without it, `busy` may be missing something."""
+    uptime: timedelta | None = None
+    managed: str = ""
+    """Why fencing it would be undone or refused (HA-managed); empty when it would not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeReading:
+    """All readings of one node in one tick."""
+
+    lease: Lease | Unknown
+    node: NodeObject | Unknown
+    uncached: bool = False
+    """Whether lease and node were read from the API server itself in this tick, not from a watch."""
+    kubelet: Kubelet | Unknown = Unknown("not probed")
+    guest: Guest | Unknown | None = None
+    """None where no fence is configured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """What one side's Syncthing says of one volume."""
+
+    device: str
+    started: str
+    """Start time of the process: a new one means the mover restarted."""
+    type: str
+    """`sendreceive`, `sendonly` or `receiveonly`."""
+    paused: bool = False
+    state: str
+    error: str = ""
+    sequence: int
+    remote_sequence: int | None
+    """The peer's sequence up to which this side has received the index; None when unknown."""
+    connected: bool
+    errors: int = 0
+    error_files: tuple[str, ...] = ()
+    need_items: int = 0
+    need_deletes: int = 0
+    need_bytes: int = 0
+    receive_only: int = 0
+    """Local changes of a `receiveonly` folder."""
+    local_files: int = 0
+    ignores: tuple[str, ...] = ()
+    versioning: str = ""
+    """Type of versioning in force, empty for none."""
+
+    @property
+    def needs_nothing(self) -> bool:
+        """Whether this side holds everything it has been told of. The percentage proves nothing; these do."""
+        return self.need_items == 0 and self.need_deletes == 0 and self.need_bytes == 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is running, at rest and without errors. A paused folder reports zeros and state ``""``."""
+        return self.state == "idle" and not self.paused and not self.error and self.errors == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimReading:
+    """Whether one claim could be mounted at its site."""
+
+    bound: bool
+    volume: str = ""
+    reachable: bool = True
+    """Whether the volume's node affinity admits the site's node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A pod that mounts one of the app's claims."""
+
+    name: str
+    uid: str
+    node: str
+    claims: tuple[str, ...]
+    owned: bool
+    """Whether it belongs to the app's workload."""
+    mover: bool = False
+    """Whether it is VolSync's mover of one of our sources."""
+    ready: bool = False
+    deleting: bool = False
+    finished: bool = False
+    grace: timedelta = timedelta(seconds=30)
+    waiting: str = ""
+    """Why it does not run yet, as the kubelet or the scheduler put it."""
+
+
+class Owner(StrEnum):
+    """Which GitOps controller would undo a patch."""
+
+    FLUX = "flux kustomization"
+    NONE = "none"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The workload object and its pods."""
+
+    uid: str
+    version: str
+    """resourceVersion: used only where there is no annotation of ours to test."""
+    replicas: int
+    claims: tuple[tuple[int, str, str], ...]
+    """(index, volume name, claim) of every volume of the template that names a claim."""
+    selector: tuple[tuple[str, str], ...] | None
+    """nodeSelector of the template; None where there is none."""
+    annotations: bool = True
+    """Whether the object has any annotations: an `add` below a missing parent fails."""
+    epoch: int | None = None
+    """Our annotation; None when absent."""
+    active: str = ""
+    held: bool = False
+    """Whether the GitOps hold is on the live object."""
+    owner: Owner = Owner.NONE
+    owner_name: str = ""
+    shape: str = ""
+    """Why this workload cannot be switched safely; empty when it can."""
+    pods: tuple[Pod, ...] = ()
+    updated: bool = True
+    """Whether the controller has seen the present spec."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """The API server answered in this tick."""
+
+    date: datetime
+    """Its `Date` header: the clock that everything in Memory is written with."""
+
+
+class CommandKind(StrEnum):
+    """What an operator can ask for."""
+
+    SWITCHOVER = "switchover"
+    FAILOVER = "failover"
+    FAILBACK = "failback"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One request of an operator, done at most once."""
+
+    id: str
+    kind: CommandKind
+    app: str
+    """App key, or `*`."""
+    target: Site | None = None
+    epoch: int | None = None
+    """The epoch it was meant for: after another move it is refused."""
+    expires: datetime
+    until: datetime | None = None
+    why: str = ""
+    by: str = ""

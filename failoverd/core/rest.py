@@ -1,0 +1,201 @@
+"""An app at rest: first look, adoption, the wishes that would move it, and the care of its copies meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from failoverd.core import patch, proof, roles
+from failoverd.core.case import Case
+from failoverd.core.machine import Event
+from failoverd.core.memory import AppMemory, CopyMemory, Kind, Phase, Standing, VolumeMemory
+from failoverd.core.model import (
+    Action,
+    Folder,
+    Health,
+    Objection,
+    Owner,
+    PatchWorkload,
+    Role,
+    Scan,
+    SetRole,
+    Unknown,
+    Why,
+    Workload,
+)
+from failoverd.core.moves import Step
+from failoverd.core.policy import Wish
+from failoverd.core.rules import App, Failback, Mode, Site
+
+
+def newborn(app: App, active: Site, epoch: int = 0, phase: Phase = Phase.ADOPTING, why: str = "") -> AppMemory:
+    """Memory of an app that starts being looked after: its standby is worth nothing until compared."""
+    copies = {
+        active: CopyMemory(standing=Standing.ACTIVE),
+        active.other: CopyMemory(standing=Standing.UNPROVEN),
+    }
+    volumes = {volume.name: VolumeMemory(copies=copies) for volume in app.volumes}
+    return AppMemory(phase=phase, active=active, epoch=epoch, volumes=volumes, frozen_why=why)
+
+
+def first_look(case: Case, *, resumed: bool = False) -> AppMemory | str:
+    """Memory for an app never seen before, or what must be known first.
+
+    Missing Memory beside any trace of ours is never a first start: a restored control plane looks like that.
+    """
+    workload = case.workload
+    if isinstance(workload, Unknown):
+        return f"{case.app.kind} {case.app.key}: {workload.why}"
+    sites = [site for site in Site if case.runs_on(site)]
+    if len(sites) != 1:
+        claims = ", ".join(claim for _, _, claim in workload.claims) or "none"
+        return f"{case.app.key} names neither site's claims for all volumes, but {claims}"
+    active = sites[0]
+    unread = [
+        f"{volume.name} at {site}: {folder.why}"
+        for volume in case.app.volumes
+        for site in Site
+        if isinstance(folder := case.folder(volume, site), Unknown)
+    ]
+    if unread:
+        return f"not read yet: {'; '.join(unread)}"
+    traces = [] if resumed else _traces(case, workload, active)
+    epoch = workload.epoch or 0
+    if traces:
+        return newborn(case.app, active, epoch, Phase.FROZEN, f"no memory of this app, but {'; '.join(traces)}")
+    return newborn(case.app, active, epoch)
+
+
+def _traces(case: Case, workload: Workload, active: Site) -> list[str]:
+    traces = []
+    if workload.epoch is not None:
+        traces.append(f"the workload carries epoch {workload.epoch}")
+    for volume in case.app.volumes:
+        here, there = case.folder(volume, active), case.folder(volume, active.other)
+        if isinstance(here, Folder) and here.type == Role.RECEIVE_ONLY:
+            traces.append(f"{volume.name} at {active}, where it runs, is receiveonly")
+        if isinstance(there, Folder) and there.type == Role.SEND_ONLY:
+            traces.append(f"{volume.name} at {active.other} is sendonly")
+    return traces
+
+
+def wish_of(case: Case) -> Wish | None:
+    """The move that the situation itself calls for, commands aside."""
+    active, verdict = case.was.active, case.verdict(case.was.active)
+    node = case.place(active).node
+    if verdict.health is Health.DOWN or verdict.fenceable:
+        how = "proven dead" if verdict.proven else "silent"
+        return Wish(kind=Kind.FAILOVER, target=active.other, reason=f"{node} is {how}: {', '.join(verdict.evidence)}")
+    silent = verdict.silent_for > case.rules.timings.silence_after
+    if verdict.health is Health.UNKNOWN and (silent or _guest_gone(verdict.unproven)):
+        return Wish(kind=Kind.FAILOVER, target=active.other, reason=f"{node}: {', '.join(verdict.evidence)}")
+    if active is not case.app.preferred and case.app.failback is Failback.AUTO and roles.adopted(case.was):
+        return Wish(kind=Kind.FAILBACK, target=case.app.preferred, reason=f"{case.app.preferred} is well again")
+    return None
+
+
+def _guest_gone(unproven: tuple[Objection, ...]) -> bool:
+    return any("guest stopped" in objection.text for objection in unproven)
+
+
+def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
+    """Roles, adoption, take-back, scans and the GitOps monitor; alarms beside the step."""
+    if case.rules.mode is Mode.OBSERVE:
+        return Step(was=case.was, actions=tuple(_scans(case)) if case.rules.observe_scan else ()), ()
+    tended = roles.care(case)
+    was = replace(case.was, volumes=tended.volumes)
+    if tended.frozen:
+        return Step(was=replace(was, frozen_why=tended.frozen), event=Event.CONTRADICTED), ()
+    actions: list[Action] = [*tended.actions]
+    asked = {(act.volume, act.site) for act in actions if isinstance(act, Scan)}
+    actions += [act for act in _scans(case) if (act.volume, act.site) not in asked]
+    alarms = list(tended.alarms)
+    monitored, alarm = _monitor(case)
+    actions += monitored
+    alarms += alarm
+    was = _stability(case, was)
+    event = Event.ADOPTED if was.phase is Phase.ADOPTING and _has_roles(case, was) else None
+    return Step(was=was, event=event, actions=tuple(actions), waiting=tended.waiting), tuple(alarms)
+
+
+def _has_roles(case: Case, was: AppMemory) -> bool:
+    active = [case.folder(volume, was.active) for volume in case.app.volumes]
+    return roles.adopted(was) and all(isinstance(one, Folder) and one.type == Role.SEND_ONLY for one in active)
+
+
+def _scans(case: Case) -> list[Scan]:
+    return [
+        Scan(app=case.app.key, volume=volume.name, site=case.was.active, reason="data age")
+        for volume in case.app.volumes
+        if proof.scan_due(case, volume)
+    ]
+
+
+def _monitor(case: Case) -> tuple[list[Action], list[Objection]]:
+    """Whether the patch of the last move still stands while the app lives away from home."""
+    workload, was = case.workload, case.was
+    if isinstance(workload, Unknown):
+        return [], []
+    alarms = [
+        Objection(why=Why.DIVERGED, text=f"pod {pod.name} runs on {pod.node}, but {was.active} is active")
+        for pod in case.pods(was.active.other)
+        if not pod.deleting
+    ]
+    if was.undo is None:
+        if not case.runs_on(was.active):
+            claims = ", ".join(claim for _, _, claim in workload.claims)
+            alarms.append(
+                Objection(why=Why.DIVERGED, text=f"{case.app.key} names {claims}, but {was.active} is active")
+            )
+        return [], alarms
+    unheld = workload.owner is Owner.FLUX and not workload.held
+    if not unheld and case.runs_on(was.active):
+        return [], alarms
+    said = "the GitOps hold has vanished" if unheld else f"the workload no longer names {was.active}'s claims"
+    alarms.append(Objection(why=Why.DIVERGED, text=f"{said} while {case.app.key} is away from home: put back"))
+    ops = patch.restore_hold(case.app, workload, was, case.place(was.active))
+    return [PatchWorkload(app=case.app.key, ops=ops, reason=said)], alarms
+
+
+def _stability(case: Case, was: AppMemory) -> AppMemory:
+    """Since when the preferred site has been fit to go home to."""
+    if was.active is case.app.preferred:
+        return was if was.stable_since is None else replace(was, stable_since=None)
+    home = case.app.preferred
+    folders = case.folders(home)
+    well = (
+        case.verdict(home).health is Health.UP
+        and case.verdict(was.active).health is Health.UP
+        and roles.adopted(was)
+        and all(isinstance(folder, Folder) and not folder.error for folder in folders)
+    )
+    if well == (was.stable_since is not None):
+        return was
+    if not well and _briefly_unread(case, folders):
+        return was
+    return replace(was, stable_since=case.date if well else None)
+
+
+def _briefly_unread(case: Case, folders: list[Folder | Unknown]) -> bool:
+    """A mover that restarts is silent for a moment: that is not the end of stability."""
+    heard = [case.seen(volume).answered_at.get(case.app.preferred) for volume in case.app.volumes]
+    recent = all(at is not None and case.now.mono - at <= case.rules.timings.reading_max_age for at in heard)
+    return recent and any(isinstance(folder, Unknown) for folder in folders) and roles.adopted(case.was)
+
+
+def released(case: Case) -> Step:
+    """An app taken out of our hands: both sides send and receive again, nothing of ours is left on it."""
+    acts: list[Action] = []
+    for volume in case.app.volumes:
+        for site in Site:
+            folder = case.folder(volume, site)
+            if isinstance(folder, Folder) and folder.type != Role.SEND_RECEIVE:
+                acts.append(
+                    SetRole(
+                        app=case.app.key,
+                        volume=volume.name,
+                        site=site,
+                        role=Role.SEND_RECEIVE,
+                        reason="released",
+                    )
+                )
+    return Step(was=case.was, actions=tuple(acts), waiting="roles to be sendreceive again" if acts else "")
