@@ -105,9 +105,19 @@ def wire(lab: Lab, apps: Iterable[App], seconds: float = 120) -> Peers:
 def _identity(lab: Lab, namespace: str, source: str, seconds: float) -> tuple[str, str]:
     def told() -> tuple[str, str] | None:
         status = replication(lab, namespace, source).get("status", {}).get("syncthing", {})
-        return (status["ID"], status["address"]) if status.get("ID") else None
+        if status.get("ID"):
+            return status["ID"], status["address"]
+        poke(lab, namespace, source)
+        return None
 
     return _until(told, seconds, f"{source}: VolSync's operator reports no device ID, see logs/volsync.log")
+
+
+def poke(lab: Lab, namespace: str, source: str) -> None:
+    """Has the operator look at a source at once: after errors its delay grows to many minutes."""
+    path = f"/apis/volsync.backube/v1alpha1/namespaces/{namespace}/replicationsources/{source}"
+    note = {"metadata": {"annotations": {"lab/poked": str(time.time())}}}
+    lab.api("PATCH", path, note, "application/merge-patch+json")
 
 
 def replication(lab: Lab, namespace: str, source: str) -> Object:

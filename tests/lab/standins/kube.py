@@ -38,9 +38,7 @@ class Kube:
         self._timeout = timeout
         self._local = threading.local()
 
-    def call(
-        self, method: str, path: str, body: Object | None = None, kind: str = "application/json"
-    ) -> Object:
+    def call(self, method: str, path: str, body: Object | None = None, kind: str = "application/json") -> Object:
         """The answer's JSON. Raises KubeError for every status from 400 on and where there is no answer."""
         data = None if body is None else json.dumps(body)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
@@ -58,9 +56,7 @@ class Kube:
             raise KubeError(status, str(answer.get("message", raw)))
         return answer
 
-    def _exchange(
-        self, method: str, path: str, data: str | None, headers: dict[str, str]
-    ) -> tuple[int, bytes]:
+    def _exchange(self, method: str, path: str, data: str | None, headers: dict[str, str]) -> tuple[int, bytes]:
         connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
         if connection is None:
             host, port = self._address

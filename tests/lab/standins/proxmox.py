@@ -128,12 +128,9 @@ class Settings:
     def read(cls, raw: dict[str, Any]) -> Settings:
         """From parsed JSON, as `dump` makes it."""
         paths = {k: Path(raw[k]) for k in ("cert", "key", "switches")}
-        residents = tuple(
-            Resident(vmid=r["vmid"], kind=Kind(r["kind"]), host=r["host"]) for r in raw["residents"]
-        )
+        residents = tuple(Resident(vmid=r["vmid"], kind=Kind(r["kind"]), host=r["host"]) for r in raw["residents"])
         tokens = tuple(
-            Token(**{**t, "acl": {p: frozenset(granted) for p, granted in t["acl"].items()}})
-            for t in raw["tokens"]
+            Token(**{**t, "acl": {p: frozenset(granted) for p, granted in t["acl"].items()}}) for t in raw["tokens"]
         )
         return cls(**{**raw, **paths, "residents": residents, "tokens": tokens})
 
@@ -275,9 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
             authorization=self.headers.get("Authorization", ""),
         )
         if switches.refuse:
-            self._send(
-                Answer(status=500, reason="got no worker", body={"data": None, "message": "got no worker\n"})
-            )
+            self._send(Answer(status=500, reason="got no worker", body={"data": None, "message": "got no worker\n"}))
             return
         given = self.server.world.answer(request, switches)
         if given.status == 401:

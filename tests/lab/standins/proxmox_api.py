@@ -81,9 +81,7 @@ def _routed(dc: Datacenter, token: Token, request: Request, now: float) -> Any:
         if match and method == request.method:
             if path.startswith("/nodes/") and path.split("/")[2] != dc.node:
                 name = path.split("/")[2]
-                raise Refused(
-                    500, f"hostname lookup '{name}' failed - failed to get address info for: {name}"
-                )
+                raise Refused(500, f"hostname lookup '{name}' failed - failed to get address info for: {name}")
             return handler(dc, token, request, now, match.groups())
     raise Refused(501, f"Method '{request.method} {path}' not implemented")
 
@@ -169,9 +167,7 @@ def _power(dc: Datacenter, token: Token, req: Request, now: float, args: tuple[s
     if action == "start" and guest.running and guest.kind is Kind.LXC:
         raise Refused(500, f"CT {vmid} already running")
     # A virtual machine that is off makes `stop` and `shutdown` tasks that end well; only `reboot` refuses.
-    if not guest.running and (
-        action == "reboot" or (action in ("stop", "shutdown") and guest.kind is Kind.LXC)
-    ):
+    if not guest.running and (action == "reboot" or (action in ("stop", "shutdown") and guest.kind is Kind.LXC)):
         raise Refused(500, f"{'VM' if action == 'reboot' else label} {vmid} not running")
     if guest.ha and action != "reboot":
         if req.params.get("overrule-shutdown", "0") not in ("", "0"):

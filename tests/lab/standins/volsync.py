@@ -1,8 +1,8 @@
 """VolSync's operator for the Syncthing mover, as far as its clients can see it.
 
 `python -m tests.lab.standins.volsync --kubeconfig FILE` runs until it is killed. Each ReplicationSource is
-reconciled every 20 s, at once when its spec or an object it owns changes, and after an error with a delay
-that doubles from 5 ms to 1000 s. A failed pass leaves `status.syncthing` as it was. Deployments are not
+reconciled every 20 s, at once when it (but for its status) or an object it owns changes, and after an error
+with a delay that doubles from 5 ms to 1000 s. A failed pass leaves `status.syncthing` as it was. Deployments are not
 watched: what somebody changes on a mover is put back by the next pass.
 """
 
@@ -89,7 +89,8 @@ class Operator:
             uid = source["metadata"]["uid"]
             found[uid] = source
             turn = self._turns.setdefault(uid, Turn())
-            seen = (source["metadata"]["generation"], *sorted(owned.get(uid, ())))
+            meta = source["metadata"]
+            seen = (meta["generation"], str(meta.get("annotations")), *sorted(owned.get(uid, ())))
             if seen != turn.seen:
                 turn.seen = seen
                 turn.due = 0.0
@@ -125,9 +126,7 @@ class Operator:
         status: Object = {}
         try:
             status["syncthing"] = self._synchronize(mover)
-            status["conditions"] = _conditions(
-                "True", "SyncInProgress", "Synchronization in-progress", source
-            )
+            status["conditions"] = _conditions("True", "SyncInProgress", "Synchronization in-progress", source)
         except FAILURES as error:
             status["conditions"] = _conditions("False", "Error", str(error), source)
         if not source.get("status", {}).get("lastSyncStartTime"):
