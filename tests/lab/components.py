@@ -1,4 +1,4 @@
-"""Command lines and configuration of every Kubernetes component, as close to k3s' defaults as a namespace allows."""
+"""Command lines and configuration of every Kubernetes component, close to k3s' defaults."""
 
 from __future__ import annotations
 
@@ -28,29 +28,50 @@ def control_plane(layout: Layout, kube: Path) -> dict[str, Service]:
             "argv": [kube, "etcd", f"--data-dir={NODE_DIR}/etcd", "--unsafe-no-fsync", "--log-level=warn"],
         },
         "kube-apiserver": {
-            "argv": [kube, "kube-apiserver", "--etcd-servers=http://127.0.0.1:2379"]
-            + [f"--bind-address={server}", "--secure-port=6443", f"--client-ca-file={pki}/ca.crt"]
-            + [f"--tls-cert-file={pki}/apiserver.crt", f"--tls-private-key-file={pki}/apiserver.key"]
-            + [f"--token-auth-file={pki}/tokens.csv", "--authorization-mode=Node,RBAC"]
-            + ["--enable-admission-plugins=NodeRestriction", "--allow-privileged=true"]
-            + [f"--service-account-key-file={pki}/sa.pub", f"--service-account-signing-key-file={pki}/sa.key"]
-            + ["--service-account-issuer=https://kubernetes.default.svc.cluster.local"]
-            + [
+            "argv": [
+                kube,
+                "kube-apiserver",
+                "--etcd-servers=http://127.0.0.1:2379",
+                f"--bind-address={server}",
+                "--secure-port=6443",
+                f"--client-ca-file={pki}/ca.crt",
+                f"--tls-cert-file={pki}/apiserver.crt",
+                f"--tls-private-key-file={pki}/apiserver.key",
+                f"--token-auth-file={pki}/tokens.csv",
+                "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction",
+                "--allow-privileged=true",
+                f"--service-account-key-file={pki}/sa.pub",
+                f"--service-account-signing-key-file={pki}/sa.key",
+                "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
                 f"--service-cluster-ip-range={layout.services}",
                 "--kubelet-preferred-address-types=InternalIP",
-            ]
-            + [f"--kubelet-client-certificate={pki}/kubelet-client.crt"]
-            + [f"--kubelet-client-key={pki}/kubelet-client.key", "--profiling=false"],
+                f"--kubelet-client-certificate={pki}/kubelet-client.crt",
+                f"--kubelet-client-key={pki}/kubelet-client.key",
+                "--profiling=false",
+            ],
         },
         "kube-controller-manager": {
-            "argv": [kube, "kube-controller-manager", user("kube-controller-manager"), "--leader-elect=false"]
-            + ["--bind-address=127.0.0.1", "--use-service-account-credentials=true"]
-            + [f"--service-account-private-key-file={pki}/sa.key", f"--root-ca-file={pki}/ca.crt"],
+            "argv": [
+                kube,
+                "kube-controller-manager",
+                user("kube-controller-manager"),
+                "--leader-elect=false",
+                "--bind-address=127.0.0.1",
+                "--use-service-account-credentials=true",
+                f"--service-account-private-key-file={pki}/sa.key",
+                f"--root-ca-file={pki}/ca.crt",
+            ],
             "after": ready,
         },
         "kube-scheduler": {
-            "argv": [kube, "kube-scheduler", user("kube-scheduler"), "--leader-elect=false"]
-            + ["--bind-address=127.0.0.1"],
+            "argv": [
+                kube,
+                "kube-scheduler",
+                user("kube-scheduler"),
+                "--leader-elect=false",
+                "--bind-address=127.0.0.1",
+            ],
             "after": ready,
         },
     }
@@ -62,9 +83,17 @@ def node(layout: Layout, host: Host, kube: Path) -> dict[str, Service]:
     return {
         "containerd": {"argv": ["containerd", "-c", f"{NODE_DIR}/etc/containerd.toml"]},
         "kubelet": {
-            "argv": [kube, "kubelet", f"--config={NODE_DIR}/etc/kubelet.json", f"--kubeconfig={kubelet_user}"]
-            + [f"--hostname-override={host.name}", f"--node-ip={host.ip}", f"--node-labels=role={host.role}"]
-            + [f"--root-dir={NODE_DIR}/kubelet", f"--cert-dir={NODE_DIR}/kubelet-certificates"],
+            "argv": [
+                kube,
+                "kubelet",
+                f"--config={NODE_DIR}/etc/kubelet.json",
+                f"--kubeconfig={kubelet_user}",
+                f"--hostname-override={host.name}",
+                f"--node-ip={host.ip}",
+                f"--node-labels=role={host.role}",
+                f"--root-dir={NODE_DIR}/kubelet",
+                f"--cert-dir={NODE_DIR}/kubelet-certificates",
+            ],
             "after": f"{NODE_DIR}/state/containerd.sock",
         },
         "kube-proxy": {"argv": [kube, "kube-proxy", f"--config={NODE_DIR}/etc/kube-proxy.json"]},
@@ -78,8 +107,7 @@ def configuration(layout: Layout, host: Host) -> dict[str, str]:
         "kubelet.json": json.dumps(_kubelet(layout, host), indent=1),
         "kube-proxy.json": json.dumps(_kube_proxy(layout, host), indent=1),
         POD_NETWORK_CONFIG: json.dumps(_pod_network(host), indent=1),
-        # No name server: pods find Services by address or environment, and names outside the lab never resolve.
-        "resolv.conf": "",
+        "resolv.conf": f"nameserver {layout.host(HostName.PVE).ip}\noptions timeout:1 attempts:2\n",
     }
 
 
@@ -115,6 +143,8 @@ def _kubelet(layout: Layout, host: Host) -> dict[str, Any]:
         "containerRuntimeEndpoint": f"unix://{NODE_DIR}/state/containerd.sock",
         "podLogsDir": f"{NODE_DIR}/pod-logs",
         "resolvConf": f"{NODE_DIR}/etc/resolv.conf",
+        "clusterDNS": [str(layout.services[10])],
+        "clusterDomain": "cluster.local",
         "maxPods": 250,
         # The machine is shared with everything else on it: no reservations, no evictions, no image removal.
         "cgroupDriver": "cgroupfs",

@@ -1,7 +1,7 @@
-"""Flux as the lab runs it: the real kustomize-controller, and a source that is only an archive behind a web server.
+"""Flux as the lab runs it: the real kustomize-controller, and a source that is only a served archive.
 
-source-controller's part is done by hand: pack the files, serve them, and write the revision and digest into the
-GitRepository's status, which is all that kustomize-controller ever looks at.
+source-controller's part is done by hand: pack the files, serve them, and write the revision and digest into
+the GitRepository's status, which is all that kustomize-controller ever looks at.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MERGE = "application/merge-patch+json"
 
 
 def install(layout: Layout, artefacts: Artefacts, interval: str) -> None:
-    """Install the kinds, the controller, the archive's server and the Kustomization `apps`. Raises LabError."""
+    """Install the kinds, the controller, the web server and the Kustomization `apps`. Raises LabError."""
     for crd in sorted(artefacts.crds.iterdir()):
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         _create(layout, path, crd.read_text(), YAML)
@@ -44,8 +44,14 @@ def install(layout: Layout, artefacts: Artefacts, interval: str) -> None:
         layout,
         cp1,
         FLUX,
-        argv=[artefacts.kustomize_controller, "--events-addr=", "--watch-all-namespaces"]
-        + ["--enable-leader-election=false", "--metrics-addr=127.0.0.1:9791", "--health-addr=127.0.0.1:9792"],
+        argv=[
+            artefacts.kustomize_controller,
+            "--events-addr=",
+            "--watch-all-namespaces",
+            "--enable-leader-election=false",
+            "--metrics-addr=127.0.0.1:9791",
+            "--health-addr=127.0.0.1:9792",
+        ],
         env={"RUNTIME_NAMESPACE": NAMESPACE, "KUBECONFIG": str(layout.kubeconfig(FLUX)), "HOME": "/tmp"},
         after=f"tcp:{cp1.ip}:6443",
     )

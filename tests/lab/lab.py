@@ -45,8 +45,9 @@ class Lab:
     def up(cls, state: Path = DEFAULT_STATE, *, number: int | None = None, flux_interval: str = "1m") -> Lab:
         """Bring a lab up, building what is missing; the one that is up already, if there is one.
 
-        `number` (0 to 63) chooses its addresses and names, by default after the state folder's path; `flux_interval`
-        is how often Flux compares the cluster with its source. Raises LabError, and then leaves nothing behind.
+        `number` (0 to 63) chooses its addresses and names, by default after the state folder's path;
+        `flux_interval` is how often Flux compares the cluster with its source.
+        Raises LabError, and then leaves nothing behind.
         """
         return cls(lifecycle.up(Path(state).resolve(), number, flux_interval))
 
@@ -98,7 +99,7 @@ class Lab:
     # ------------------------------------------------------------ power and cables
 
     def power_cut(self, host: str) -> None:
-        """Take the host's power: its link goes, then every process at once. Its disk keeps what was written."""
+        """Take the host's power: its link goes, then every process at once. Its disk keeps all."""
         with self._exclusive():
             nodes.power_cut(self.layout, self._node(host))
 
@@ -108,7 +109,7 @@ class Lab:
             nodes.power_on(self.layout, self._node(host))
 
     def reboot(self, host: str, seconds: float) -> None:
-        """A restart from inside the guest: off for `seconds`, while its power state stays "running". Blocks."""
+        """A restart from inside the guest: off for `seconds`, its power state stays "running". Blocks."""
         found = self._node(host)
         mark = self.layout.folder(found) / "rebooting"
         mark.touch()
@@ -181,9 +182,7 @@ class Lab:
         found = self.layout.host(host or HostName.CP1)
         pid = nodes.service_pid(self.layout, found, name)
         if pid is None:
-            names = ", ".join(
-                sorted(path.stem for path in (self.layout.folder(found) / "services").glob("*.json"))
-            )
+            names = ", ".join(sorted(path.stem for path in (self.layout.folder(found) / "services").glob("*.json")))
             raise LabError(f"no {name} runs on {found.name}: its services are {names}")
         return pid
 
@@ -220,10 +219,10 @@ class Lab:
     def spawn(
         self, host: str, argv: Argv, name: str, env: Mapping[str, str] | None = None, *, restart: bool = True
     ) -> int:
-        """Start a service on the host and return its process number; its output goes to logs/<name>.log.
+        """Start a service on the host and return its process number; logs/<name>.log has its output.
 
-        It runs among the host's processes and mounts, from the repository's root, ends with the host's power and
-        starts again with it. With `restart` it is also started again a second after it ended by itself.
+        It runs among the host's processes and mounts, from the repository's root, ends with the host's power
+        and starts again with it. With `restart` it is also started again a second after it ended by itself.
         """
         found = self.layout.host(host)
         if (self.layout.folder(found) / "services" / f"{name}.json").exists():
@@ -241,7 +240,7 @@ class Lab:
         raise LabError(f"{name} did not start on {host}: see {self.layout.logs / f'{name}.log'}")
 
     def stop(self, host: str, name: str) -> None:
-        """End a spawned service (SIGTERM, after 5 s SIGKILL) and forget it. Nothing to do if there is none."""
+        """End a spawned service (SIGTERM, after 5 s SIGKILL) and forget it; fine if there is none."""
         found = self.layout.host(host)
         pid = nodes.service_pid(self.layout, found, name)
         (self.layout.folder(found) / "services" / f"{name}.json").unlink(missing_ok=True)
@@ -261,9 +260,7 @@ class Lab:
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl as admin and return what it printed. Raises LabError with what it said."""
-        return self.run(
-            HostName.PVE, [self.state / "bin" / "kubectl", *arguments], stdin=stdin, timeout=600
-        ).stdout
+        return self.run(HostName.PVE, [self.state / "bin" / "kubectl", *arguments], stdin=stdin, timeout=600).stdout
 
     def api(
         self,
@@ -275,17 +272,15 @@ class Lab:
         user: str = "admin",
         timeout: float = 10.0,
     ) -> tuple[int, dict[str, Any]]:
-        """One request to the API server, made on pve: its status and object. Raises OSError without an answer."""
+        """One request to the API server, made on pve: status and object. Raises OSError if none comes."""
         return api.call(self.layout, method, path, body, content_type, user=user, timeout=timeout)
 
     def kubeconfig(self, who: str = "admin") -> Path:
-        """A kubeconfig for a static user (`admin`), or for a ServiceAccount `NAMESPACE/NAME` by a token of a day."""
+        """A kubeconfig for a static user (`admin`), or a ServiceAccount `NAMESPACE/NAME` (for a day)."""
         if "/" not in who:
             path = self.layout.kubeconfig(who)
             if not path.exists():
-                raise LabError(
-                    f"no user {who!r}: there are {', '.join(pki.USERS)}, or NAMESPACE/SERVICEACCOUNT"
-                )
+                raise LabError(f"no user {who!r}: there are {', '.join(pki.USERS)}, or NAMESPACE/SERVICEACCOUNT")
             return path
         namespace, _, name = who.partition("/")
         request = {"spec": {"expirationSeconds": 86400}}
@@ -295,9 +290,7 @@ class Lab:
             raise LabError(f"no token for ServiceAccount {who}: {answer.get('message', status)}")
         return pki.write_kubeconfig(self.layout, f"{namespace}.{name}", str(answer["status"]["token"]))
 
-    def import_image(
-        self, archive: Path, hosts: Sequence[str] = (HostName.CP1, HostName.W1, HostName.W2)
-    ) -> None:
+    def import_image(self, archive: Path, hosts: Sequence[str] = (HostName.CP1, HostName.W1, HostName.W2)) -> None:
         """Load an image archive into these nodes; it stays on their disks."""
         socket = NODE_DIR / "state" / "containerd.sock"
         for host in hosts:

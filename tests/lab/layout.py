@@ -1,4 +1,4 @@
-"""Where everything of one lab lives: its hosts, addresses, names and paths. The one rule: no other file makes these up.
+"""What everything of one lab is called and where it lives. The one rule: no other file makes these up.
 
 Addresses come from 198.18.0.0/15, which RFC 2544 reserves for tests between devices, so that a packet that
 escapes after a teardown has nowhere real to go. Each lab takes a /21 of it, chosen by its number.

@@ -172,9 +172,7 @@ def traces(layout: Layout) -> list[str]:
     text = str(layout.state)
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found += [f"mount {line.split()[4]}" for line in mounts if text in line]
-    found += [
-        f"route {line}" for line in run(["ip", "route", "show", "root", str(layout.block)]).splitlines()
-    ]
+    found += [f"route {line}" for line in run(["ip", "route", "show", "root", str(layout.block)]).splitlines()]
     for pid in processes.all_pids():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
@@ -188,9 +186,7 @@ def traces(layout: Layout) -> list[str]:
 def summary(layout: Layout) -> str:
     """How to use a lab that is up: the lines printed at the end of `up`."""
     pve = network.NAMED / layout.host(HostName.PVE).namespace
-    lines = [
-        f"lab {layout.number} is up in {layout.state}: " + ", ".join(f"{h.name} {h.ip}" for h in layout.hosts)
-    ]
+    lines = [f"lab {layout.number} is up in {layout.state}: " + ", ".join(f"{h.name} {h.ip}" for h in layout.hosts)]
     lines += [
         f"export KUBECONFIG={layout.kubeconfig('admin')} PATH={layout.state / 'bin'}:$PATH",
         f"enter its network:  nsenter --net={pve} bash        (kubectl above does so by itself)",

@@ -106,8 +106,8 @@ def destroy(layout: Layout) -> None:
 def connect(host: Host, address: tuple[str, int], timeout: float) -> socket.socket:
     """A TCP connection as the host would make it; the caller itself stays where it is. Raises OSError.
 
-    A socket belongs to the network namespace in which it was made, whoever uses it later. Namespaces belong to
-    threads, so other threads of the caller never notice.
+    A socket belongs to the network namespace in which it was made, whoever uses it later. Namespaces belong
+    to threads, so other threads of the caller never notice.
     """
     with _switching, Path("/proc/thread-self/ns/net").open("rb") as home:
         with (NAMED / host.namespace).open("rb") as there:

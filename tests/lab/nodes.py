@@ -1,8 +1,8 @@
 """What runs on a node, and its power.
 
-A node is a network, PID and mount namespace around one supervisor (`supervisor.py`). SIGKILL of that process is a
-power cut: the kernel takes every daemon, shim and container at once. A lost page cache is not reproduced: what a
-process had written is on the node's disk afterwards, synced or not.
+A node is a network, PID and mount namespace around one supervisor (`supervisor.py`). SIGKILL of that process
+is a power cut: the kernel takes every daemon, shim and container at once. A lost page cache is not
+reproduced: what a process had written is on the node's disk afterwards, synced or not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.lab import components, network, processes
+from tests.lab import components, names, network, processes
 from tests.lab.cache import Artefacts
 from tests.lab.commands import SEARCH, run
 from tests.lab.layout import NODE_DIR, Host, HostName, LabError, Layout
@@ -31,6 +31,8 @@ def prepare(layout: Layout, host: Host, artefacts: Artefacts) -> None:
     for name in ("services", "run", "etc", "data"):
         (folder / name).mkdir(parents=True)
     if host.pods is None:
+        known = {f"{other.name}.{names.DOMAIN}": str(other.ip) for other in layout.hosts}
+        enable(layout, host, "names", argv=[sys.executable, "-I", names.__file__, host.ip, json.dumps(known)])
         return
     copy_root(artefacts.containerd, folder / "containerd")
     for name, text in components.configuration(layout, host).items():
@@ -92,9 +94,7 @@ def power_on(layout: Layout, host: Host) -> None:
     start = 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@" >>"$0.log" 2>&1 </dev/null'
     # An environment of its own: the caller's proxies and secrets are not the cluster's.
     clean = ["env", "-i", f"PATH={SEARCH}", "HOME=/root", "LANG=C.UTF-8"]
-    run(
-        ["setsid", "--fork", "sh", "-c", start, record, *argv, *clean, sys.executable, "-I", "-S", *arguments]
-    )
+    run(["setsid", "--fork", "sh", "-c", start, record, *argv, *clean, sys.executable, "-I", "-S", *arguments])
     deadline = time.monotonic() + 10
     while not (folder / "run" / "booted").exists():
         if time.monotonic() > deadline:

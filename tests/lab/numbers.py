@@ -33,7 +33,10 @@ def _owner(number: int) -> str | None:
 
 
 def take(state: Path, number: int | None) -> int:
-    """A number for the lab in `state`: this one, or one derived from the path. Raises LabError naming the owner."""
+    """A number for the lab in `state`, by default one derived from its path.
+
+    Raises LabError naming the lab that has the wished one.
+    """
     with _locked():
         for entry in REGISTRY.iterdir():
             if _is_entry(entry) and entry.read_text() == str(state):
@@ -50,9 +53,7 @@ def take(state: Path, number: int | None) -> int:
                 (REGISTRY / str(candidate)).write_text(str(state))
                 return candidate
             if number is not None:
-                raise LabError(
-                    f"instance {number} belongs to the lab in {owner}: take it down, or choose another"
-                )
+                raise LabError(f"instance {number} belongs to the lab in {owner}: take it down, or choose another")
         raise LabError(f"all {NUMBERS} instances are taken: see {REGISTRY}")
 
 
@@ -82,11 +83,7 @@ def forget(state: Path) -> bool:
     """Give back the number of a lab that broke before it wrote it down; False if there is none."""
     if not REGISTRY.exists():
         return False
-    mine = [
-        int(entry.name)
-        for entry in REGISTRY.iterdir()
-        if _is_entry(entry) and entry.read_text() == str(state)
-    ]
+    mine = [int(entry.name) for entry in REGISTRY.iterdir() if _is_entry(entry) and entry.read_text() == str(state)]
     for number in mine:
         release(number)
     return bool(mine)

@@ -1,4 +1,4 @@
-"""The cluster's keys, certificates, static users and kubeconfigs, made anew for every lab and good for nothing else."""
+"""The cluster's keys, certificates, static users and kubeconfigs, made anew for every lab."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def create(layout: Layout) -> None:
         "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local"
     )
     _certificate(layout.pki, "apiserver", "/CN=kube-apiserver", api_names)
-    _certificate(
-        layout.pki, "kubelet-client", "/O=system:masters/CN=apiserver-kubelet-client", "DNS:apiserver"
-    )
+    _certificate(layout.pki, "kubelet-client", "/O=system:masters/CN=apiserver-kubelet-client", "DNS:apiserver")
     _users(layout)
 
 
@@ -45,8 +43,22 @@ def _key(path: Path) -> None:
 def _authority(folder: Path) -> None:
     _key(folder / "ca.key")
     run(
-        ["openssl", "req", "-x509", "-new", "-key", folder / "ca.key", "-days", "30", "-subj", "/CN=lab-ca"]
-        + ["-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out", folder / "ca.crt"]
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            folder / "ca.key",
+            "-days",
+            "30",
+            "-subj",
+            "/CN=lab-ca",
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",
+            "-out",
+            folder / "ca.crt",
+        ]
     )
 
 
@@ -56,8 +68,22 @@ def _certificate(folder: Path, name: str, subject: str, names: str) -> None:
     extensions = folder / f"{name}.ext"
     extensions.write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n")
     run(
-        ["openssl", "x509", "-req", "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-CAcreateserial"]
-        + ["-days", "30", "-extfile", extensions, "-out", folder / f"{name}.crt"],
+        [
+            "openssl",
+            "x509",
+            "-req",
+            "-CA",
+            folder / "ca.crt",
+            "-CAkey",
+            folder / "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "30",
+            "-extfile",
+            extensions,
+            "-out",
+            folder / f"{name}.crt",
+        ],
         stdin=request,
     )
 
@@ -81,9 +107,7 @@ def write_kubeconfig(layout: Layout, name: str, token: str) -> Path:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": "lab", "cluster": {"server": layout.api, "certificate-authority-data": authority}}
-        ],
+        "clusters": [{"name": "lab", "cluster": {"server": layout.api, "certificate-authority-data": authority}}],
         "users": [{"name": name, "user": {"token": token}}],
         "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": name}}],
         "current-context": "lab",

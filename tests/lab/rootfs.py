@@ -48,9 +48,7 @@ def build(folder: Path) -> None:
 def mirror() -> str:
     """The Debian mirror this machine uses, or Debian's own."""
     try:
-        lines = run(
-            ["apt-get", "indextargets", "--format", "$(CREATED_BY) $(ORIGIN) $(REPO_URI)"]
-        ).splitlines()
+        lines = run(["apt-get", "indextargets", "--format", "$(CREATED_BY) $(ORIGIN) $(REPO_URI)"]).splitlines()
     except (LabError, OSError):
         lines = []
     for line in lines:
@@ -112,8 +110,8 @@ def unpack(target: Path, archives: list[Path]) -> None:
 def copy_root(source: Path, target: Path) -> None:
     """A node's own containerd root from the prepared one: databases copied, everything else linked.
 
-    Layers and blobs are only ever read or removed as a whole, so links are safe. Where cache and target lie on
-    different file systems everything is copied.
+    Layers and blobs are only ever read or removed as a whole, so links are safe. Where cache and target lie
+    on different file systems everything is copied.
     """
     # `cp` and not Python's copytree: the layers hold device files, owners and extended attributes.
     try:

@@ -1,8 +1,9 @@
 """A host's first process: it mounts what the host sees and keeps its services running.
 
-Run as a plain script, on a node as process 1 of its own PID namespace. A service is a file `services/<name>.json`
-in the host's folder: a new file starts it, a removed one ends it, a process that dies is started again after a
-second (as a unit with `Restart=always` would be), and what is still listed starts again with the next boot.
+Run as a plain script, on a node as process 1 of its own PID namespace. A service is a file
+`services/<name>.json` in the host's folder: a new file starts it, a removed one ends it, a process that dies
+is started again after a second (as a unit with `Restart=always` would be), and what is still listed starts
+again with the next boot.
 
     {"argv": [...], "env": {...}, "log": "/…", "restart": true, "cwd": "/",
      "after": "/a/socket" or "tcp:ADDRESS:PORT" or null}
@@ -141,6 +142,13 @@ def mount_node(folder: Path, node_dir: Path) -> Path:
         (node_dir / name).mkdir(exist_ok=True)
     mount("--bind", str(node_dir / "data"), "/data")
     mount("--bind", str(node_dir / "var-log"), "/var/log")
+    resolver = Path("/etc/resolv.conf").resolve()
+    if resolver.is_relative_to("/run"):
+        # A link into the machine's own /run, which has just been hidden.
+        resolver.parent.mkdir(parents=True, exist_ok=True)
+        resolver.touch()
+    if resolver.exists():
+        mount("--bind", str(node_dir / "etc" / "resolv.conf"), str(resolver))
     return node_dir
 
 
@@ -149,7 +157,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     if len(sys.argv) > 2:
         folder = mount_node(folder, Path(sys.argv[2]))
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # A handler, not SIG_IGN: that one every service would inherit.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     supervisor = Supervisor(folder)
     (folder / "run" / "booted").touch()
     while True:
