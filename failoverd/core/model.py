@@ -118,6 +118,8 @@ class Snapshot:
     receipts: tuple[Receipt, ...] = ()
     in_flight: frozenset[str] = frozenset()
     """Keys of actions that have been started and not yet answered."""
+    hours_open: bool = True
+    """Whether now lies within the hours of elective moves."""
 
 
 class Health(StrEnum):
@@ -185,6 +187,7 @@ class Why(StrEnum):
     NOT_ADOPTED = "roles not adopted"
     COOLDOWN = "cooldown"
     BUDGET = "budget"
+    HOURS = "outside hours"
     GITOPS = "GitOps controller unknown"
     SHAPE = "workload shape"
     WORKLOAD_UNKNOWN = "workload unknown"

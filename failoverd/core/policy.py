@@ -280,6 +280,8 @@ def going_home(case: Case, wish: Wish) -> Iterator[Objection]:
         return
     if case.app.failback is Failback.MANUAL:
         yield _object(Why.MANUAL, "failback is by hand: `failoverd failback`")
+    if not case.snapshot.hours_open:
+        yield _object(Why.HOURS, "outside the hours of failback")
     since, needed = case.was.stable_since, case.rules.timings.stable_for
     stable = case.date - since if since else timedelta(0)
     if stable < needed:
