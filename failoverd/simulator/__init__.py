@@ -1,0 +1,2 @@
+"""The same loop in simulated time: a world with nodes, guests, controllers, Syncthing pairs, GitOps and
+faults."""

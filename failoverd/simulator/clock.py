@@ -1,0 +1,112 @@
+"""Simulated time for asyncio: an event loop whose clock is the world's and which never really waits.
+
+The daemon's own loop, its timeouts and its sleeps run unchanged on it; a wait of an hour costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine, Mapping
+from datetime import timedelta
+from math import ceil
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from failoverd.core.model import Now
+from failoverd.simulator.world import Host, World
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+T = TypeVar("T")
+
+
+class Stuck(Exception):
+    """Everything waits for something that will never happen."""
+
+
+class _WorldSelector(selectors.BaseSelector):
+    """Waiting for sockets means letting the world's time pass instead."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._keys: dict[Any, selectors.SelectorKey] = {}
+
+    def register(self, fileobj: FileDescriptorLike, events: int, data: object = None) -> selectors.SelectorKey:
+        key = selectors.SelectorKey(fileobj, 0, events, data)
+        self._keys[fileobj] = key
+        return key
+
+    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+        return self._keys.pop(fileobj)
+
+    def get_map(self) -> Mapping[FileDescriptorLike, selectors.SelectorKey]:
+        return self._keys
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        time = self._world.time
+        if timeout is not None and timeout <= 0:
+            return []
+        asked = None if timeout is None else time.now_ms + ceil(timeout * 1000)
+        due = [moment for moment in (asked, time.next_ms) if moment is not None]
+        if not due:
+            raise Stuck("nothing is planned any more")
+        self._world.advance(max(min(due), time.now_ms))
+        return []
+
+
+class WorldLoop(asyncio.SelectorEventLoop):
+    """An event loop in the world's time."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(_WorldSelector(world))
+        self._world = world
+
+    def time(self) -> float:
+        """The world's time in seconds."""
+        return self._world.time.now_ms / 1000
+
+
+def run(world: World, main: Coroutine[object, object, T]) -> T:
+    """Run `main` in the world's time until it ends; tasks it leaves behind are cancelled."""
+    loop = WorldLoop(world)
+    try:
+        result = loop.run_until_complete(main)
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        return result
+    finally:
+        loop.close()
+
+
+async def until(world: World, at_ms: int) -> None:
+    """Wait until the world's clock shows `at_ms` milliseconds."""
+    reached = asyncio.get_running_loop().create_future()
+    world.time.after(max(0, at_ms - world.time.now_ms), lambda: None if reached.done() else reached.set_result(None))
+    await reached
+
+
+class WorldClock:
+    """The Clock of one instance: monotonic is the world's time, the wall may run apart."""
+
+    def __init__(self, world: World, host: Host) -> None:
+        self._world, self._host = world, host
+
+    def now(self) -> Now:
+        """This moment."""
+        mono = timedelta(milliseconds=self._world.time.now_ms)
+        return Now(mono, self._world.wall(self._host.wall_offset_ms))
+
+    async def sleep_until(self, mono: timedelta, wake: asyncio.Event) -> None:
+        """Wait until `mono` or until `wake` is set; clears `wake`."""
+        remaining = (mono - self.now().mono).total_seconds()
+        if remaining > 0 and not wake.is_set():
+            try:
+                async with asyncio.timeout(remaining):
+                    await wake.wait()
+            except TimeoutError:
+                pass
+        wake.clear()

@@ -1,0 +1,293 @@
+"""The loop's ports over a World: what the real adapters do against real systems, done in process and in
+its time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from failoverd.core.memory import Memory
+from failoverd.core.model import (
+    Action,
+    Decision,
+    DeletePod,
+    FenceOff,
+    FenceOn,
+    Instance,
+    Now,
+    Override,
+    PatchWorkload,
+    Receipt,
+    Revert,
+    Scan,
+    Scanned,
+    SetIgnores,
+    SetRole,
+    Snapshot,
+    Unknown,
+)
+from failoverd.core.rules import Rules, Site
+from failoverd.loop import Loop
+from failoverd.ports import Conflict, StoreError
+from failoverd.simulator.clock import WorldClock
+from failoverd.simulator.json_patch import PatchFailed
+from failoverd.simulator.world import Host, World
+from failoverd.simulator.world_look import Look, stamp
+from failoverd.simulator.world_pair import SyncPair
+
+RENEW_MS = 7_000
+DEADLINE_MS = 12_000
+"""Defaults of the leadership lease: renewed every 7 s, given up after 12 s without an answer."""
+TIMEOUT_S = 3.0
+"""How long a request to something that does not answer takes to fail."""
+
+
+@dataclass(slots=True)
+class WorldObserver:
+    """Takes all readings at once."""
+
+    world: World
+    host: Host
+    rules: Rules
+
+    async def observe(self, now: Now, confirm: frozenset[str], instance: Instance) -> Snapshot:
+        """One snapshot of the world as this instance can see it."""
+        assert now.mono <= timedelta(milliseconds=self.world.time.now_ms), "a look into the future"
+        look = Look(self.world, self.host)
+        return Snapshot(
+            api=look.api(),
+            instance=instance,
+            nodes={name: look.node(name, uncached=name in confirm) for name in self.world.nodes},
+            workloads={app.key: look.workload(app.key) for app in self.rules.apps},
+            folders={
+                (app.key, volume.name, site): look.folder(app.key, volume.name, site)
+                for app in self.rules.apps
+                for volume in app.volumes
+                for site in Site
+            },
+            claims={
+                (app.key, volume.name, site): look.claim(app.key, volume.name, site)
+                for app in self.rules.apps
+                for volume in app.volumes
+                for site in Site
+            },
+            commands=tuple(self.world.commands) if look.reaches_api else (),
+        )
+
+
+class _Refused(Exception):
+    """The act did not happen; the text goes into the receipt."""
+
+
+@dataclass(slots=True)
+class WorldExecutor:
+    """Carries out actions on the world, each taking the time it takes."""
+
+    world: World
+    host: Host
+
+    async def execute(self, action: Action) -> Receipt:
+        """Do it and say what came of it."""
+        handler: Callable[[Action], Awaitable[Receipt]] = _HANDLERS[type(action)].__get__(self)
+        try:
+            receipt = await handler(action)
+        except _Refused as refused:
+            return Receipt(action=action, ok=False, detail=str(refused))
+        if self.world.lost_answers > 0:
+            self.world.lost_answers -= 1
+            return Receipt(action=action, ok=False, detail="no answer within 3 s")
+        return receipt
+
+    async def _patch(self, action: PatchWorkload) -> Receipt:
+        await self._api()
+        try:
+            self.world.patch(self.world.apps[action.app], action.ops)
+        except PatchFailed as failed:
+            raise _Refused(f"422 {failed}") from None
+        return Receipt(action=action, ok=True)
+
+    async def _delete_pod(self, action: DeletePod) -> Receipt:
+        await self._api()
+        truth = self.world.apps[action.app]
+        for pod in list(truth.pods):
+            if pod.listed and pod.name == action.pod:
+                if pod.uid != action.uid:
+                    return Receipt(action=action, ok=True, detail="another pod has that name now")
+                self.world.control.force_delete(truth, pod)
+        return Receipt(action=action, ok=True)
+
+    async def _set_role(self, action: SetRole) -> Receipt:
+        pair = await self._mover(action.app, action.volume, action.site)
+        side = pair.sides[action.site]
+        side.set_kind(action.role)
+        if action.keep is not None:
+            side.versioning = "simple" if action.keep else ""
+        self.world.tell(f"folder {side.name} is {action.role}")
+        pair.scan(action.site)
+        pair.kick()
+        return Receipt(action=action, ok=True)
+
+    async def _set_ignores(self, action: SetIgnores) -> Receipt:
+        pair = await self._mover(action.app, action.volume, action.site)
+        pair.sides[action.site].ignores = action.patterns
+        pair.scan(action.site)
+        pair.kick()
+        return Receipt(action=action, ok=True)
+
+    async def _scan(self, action: Scan) -> Receipt:
+        asked = self.world.wall()
+        pair = await self._mover(action.app, action.volume, action.site, seconds=0.3)
+        side = pair.sides[action.site]
+        if side.error or side.paused:
+            raise _Refused(f"500 {side.error or 'folder is paused'}")
+        pair.scan(action.site)
+        found = Scanned(
+            at=asked,
+            sequence=side.sequence,
+            errors=len(side.errors),
+            error_files=tuple(side.errors),
+            started=stamp(self.world, side.started_ms),
+        )
+        return Receipt(action=action, ok=True, scanned=found)
+
+    async def _override(self, action: Override) -> Receipt:
+        pair = await self._mover(action.app, action.volume, action.site)
+        pair.sides[action.site].override()
+        pair.kick()
+        return Receipt(action=action, ok=True)
+
+    async def _revert(self, action: Revert) -> Receipt:
+        pair = await self._mover(action.app, action.volume, action.site)
+        pair.sides[action.site].revert()
+        pair.kick()
+        return Receipt(action=action, ok=True)
+
+    async def _fence_off(self, action: FenceOff) -> Receipt:
+        await self._api()
+        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.world.fence_off(action.node, lambda error: None if done.done() else done.set_result(error))
+        error = await done
+        return Receipt(action=action, ok=not error, detail=error or "confirmed stopped")
+
+    async def _fence_on(self, action: FenceOn) -> Receipt:
+        await self._api()
+        guest = self.world.nodes[action.node].guest
+        if guest is None or not guest.reachable:
+            await self._wait(TIMEOUT_S)
+            raise _Refused("hypervisor does not answer")
+        self.world.power_on(action.node)
+        return Receipt(action=action, ok=True)
+
+    async def _wait(self, seconds: float) -> None:
+        passed = asyncio.get_running_loop().create_future()
+        self.world.time.after(int(seconds * 1000), lambda: None if passed.done() else passed.set_result(None))
+        await passed
+
+    async def _api(self) -> None:
+        """Reach the API server: writes go there, and acts elsewhere read the Lease there first."""
+        if not self.host.linked or not self.world.api_up:
+            await self._wait(TIMEOUT_S)
+            raise _Refused(f"API server: {self.world.api_fault or 'no route'}")
+        await self._wait(0.02)
+        if self.world.leader != self.host.name:
+            raise _Refused("not the leader any more")
+
+    async def _mover(self, app: str, volume: str, site: Site, seconds: float = 0.05) -> SyncPair:
+        await self._api()
+        await self._wait(seconds)
+        why = Look(self.world, self.host).mover_silent(app, volume, site)
+        if why:
+            raise _Refused(why)
+        return self.world.apps[app].pairs[volume]
+
+
+_HANDLERS: dict[type[Action], Callable[..., Awaitable[Receipt]]] = {
+    PatchWorkload: WorldExecutor._patch,
+    DeletePod: WorldExecutor._delete_pod,
+    SetRole: WorldExecutor._set_role,
+    SetIgnores: WorldExecutor._set_ignores,
+    Scan: WorldExecutor._scan,
+    Override: WorldExecutor._override,
+    Revert: WorldExecutor._revert,
+    FenceOff: WorldExecutor._fence_off,
+    FenceOn: WorldExecutor._fence_on,
+}
+"""What carries out each kind of action; a test asks that none is missing."""
+
+
+@dataclass(slots=True)
+class WorldStore:
+    """Memory by compare-and-swap, in the world's API server."""
+
+    world: World
+    host: Host
+    version: int = 0
+
+    async def load(self) -> Memory | Unknown | None:
+        """Memory, None when there never was any, Unknown when it cannot be told."""
+        stored = self.world.stored
+        if not self.host.linked or not self.world.api_up:
+            return Unknown(f"API server: {self.world.api_fault or 'no route'}")
+        if stored.broken:
+            return Unknown(stored.broken)
+        self.version = stored.version
+        return stored.memory
+
+    async def save(self, memory: Memory) -> None:
+        """Write it. Raises Conflict, StoreError."""
+        if not self.host.linked or not self.world.api_up:
+            raise StoreError(f"API server: {self.world.api_fault or 'no route'}")
+        if self.world.stored.version != self.version:
+            raise Conflict
+        self.world.stored.memory = memory
+        self.world.stored.version += 1
+        self.version = self.world.stored.version
+
+
+@dataclass(slots=True)
+class WorldLeadership:
+    """The lease, renewed every 7 s while the API server answers; nobody acts 12 s after the last answer."""
+
+    world: World
+    host: Host
+    _last_ok_ms: int = 0
+
+    def instance(self, now: Now) -> Instance:
+        """What this instance knows of itself."""
+        now_ms = now.mono // timedelta(milliseconds=1)
+        if self.world.api_up and self.host.linked:
+            self._last_ok_ms = now_ms
+        mine = self.world.leader == self.host.name
+        return Instance(
+            leader=mine and now_ms < self._last_ok_ms + DEADLINE_MS,
+            holder=self.world.leader,
+            link=self.host.linked,
+        )
+
+
+@dataclass(slots=True)
+class Recorder:
+    """The Voice of the simulator: keeps every tick for whoever wants to read it."""
+
+    heard: Callable[[Decision, Snapshot, Now], None] = lambda *_: None
+
+    def say(self, decision: Decision, snapshot: Snapshot, now: Now) -> None:
+        """Take note of one tick."""
+        self.heard(decision, snapshot, now)
+
+
+def instance(world: World, name: str = "failoverd-0", voice: Recorder | None = None) -> Loop:
+    """The real loop of one daemon instance, running in `world`."""
+    host = world.hosts.setdefault(name, Host(name=name))
+    rules = world.spec.rules
+    return Loop(
+        rules=lambda: rules,
+        clock=WorldClock(world, host),
+        observer=WorldObserver(world, host, rules),
+        executor=WorldExecutor(world, host),
+        store=WorldStore(world, host),
+        leadership=WorldLeadership(world, host),
+        voice=voice or Recorder(),
+    )

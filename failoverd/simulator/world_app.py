@@ -1,0 +1,94 @@
+"""One app of the world: its object, its pods as they really are, its disks and movers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from failoverd.core.model import Pod
+from failoverd.core.rules import App, Site
+from failoverd.simulator.world_data import Rhythm, Stretch, missing
+from failoverd.simulator.world_pair import SyncPair
+from failoverd.simulator.world_render import Raw
+
+
+@dataclass(slots=True, kw_only=True)
+class PodTruth:
+    """A pod: the object (as long as it is listed) and its containers (as long as they run)."""
+
+    name: str
+    uid: str
+    key: str
+    """Tells it from another pod that had the same name."""
+    template: str
+    claims: tuple[str, ...]
+    selector: dict[str, str]
+    created_ms: int
+    node: str | None = None
+    listed: bool = True
+    running: bool = False
+    ready: bool = False
+    deleting: bool = False
+    deleted_ms: int = 0
+    stopping: bool = False
+    owned: bool = True
+    waiting: str = "unscheduled"
+    grace_ms: int = 30_000
+
+    def reading(self, *, node_ready: bool) -> Pod:
+        """The pod as the API shows it; a silent node's pods are not ready, whatever they do."""
+        return Pod(
+            name=self.name,
+            uid=self.uid,
+            node=self.node or "",
+            claims=self.claims,
+            owned=self.owned,
+            ready=self.ready and node_ready,
+            deleting=self.deleting,
+            grace=timedelta(milliseconds=self.grace_ms),
+            waiting="" if self.ready else self.waiting,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class AppTruth:
+    """Everything real about one app."""
+
+    app: App
+    raw: Raw
+    git: Raw
+    """What Git says: GitOps brings the object back to it."""
+    flux: bool
+    rhythm: Rhythm
+    pairs: dict[str, SyncPair]
+    """By volume name."""
+    version: int = 1
+    generation: int = 1
+    observed: int = 1
+    pods: list[PodTruth] = field(default_factory=list)
+    mover_nodes: dict[tuple[str, Site], bool] = field(default_factory=dict)
+    """Whether the mover of (volume, site) is pinned to the app's node at present."""
+    unbound: set[str] = field(default_factory=set)
+    """Claims that lost their volume."""
+    flux_planned: bool = False
+    images: int = 0
+
+    def locate(self, claim: str) -> tuple[str, Site] | None:
+        """The (volume name, site) of a claim; None for a foreign one."""
+        for volume in self.app.volumes:
+            for site in Site:
+                if volume.copy(site).claim == claim:
+                    return volume.name, site
+        return None
+
+    def writers(self, site: Site) -> set[str]:
+        """Names of pods that write at `site` at this moment."""
+        return {pod for pair in self.pairs.values() for pod in pair.sides[site].disk.writers}
+
+    def lost(self, volume: str, live: Site) -> tuple[Stretch, ...]:
+        """What was ever written to `volume` and is not in the live copy at `live`."""
+        pair = self.pairs[volume]
+        pair.sides[live].disk.settle()
+        written = tuple(part for side in pair.sides.values() for part in side.disk.written())
+        file = pair.sides[live].disk.files.get("app.db")
+        return missing(file.content if file else (), written)

@@ -1,0 +1,302 @@
+"""Everything that can go wrong in a world, by the names scenario files and chaos use.
+
+Each fault is a function of the world and of words, e.g. `power_off k3s-w1`. Durations are written `28s`,
+`2m`, `1h`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from failoverd.core.model import GuestState
+from failoverd.core.rules import Site
+from failoverd.simulator import world_render as render
+from failoverd.simulator.world import Host, World
+from failoverd.simulator.world_app import PodTruth
+from failoverd.simulator.world_data import Rhythm
+from failoverd.simulator.world_node import GuestTruth
+from failoverd.simulator.world_pair import SyncPair
+
+UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+class BadFault(Exception):
+    """A fault that cannot be understood or cannot happen; the text says why."""
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of `28s`, `1m30s`, `2h`. Raises BadFault."""
+    parts = re.findall(r"(\d+)(ms|s|m|h|d)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise BadFault(f"{text!r} is not a duration like 28s or 1m30s")
+    return sum(int(number) * UNITS_MS[unit] for number, unit in parts)
+
+
+def power_off(world: World, node: str) -> None:
+    """The node loses power."""
+    world.power_off(_node(world, node))
+
+
+def power_on(world: World, node: str) -> None:
+    """It is switched on again and boots."""
+    world.power_on(_node(world, node))
+
+
+def reboot(world: World, node: str, takes: str = "6s") -> None:
+    """The node restarts by itself, taking so long from down to up."""
+    found = world.nodes[_node(world, node)]
+    boot_ms, found.boot_ms = found.boot_ms, 1_000
+    world.power_off(node)
+
+    def back() -> None:
+        world.power_on(node)
+        found.boot_ms = boot_ms
+
+    world.time.after(max(0, duration_ms(takes) - 1_000), back)
+
+
+def cut(world: World, node: str) -> None:
+    """The node loses its network; what runs on it runs on."""
+    world.set_link(_node(world, node), linked=False)
+
+
+def heal(world: World, node: str) -> None:
+    """The network is back."""
+    world.set_link(_node(world, node), linked=True)
+
+
+def kubelet_stop(world: World, node: str) -> None:
+    """The kubelet stops; containers run on."""
+    world.set_kubelet(_node(world, node), running=False)
+
+
+def kubelet_start(world: World, node: str) -> None:
+    """The kubelet starts again."""
+    world.set_kubelet(_node(world, node), running=True)
+
+
+def cordon(world: World, node: str) -> None:
+    """Nothing new may be scheduled there."""
+    world.nodes[_node(world, node)].cordoned = True
+    world.touch()
+
+
+def uncordon(world: World, node: str) -> None:
+    """It may again."""
+    world.nodes[_node(world, node)].cordoned = False
+    world.control.reschedule()
+    world.touch()
+
+
+def stall_api(world: World, takes: str) -> None:
+    """The API server hangs for so long."""
+    world.set_api("no answer within 3 s")
+    world.time.after(duration_ms(takes), lambda: world.set_api(""))
+
+
+def api_errors(world: World, takes: str, status: str = "500") -> None:
+    """The API server answers everything with an error for so long."""
+    world.set_api(f"status {status}")
+    world.time.after(duration_ms(takes), lambda: world.set_api(""))
+
+
+def lose_answers(world: World, count: str = "1") -> None:
+    """The next acts are done, but their answers get lost."""
+    world.lost_answers += int(count)
+
+
+def hypervisor(world: World, node: str, state: str) -> None:
+    """`down`: it answers nothing about this node; `up`: it does again."""
+    _guest(world, node).reachable = state == "up"
+
+
+def guest_task(world: World, node: str, *task: str) -> None:
+    """A task on the guest begins (`guest_task k3s-w1 vzreboot`); without a name it ends."""
+    _guest(world, node).task = " ".join(task)
+
+
+def guest_lies(world: World, node: str, state: str) -> None:
+    """The hypervisor says `running` or `stopped` whatever is true; `no` ends it."""
+    _guest(world, node).lie = None if state == "no" else GuestState(state)
+
+
+def guest_refuses(world: World, node: str, *why: str) -> None:
+    """The hypervisor refuses to stop the guest; without a reason it obeys again."""
+    _guest(world, node).refuses = " ".join(why)
+
+
+def hide_tasks(world: World, node: str) -> None:
+    """The token may not see other people's tasks."""
+    _guest(world, node).tasks_visible = False
+
+
+def syncthing_hang(world: World, app: str, volume: str, site: str) -> None:
+    """The mover freezes: connected, and silent."""
+    pair = _pair(world, app, volume)
+    pair.sides[Site(site)].hung = True
+    pair.check()
+
+
+def syncthing_wake(world: World, app: str, volume: str, site: str) -> None:
+    """It goes on."""
+    pair = _pair(world, app, volume)
+    pair.sides[Site(site)].hung = False
+    pair.check()
+    pair.scan(Site(site))
+
+
+def syncthing_restart(world: World, app: str, volume: str, site: str) -> None:
+    """The mover's pod is replaced."""
+    _pair(world, app, volume).restart(Site(site))
+
+
+def wipe_config(world: World, app: str, volume: str, site: str) -> None:
+    """The mover's configuration volume is lost: a new device with VolSync's defaults."""
+    pair, place = _pair(world, app, volume), Site(site)
+    pair.stop(place)
+    pair.sides[place].forget(f"{pair.sides[place].device}-NEW")
+    world.time.after(5_000, lambda: pair.start(place))
+
+
+def set_type(world: World, app: str, volume: str, site: str, kind: str) -> None:
+    """Somebody changes a folder's type by hand."""
+    pair = _pair(world, app, volume)
+    pair.sides[Site(site)].set_kind(type(pair.sides[Site(site)].kind)(kind))
+    pair.kick()
+
+
+def wipe_disk(world: World, app: str, volume: str, site: str) -> None:
+    """An empty directory where the data was: the real disk is not mounted."""
+    pair = _pair(world, app, volume)
+    pair.sides[Site(site)].disk.wipe()
+    pair.kick()
+
+
+def unbind(world: World, app: str, volume: str, site: str) -> None:
+    """The claim loses its volume."""
+    truth = world.apps[_app(world, app)]
+    truth.unbound.add(next(v for v in truth.app.volumes if v.name == volume).copy(Site(site)).claim)
+    world.touch()
+
+
+def restless(world: World, app: str) -> None:
+    """From its next start on the app writes without a pause."""
+    world.apps[_app(world, app)].rhythm = Rhythm(off_ms=0)
+
+
+def strip_hold(world: World, app: str) -> None:
+    """Somebody removes the GitOps hold by hand."""
+    truth = world.apps[_app(world, app)]
+    raw = {**truth.raw, "metadata": {**truth.raw["metadata"]}}
+    raw["metadata"]["annotations"] = {
+        key: value for key, value in render.notes(truth.raw).items() if "fluxcd" not in key
+    }
+    world.replace(truth, raw, by="somebody")
+
+
+def commit(world: World, app: str) -> None:
+    """Git gets a new image for the app."""
+    truth = world.apps[_app(world, app)]
+    truth.images += 1
+    container = truth.git["spec"]["template"]["spec"]["containers"][0]
+    container["image"] = f"example.org/{truth.app.name}:1.{truth.images}"
+    world.flux.look(truth)
+
+
+def stranger(world: World, app: str, volume: str, site: str) -> None:
+    """Somebody's own pod mounts a claim of the app."""
+    truth, place = world.apps[_app(world, app)], Site(site)
+    claim = next(v for v in truth.app.volumes if v.name == volume).copy(place).claim
+    pod = PodTruth(
+        name="debug",
+        uid="00000000-0000-4000-a000-000000000001",
+        key="debug",
+        template="",
+        claims=(claim,),
+        selector={},
+        created_ms=world.time.now_ms,
+        node=world.place(truth, place).node,
+        running=True,
+        ready=True,
+        owned=False,
+    )
+    truth.pods.append(pod)
+    world.touch()
+
+
+def stranger_leaves(world: World, app: str) -> None:
+    """It is deleted again."""
+    truth = world.apps[_app(world, app)]
+    truth.pods = [pod for pod in truth.pods if pod.owned]
+    world.touch()
+
+
+def clock_jump(world: World, host: str, by: str) -> None:
+    """The wall clock of one instance's host jumps, e.g. `clock_jump failoverd-0 -30s`."""
+    sign, text = (-1, by[1:]) if by.startswith("-") else (1, by)
+    world.hosts.setdefault(host, Host(name=host)).wall_offset_ms += sign * duration_ms(text)
+
+
+def isolate(world: World, host: str, state: str = "on") -> None:
+    """The host of one instance loses its own network; `off` ends it."""
+    world.hosts.setdefault(host, Host(name=host)).linked = state == "off"
+
+
+def leader(world: World, name: str) -> None:
+    """Another instance takes the lead."""
+    world.leader = name
+
+
+def lose_memory(world: World) -> None:
+    """Somebody deletes the object that holds Memory."""
+    world.stored = replace(world.stored, memory=None, version=world.stored.version + 1)
+
+
+def _node(world: World, name: str) -> str:
+    if name not in world.nodes:
+        raise BadFault(f"no node is called {name}; there are {', '.join(world.nodes)}")
+    return name
+
+
+def _app(world: World, key: str) -> str:
+    if key not in world.apps:
+        raise BadFault(f"no app is called {key}; there are {', '.join(world.apps)}")
+    return key
+
+
+def _guest(world: World, node: str) -> GuestTruth:
+    guest = world.nodes[_node(world, node)].guest
+    if guest is None:
+        raise BadFault(f"{node} is no guest of a hypervisor here")
+    return guest
+
+
+def _pair(world: World, app: str, volume: str) -> SyncPair:
+    pairs = world.apps[_app(world, app)].pairs
+    if volume not in pairs:
+        raise BadFault(f"{app} has no volume {volume}; there are {', '.join(pairs)}")
+    return pairs[volume]
+
+
+FAULTS: dict[str, Callable[..., None]] = {
+    act.__name__: act
+    for act in (
+        power_off, power_on, reboot, cut, heal, kubelet_stop, kubelet_start, cordon, uncordon,
+        stall_api, api_errors, lose_answers, hypervisor, guest_task, guest_lies, guest_refuses, hide_tasks,
+        syncthing_hang, syncthing_wake, syncthing_restart, wipe_config, set_type, wipe_disk, unbind, restless,
+        strip_hold, commit, stranger, stranger_leaves, clock_jump, isolate, leader, lose_memory,
+    )
+}  # fmt: skip
+
+
+def inject(world: World, line: str) -> None:
+    """Let the fault described by `line` happen. Raises BadFault."""
+    name, *words = line.split()
+    if name not in FAULTS:
+        raise BadFault(f"no fault is called {name}; there are {', '.join(FAULTS)}")
+    try:
+        FAULTS[name](world, *words)
+    except (TypeError, ValueError, KeyError) as error:
+        raise BadFault(f"{line}: {error}") from error

@@ -1,0 +1,184 @@
+"""What one instance can see of the world: readings, each Unknown where the real request would fail."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from failoverd.core.model import (
+    Api,
+    ClaimReading,
+    Folder,
+    Guest,
+    Kubelet,
+    Lease,
+    NodeObject,
+    NodeReading,
+    Pod,
+    Role,
+    Unknown,
+    Workload,
+)
+from failoverd.core.rules import Site
+from failoverd.simulator import world_render as render
+from failoverd.simulator.world import Host, World
+from failoverd.simulator.world_app import AppTruth
+from failoverd.simulator.world_node import Node
+from failoverd.simulator.world_side import CHANGING, Side
+
+PROBE_AFTER_MS = 12_000
+"""A kubelet is probed only when its lease has not moved for longer than a renewal takes."""
+
+
+def stamp(world: World, at_ms: int) -> str:
+    """A moment of the world as the systems write it."""
+    return world.wall(at_ms - world.time.now_ms).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Look:
+    """One look at the world through the eyes of one host."""
+
+    def __init__(self, world: World, host: Host) -> None:
+        self.world, self.host = world, host
+        self.now_ms = world.time.now_ms
+
+    @property
+    def reaches_api(self) -> bool:
+        """Whether the API server answers this host."""
+        return self.host.linked and self.world.api_up
+
+    @property
+    def _no_api(self) -> Unknown:
+        return Unknown(f"API server: {self.world.api_fault or 'no route'}")
+
+    def api(self) -> Api | Unknown:
+        """The API server's clock."""
+        return Api(date=self.world.wall()) if self.reaches_api else Unknown(self.world.api_fault or "no route")
+
+    def node(self, name: str, *, uncached: bool) -> NodeReading:
+        """All readings of one node."""
+        node = self.world.nodes[name]
+        if not self.reaches_api:
+            lease: Lease | Unknown = self._no_api
+            shown: NodeObject | Unknown = self._no_api
+        else:
+            lease = Lease(stamp=stamp(self.world, node.renewal_ms(self.now_ms)))
+            ready = node.ready(self.now_ms)
+            taints = () if ready == "True" else ("node.kubernetes.io/unreachable",)
+            shown = NodeObject(ready=ready, unschedulable=node.cordoned, taints=taints)
+        return NodeReading(
+            lease=lease, node=shown, uncached=uncached, kubelet=self._kubelet(node), guest=self._guest(node)
+        )
+
+    def _kubelet(self, node: Node) -> Kubelet | Unknown:
+        if self.now_ms - node.renewal_ms(self.now_ms) <= PROBE_AFTER_MS:
+            return Unknown("not probed")
+        if not (node.alive and node.linked and self.host.linked):
+            return Kubelet.SILENT
+        return Kubelet.ALIVE if node.kubelet else Kubelet.REFUSED
+
+    def _guest(self, node: Node) -> Guest | Unknown | None:
+        guest = node.guest
+        if guest is None:
+            return None
+        if not guest.reachable or not self.host.linked:
+            return Unknown(f"{guest.name}: no answer within 2 s")
+        return Guest(
+            state=self.world.guest_state(node),
+            busy=guest.task,
+            tasks_visible=guest.tasks_visible,
+            uptime=timedelta(milliseconds=node.uptime_ms(self.now_ms)) if node.powered else None,
+            managed=guest.managed,
+        )
+
+    def workload(self, key: str) -> Workload | Unknown:
+        """The workload and every pod that mounts its claims."""
+        if not self.reaches_api:
+            return self._no_api
+        truth = self.world.apps[key]
+        pods = [pod.reading(node_ready=self._ready(pod.node)) for pod in truth.pods if pod.listed and pod.claims]
+        pods += self.mover_pods(truth)
+        return render.workload(truth.raw, truth.version, pods, updated=truth.observed == truth.generation)
+
+    def _ready(self, node: str | None) -> bool:
+        return node is not None and self.world.nodes[node].ready(self.now_ms) == "True"
+
+    def mover_pods(self, truth: AppTruth) -> list[Pod]:
+        """The movers' pods; those of a dead node stay listed."""
+        found = []
+        for volume in truth.app.volumes:
+            for site in Site:
+                node = self.world.place(truth, site).node
+                side = truth.pairs[volume.name].sides[site]
+                copy = volume.copy(site)
+                found.append(
+                    Pod(
+                        name=f"volsync-{copy.source}",
+                        uid=f"mover-{copy.source}-{side.started_ms}",
+                        node=node,
+                        claims=(copy.claim,),
+                        owned=False,
+                        mover=True,
+                        ready=side.up and self._ready(node),
+                    )
+                )
+        return found
+
+    def claim(self, key: str, volume: str, site: Site) -> ClaimReading | Unknown:
+        """Whether one claim could be mounted."""
+        if not self.reaches_api:
+            return self._no_api
+        truth = self.world.apps[key]
+        claim = next(v for v in truth.app.volumes if v.name == volume).copy(site).claim
+        if claim in truth.unbound:
+            return ClaimReading(bound=False)
+        return ClaimReading(bound=True, volume=claim.replace("pvc-", "pv-", 1))
+
+    def mover_silent(self, key: str, volume: str, site: Site) -> str:
+        """Why a mover does not answer this host; empty when it does."""
+        truth = self.world.apps[key]
+        node, side = self.world.node_at(truth, site), truth.pairs[volume].sides[site]
+        if not self.host.linked or not node.linked or not node.alive or side.hung:
+            return f"Syncthing of {side.name}: no answer within 2 s"
+        return "" if side.up else f"Syncthing of {side.name}: connection refused"
+
+    def folder(self, key: str, volume: str, site: Site) -> Folder | Unknown:
+        """One side's Syncthing."""
+        silent = self.mover_silent(key, volume, site)
+        if silent:
+            return Unknown(silent)
+        pair = self.world.apps[key].pairs[volume]
+        side = pair.sides[site]
+        if side.paused:
+            return Unknown(f"Syncthing of {side.name}: the folder is paused")
+        needs = side.needs()
+        errors = {
+            path: why for path, why in side.errors.items() if why == CHANGING or side.kind is not Role.SEND_ONLY
+        }
+        return Folder(
+            device=side.device,
+            started=stamp(self.world, side.started_ms),
+            type=side.kind.value,
+            state=state(side, pulling=pair.pulling and bool(needs)),
+            error=side.error,
+            sequence=side.sequence,
+            remote_sequence=side.remote_sequence,
+            connected=pair.connected(),
+            errors=len(errors),
+            error_files=tuple(sorted(errors)),
+            need_items=len(needs),
+            need_deletes=sum(1 for entry in needs if entry.content is None),
+            need_bytes=sum(1000 for entry in needs if entry.content is not None),
+            receive_only=len(side.local_changes()) if side.kind is Role.RECEIVE_ONLY else 0,
+            local_files=sum(1 for entry in side.index.values() if entry.content is not None),
+            ignores=side.ignores,
+            versioning=side.versioning,
+        )
+
+
+def state(side: Side, *, pulling: bool) -> str:
+    """The folder's state in Syncthing's words."""
+    if side.paused:
+        return ""
+    if side.error:
+        return "error"
+    return "syncing" if pulling and side.kind is not Role.SEND_ONLY else "idle"

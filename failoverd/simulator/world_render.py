@@ -1,0 +1,127 @@
+"""A workload as the raw object the API server keeps, and the raw object as the core's Workload.
+
+The raw object is the truth of the world: patches change it, controllers and GitOps read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from failoverd.core import names
+from failoverd.core.model import Owner, Pod, Workload
+from failoverd.core.rules import App, Site, WorkloadKind
+
+Raw = dict[str, Any]
+
+
+def manifest(app: App, selector: tuple[tuple[str, str], ...], *, strategy: str, flux: bool, uid: str) -> Raw:
+    """A workload as Git would have it, running at the app's preferred site."""
+    labels: dict[str, str] = {"app": app.name}
+    if flux:
+        labels |= {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"}
+    spec: Raw = {
+        "replicas": 1,
+        "selector": {"matchLabels": {"app": app.name}},
+        "template": {
+            "metadata": {"labels": {"app": app.name}},
+            "spec": {
+                "containers": [_container(app)],
+                "nodeSelector": dict(selector),
+                "terminationGracePeriodSeconds": 30,
+                "volumes": [_volume(app, index) for index in range(len(app.volumes))],
+            },
+        },
+    }
+    if app.kind is WorkloadKind.DEPLOYMENT:
+        spec["strategy"] = {"type": strategy}
+    else:
+        spec["serviceName"] = app.name
+    return {
+        "apiVersion": "apps/v1",
+        "kind": app.kind.value,
+        "metadata": {
+            "name": app.name,
+            "namespace": app.namespace,
+            "uid": uid,
+            "labels": labels,
+            "annotations": {"deployment.kubernetes.io/revision": "1"},
+        },
+        "spec": spec,
+    }
+
+
+def _container(app: App) -> Raw:
+    mounts = [{"name": f"{app.name}-{v.name}", "mountPath": f"/{v.name}"} for v in app.volumes]
+    return {"name": app.name, "image": f"example.org/{app.name}:1.0", "volumeMounts": mounts}
+
+
+def _volume(app: App, index: int) -> Raw:
+    volume = app.volumes[index]
+    claim = volume.copy(app.preferred).claim
+    return {"name": f"{app.name}-{volume.name}", "persistentVolumeClaim": {"claimName": claim}}
+
+
+def claims(raw: Raw) -> tuple[tuple[int, str, str], ...]:
+    """(index, volume name, claim) of every volume that names a claim."""
+    volumes = raw["spec"]["template"]["spec"].get("volumes") or []
+    return tuple(
+        (index, volume["name"], volume["persistentVolumeClaim"]["claimName"])
+        for index, volume in enumerate(volumes)
+        if "persistentVolumeClaim" in volume
+    )
+
+
+def selector(raw: Raw) -> dict[str, str] | None:
+    """nodeSelector of the template; None where there is none."""
+    found: dict[str, str] | None = raw["spec"]["template"]["spec"].get("nodeSelector")
+    return found
+
+
+def template_key(raw: Raw) -> str:
+    """Equal for equal pod templates."""
+    return json.dumps(raw["spec"]["template"], sort_keys=True)
+
+
+def notes(raw: Raw) -> dict[str, str]:
+    """The object's annotations."""
+    return raw["metadata"].get("annotations") or {}
+
+
+def held(raw: Raw) -> bool:
+    """Whether Flux leaves the object alone."""
+    return str(notes(raw).get(names.HOLD, "")).lower() == names.HOLD_VALUE
+
+
+def site_of(app: App, raw: Raw) -> Site | None:
+    """The site whose claims the template names; None where they are mixed or foreign."""
+    used = {claim for _, _, claim in claims(raw)}
+    for site in Site:
+        if {volume.copy(site).claim for volume in app.volumes} <= used:
+            return site
+    return None
+
+
+def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = True) -> Workload:
+    """The raw object as the core reads it."""
+    marks, labels = notes(raw), raw["metadata"].get("labels") or {}
+    found, epoch = selector(raw), marks.get(names.EPOCH)
+    flux = names.FLUX_NAME in labels
+    replicas = int(raw["spec"].get("replicas", 1))
+    return Workload(
+        uid=raw["metadata"]["uid"],
+        version=str(version),
+        replicas=replicas,
+        claims=claims(raw),
+        selector=None if found is None else tuple(sorted(found.items())),
+        annotations=bool(marks),
+        epoch=int(epoch) if epoch is not None and str(epoch).lstrip("-").isdigit() else None,
+        active=marks.get(names.ACTIVE, ""),
+        held=held(raw),
+        owner=Owner.FLUX if flux else Owner.NONE,
+        owner_name=f"{labels[names.FLUX_NAMESPACE]}/{labels[names.FLUX_NAME]}" if flux else "",
+        shape=f"{replicas} replicas cannot share one copy" if replicas > 1 else "",
+        pods=tuple(pods),
+        updated=updated,
+    )

@@ -1,0 +1,47 @@
+"""Every file in `scenarios/` is played and compared with what it says; `pytest --rewrite` writes it anew."""
+
+from pathlib import Path
+
+import pytest
+
+from failoverd.simulator.scenario import BadScenario, differences, parse, play
+
+FILES = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_is_seen_is_what_the_file_says(path, request):
+    written = path.read_text(encoding="utf-8")
+    played = play(parse(written)).text()
+    if request.config.getoption("--rewrite"):
+        path.write_text(played, encoding="utf-8")
+    else:
+        assert played == written, differences(written.splitlines(), played.splitlines())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_scenario_breaks_a_promise(path):
+    assert "VIOLATION" not in play(parse(path.read_text(encoding="utf-8"))).text()
+
+
+def test_a_scenario_repeats_exactly():
+    scenario = parse(FILES[0].read_text(encoding="utf-8"))
+    assert play(scenario).text() == play(scenario).text()
+
+
+def test_every_scenario_begins_with_its_story():
+    silent = [path.name for path in FILES if not path.read_text(encoding="utf-8").startswith("# ")]
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("# story\nrun 5s\n----\n", "world"),
+        ("# story\nworld\ndance\n----\n", "dance"),
+        ("# story\nworld silliness=5s\nrun 1s\n----\n", "silliness"),
+    ],
+)
+def test_what_cannot_be_understood_is_named(text, complaint):
+    with pytest.raises(BadScenario, match=complaint):
+        play(parse(text))
