@@ -1,0 +1,1 @@
+"""The Kubernetes API: everything failoverd reads and writes in a cluster goes through this package."""
