@@ -37,9 +37,7 @@ class Apps:
             path: Path = ("apps", index)
             key = f"{table.namespace}/{table.name}"
             if key in seen:
-                self._say(
-                    (*path, "name"), f"{key} is configured twice; the first is {self._place(seen[key])}"
-                )
+                self._say((*path, "name"), f"{key} is configured twice; the first is {self._place(seen[key])}")
                 continue
             seen[key] = path
             self._check_name((*path, "name"), table.name)
@@ -69,13 +67,9 @@ class Apps:
 
     def _pair(self, path: Path, table: AppTable) -> str:
         if table.pair and table.pair not in self.pairs:
-            self._say(
-                (*path, "pair"), f'no pair is called "{table.pair}"{suggestion(table.pair, self.pairs)}'
-            )
+            self._say((*path, "pair"), f'no pair is called "{table.pair}"{suggestion(table.pair, self.pairs)}')
         elif not table.pair and len(self.pairs) > 1:
-            self._say(
-                (*path, "pair"), f"is missing: there are {len(self.pairs)} pairs{suggestion('', self.pairs)}"
-            )
+            self._say((*path, "pair"), f"is missing: there are {len(self.pairs)} pairs{suggestion('', self.pairs)}")
         elif not table.pair:
             return next(iter(self.pairs), "")
         return table.pair
@@ -129,9 +123,7 @@ class Apps:
                 continue
             for name in used:
                 if name not in known:
-                    self._say(
-                        ("conventions", field), f'unknown placeholder "{{{name}}}"{suggestion(name, known)}'
-                    )
+                    self._say(("conventions", field), f'unknown placeholder "{{{name}}}"{suggestion(name, known)}')
             if "app" not in used:
                 self._say(("conventions", field), "must contain {app}: apps may not share a claim")
             if field.startswith("volume_") and "volume" not in used:
@@ -140,9 +132,7 @@ class Apps:
 
     def _check_name(self, path: Path, name: str) -> None:
         if not _NAME.fullmatch(name):
-            self._say(
-                path, f'"{name}" is not a Kubernetes name: lower-case letters, digits, "-" and "." only'
-            )
+            self._say(path, f'"{name}" is not a Kubernetes name: lower-case letters, digits, "-" and "." only')
 
     def _place(self, path: Path) -> str:
         return f"at {self.origin.where(path)}"

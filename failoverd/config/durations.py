@@ -41,9 +41,7 @@ def parse(value: object) -> timedelta:
     except OverflowError:
         total = timedelta.max
     if total > LONGEST:
-        raise ValueError(
-            f'"{value}" is longer than a year ({LONGEST.days} days), the longest that is accepted'
-        )
+        raise ValueError(f'"{value}" is longer than a year ({LONGEST.days} days), the longest that is accepted')
     return total
 
 

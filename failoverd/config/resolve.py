@@ -128,9 +128,7 @@ class _Resolver:
         for index, table in enumerate(self.settings.witness):
             path: Path = ("witness", index)
             if table.node in domains:
-                self._say(
-                    (*path, "node"), f'"{table.node}" is listed already; nodes of pairs witness by themselves'
-                )
+                self._say((*path, "node"), f'"{table.node}" is listed already; nodes of pairs witness by themselves')
                 continue
             domains[table.node] = table.domain or table.node
         return tuple(domains.items())
@@ -148,9 +146,7 @@ class _Resolver:
     def _fence(self, path: Path, table: FencingTable) -> Fence:
         host, _, number = table.guest.partition("/")
         if not host or not re.fullmatch(r"[1-9]\d{0,8}", number, re.ASCII):
-            self._say(
-                (*path, "guest"), f'"{table.guest}" is not a guest; write host and number, as in "pve/101"'
-            )
+            self._say((*path, "guest"), f'"{table.guest}" is not a guest; write host and number, as in "pve/101"')
         self._check_url((*path, "url"), table.url)
         token = self.secrets.read(table, path, "token", needed=True)
         if token and not re.fullmatch(r"[^@!\s]+@[^@!\s]+![^=\s]+=[0-9A-Za-z-]+", token):
@@ -254,9 +250,7 @@ class _Resolver:
                 continue
             node = rules.place(app, app.preferred).node
             if app.require is Require.PROOF and not rules.fence(node):
-                text = (
-                    f"{app.key} moves by proof only, but no [[fencing]] is for {node}: it can never fail over"
-                )
+                text = f"{app.key} moves by proof only, but no [[fencing]] is for {node}: it can never fail over"
                 self._note(("apps",), text)
             elif app.require is Require.SILENCE and never and rules.fence(node):
                 self._note(("failover", "fence_when"), f"{node} has a fence that is never used")

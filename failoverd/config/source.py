@@ -128,9 +128,7 @@ def _unknown_variables(origin: Origin) -> Iterator[Problem]:
             text = f"sets nothing{suggestion(head, Settings.model_fields)}"
             yield Problem(where=name, key="", text=text)
         elif rest and head in ("apps", "pairs", "fencing", "witness", "notify"):
-            text = (
-                f"a list is set as a whole: {ENV_PREFIX}{head.upper()}='[{{...}}]' (JSON); secrets by *_file"
-            )
+            text = f"a list is set as a whole: {ENV_PREFIX}{head.upper()}='[{{...}}]' (JSON); secrets by *_file"
             yield Problem(where=name, key=head, text=text)
 
 

@@ -197,9 +197,7 @@ def _moving(settings: Settings) -> Iterator[Violation]:
         ("failover", "cooldown"),
     )
     # Away, home, and one failover left over: with less an app never goes home by itself.
-    automatic = failback.policy is Failback.AUTO or any(
-        app.failback is Failback.AUTO for app in settings.apps
-    )
+    automatic = failback.policy is Failback.AUTO or any(app.failback is Failback.AUTO for app in settings.apps)
     if automatic and failover.max_moves.count < 3:
         yield Violation(
             key=("failover", "max_moves", "count"),

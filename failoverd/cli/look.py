@@ -1,0 +1,176 @@
+"""`failoverd status`, `why` and `history`: read, and say it in the daemon's own words."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+
+from failoverd.cli.cluster import connect, find
+from failoverd.cli.configuration import loaded
+from failoverd.cli.exits import Exit
+from failoverd.cli.table import brief, table
+
+MEMORY_ONLY = "no daemon's web server was reached: this is what Memory holds, without nodes, ages and objections"
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Show every app, or one."""
+    return asyncio.run(_status(arguments))
+
+
+def why(arguments: argparse.Namespace) -> int:
+    """Explain one app."""
+    return asyncio.run(_why(arguments))
+
+
+def history(arguments: argparse.Namespace) -> int:
+    """Show past moves."""
+    return asyncio.run(_history(arguments))
+
+
+async def _status(arguments: argparse.Namespace) -> int:
+    config = loaded(arguments)
+    only = find(config.rules, arguments.app).key if arguments.app else ""
+    async with connect(config, arguments) as cluster:
+        found, live = await cluster.status()
+    apps = {key: app for key, app in found["apps"].items() if only in ("", key)}
+    if arguments.output == "json":
+        print(json.dumps({**found, "apps": apps, "live": live}, indent=2))
+        return Exit.OK
+    if not live:
+        print(f"note: {MEMORY_ONLY}", file=sys.stderr)
+    heads = ("APP", "ACTIVE", "PHASE", "PRIMARY", "BACKUP", "DATA AGE", "SAYS")
+    print(table(heads, [_row(key, app) for key, app in apps.items()]))
+    if found.get("nodes") and not only:
+        print()
+        print(table(("NODE", "VERDICT", "DOMAIN", "SAYS"), [_node(*item) for item in found["nodes"].items()]))
+    return Exit.OK
+
+
+async def _why(arguments: argparse.Namespace) -> int:
+    config = loaded(arguments)
+    key = find(config.rules, arguments.app).key
+    async with connect(config, arguments) as cluster:
+        found, live = await cluster.status()
+    app = found["apps"].get(key)
+    if arguments.output == "json":
+        print(json.dumps({"app": key, "live": live, **(app or {})}, indent=2))
+        return Exit.OK
+    if not live:
+        print(f"note: {MEMORY_ONLY}", file=sys.stderr)
+    print("\n".join(explain(key, app, found.get("nodes", {}))))
+    return Exit.OK
+
+
+async def _history(arguments: argparse.Namespace) -> int:
+    config = loaded(arguments)
+    key = find(config.rules, arguments.app).key if arguments.app else ""
+    async with connect(config, arguments) as cluster:
+        entries = [entry for entry in await cluster.history() if key in ("", entry.get("app"))]
+    entries = entries[-arguments.count :]
+    if arguments.output == "json":
+        print(json.dumps(entries, indent=2))
+    elif entries:
+        print(table(("WHEN", "APP", "WHAT", "OUTCOME", "TOOK", "LOSS", "BECAUSE"), [_past(one) for one in entries]))
+    else:
+        print("nothing has moved yet")
+    return Exit.OK
+
+
+def explain(key: str, app: dict[str, Any] | None, nodes: dict[str, Any]) -> Iterator[str]:
+    """One app in sentences: what it does, what objects, what its copies are worth, what its node looks like."""
+    if app is None or app.get("phase") is None:
+        yield f"{key}: nothing is known of it yet"
+        return
+    where = f"active on {app['active']} ({app['node']})" if app["active"] else "not adopted yet"
+    yield f"{key}: {app['phase']}, {where}, epoch {app['epoch']}"
+    yield from (f"  {line}" for line in _reasons(app))
+    for name, volume in app["volumes"].items():
+        yield f"  volume {name}: {_copies(volume)}, data age {_age(volume)}"
+    node = nodes.get(app["node"])
+    if node:
+        yield f"  node {app['node']}: {'; '.join([node['verdict'], *node['evidence']])}"
+    for move in app["moves"][:1]:
+        yield f"  last move: {_arrow(move)} at {move['began_at']}: {move['outcome']}, {move['reason']}"
+
+
+def _reasons(app: dict[str, Any]) -> Iterator[str]:
+    if app["frozen"]:
+        yield f"frozen: {app['frozen']}"
+    if app["paused"]:
+        yield f"paused by {app['paused']['by']}: {app['paused']['why'] or 'no reason given'}"
+    if app["move"]:
+        yield f"moving: {_arrow(app['move'])}: {app['move']['reason']}"
+    if app["waiting"]:
+        yield f"waiting for: {app['waiting']}"
+    if app["wanted"]:
+        yield f"wanted: {app['wanted']}" + ("" if app["objections"] else ", and nothing objects")
+    elif not app["move"]:
+        yield "nothing calls for a move"
+    yield from (f"objects: {objection['text']}" for objection in app["objections"])
+    yield from (f"alarm: {alarm['text']}" for alarm in app["alarms"])
+
+
+def _row(key: str, app: dict[str, Any]) -> tuple[str, ...]:
+    volumes = app["volumes"].values()
+    standings = ["\n".join(_standing(volume, site) for volume in volumes) for site in ("primary", "backup")]
+    ages = "\n".join(_age(volume) for volume in volumes)
+    return (key, app["active"] or "?", app["phase"] or "unknown", *standings, ages, "\n".join(_says(app)))
+
+
+def _says(app: dict[str, Any]) -> Iterator[str]:
+    if app["frozen"]:
+        yield f"frozen: {app['frozen']}"
+    if app["paused"]:
+        yield f"paused by {app['paused']['by']}"
+    if app["move"]:
+        yield f"{_arrow(app['move'])}: {app['waiting'] or app['move']['reason']}"
+    if app["wanted"] and not app["move"]:
+        yield f"wants a {app['wanted']}:"
+    yield from (objection["text"] for objection in (*app["objections"], *app["alarms"]))
+
+
+def _node(name: str, node: dict[str, Any]) -> tuple[str, ...]:
+    says = [*node["evidence"], *(objection["text"] for objection in node["objections"])]
+    return name, node["verdict"], node["domain"], "\n".join(says)
+
+
+def _past(entry: dict[str, Any]) -> tuple[str, ...]:
+    when = str(entry.get("began_at") or entry.get("at") or "")[:19].replace("T", " ")
+    seconds = entry.get("seconds")
+    took = brief(timedelta(seconds=seconds)) if isinstance(seconds, (int, float)) else ""
+    reason = entry.get("reason") or entry.get("text") or ""
+    what = _arrow(entry) if "target" in entry else str(entry.get("kind", ""))
+    outcome = str(entry.get("outcome") or "")
+    return when, str(entry.get("app", "")), what, outcome, took, "\n".join(losses(entry)), str(reason)
+
+
+def losses(move: dict[str, Any]) -> Iterable[str]:
+    """What a move may have lost, one line a volume; nothing for a planned one."""
+    for loss in move.get("losses") or ():
+        age = loss.get("age_seconds")
+        yield f"{loss.get('volume')}: {brief(timedelta(seconds=age)) if age is not None else 'unknown'}"
+
+
+def _arrow(move: dict[str, Any]) -> str:
+    forced = "forced " if move.get("forced") else ""
+    return f"{forced}{move.get('kind')} {move.get('source')} -> {move.get('target')}"
+
+
+def _standing(volume: dict[str, Any], site: str) -> str:
+    copy = volume["copies"].get(site)
+    return str(copy["standing"]) if copy else "?"
+
+
+def _copies(volume: dict[str, Any]) -> str:
+    return ", ".join(f"{site} {_standing(volume, site)}" for site in volume["copies"])
+
+
+def _age(volume: dict[str, Any]) -> str:
+    age = volume["age_seconds"]
+    return brief(timedelta(seconds=age) if age is not None else None)

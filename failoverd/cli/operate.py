@@ -1,0 +1,120 @@
+"""`failoverd switchover`, `failover`, `failback`, `release`, `pause`, `resume`: ask the leader, and watch it done.
+
+A command is a wish with an id, the epoch it was meant for and an expiry. The API server's RBAC says who may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import sys
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from failoverd.cli.cluster import Cluster, connect, find
+from failoverd.cli.configuration import loaded
+from failoverd.cli.exits import Exit, Stop
+from failoverd.cli.follow import follow
+from failoverd.cli.table import brief
+from failoverd.core.memory import AppMemory, Memory
+from failoverd.core.model import Command, CommandKind
+from failoverd.core.rules import App, Site
+
+EXPIRES = timedelta(minutes=2)
+"""A command nobody has taken by then is never done: a wish of the past must not surprise anybody."""
+EVERYTHING = "*"
+_MOVES = (CommandKind.SWITCHOVER, CommandKind.FAILOVER, CommandKind.FAILBACK)
+
+
+def act(arguments: argparse.Namespace) -> int:
+    """Carry out one of the commands of this file."""
+    return asyncio.run(_act(arguments, CommandKind(arguments.command)))
+
+
+async def _act(arguments: argparse.Namespace, kind: CommandKind) -> int:
+    config = loaded(arguments)
+    app = find(config.rules, arguments.app) if arguments.app else None
+    async with connect(config, arguments) as cluster:
+        memory = await cluster.memory()
+        known = memory.apps.get(app.key) if app else None
+        if app and known is None and kind not in (CommandKind.PAUSE, CommandKind.RESUME):
+            raise Stop(Exit.REFUSED, f"{app.key}: the daemon has not taken it in yet")
+        target = _target(arguments, kind, app, known)
+        if app and known and kind in _MOVES and known.active is target:
+            print(f"{app.key} is on {target} already")
+            return Exit.OK
+        if app and known and target:
+            await _ask(arguments, kind, cluster, app, known)
+        length = getattr(arguments, "length", None)
+        command = Command(
+            id=f"{cluster.date:%Y%m%dT%H%M%S}-{kind}-{uuid.uuid4().hex[:8]}",
+            kind=kind,
+            app=app.key if app else EVERYTHING,
+            target=target,
+            epoch=known.epoch if known and kind in _MOVES else None,
+            expires=cluster.date + EXPIRES,
+            until=cluster.date + length if length else None,
+            why=arguments.why,
+            by=getpass.getuser(),
+        )
+        await cluster.send(command)
+        print(f"asked for: {_words(command, memory)} ({command.id})")
+        return Exit.OK if arguments.no_wait else await follow(cluster, command, arguments.timeout, EXPIRES)
+
+
+def _target(
+    arguments: argparse.Namespace, kind: CommandKind, app: App | None, known: AppMemory | None
+) -> Site | None:
+    if app is None or known is None or kind in (CommandKind.PAUSE, CommandKind.RESUME):
+        return None
+    if kind is CommandKind.FAILBACK:
+        return app.preferred
+    if kind is CommandKind.RELEASE:
+        return known.active
+    return arguments.to or known.active.other
+
+
+async def _ask(
+    arguments: argparse.Namespace, kind: CommandKind, cluster: Cluster, app: App, known: AppMemory
+) -> None:
+    """Name what is lost or given up, and go on only with a yes."""
+    if kind is CommandKind.FAILOVER:
+        found, _ = await cluster.status()
+        lines = [f"{app.key} is forced away from {known.active}. What was written there and has not arrived is lost:"]
+        lines += _at_risk(cluster, known, found["apps"].get(app.key) or {})
+        lines += ["Nothing is checked beforehand but that the other site can run it."]
+    elif kind is CommandKind.RELEASE:
+        lines = [f"{app.key} is given up where it runs: roles go back to sendreceive, holds and marks are removed."]
+    else:
+        return
+    print("\n".join(lines))
+    if arguments.yes:
+        return
+    if not sys.stdin.isatty():
+        raise Stop(Exit.REFUSED, "nobody is there to ask: confirm with --yes")
+    answer = input(f"Type {app.name} to go on: ")  # noqa: ASYNC250 - nothing else runs while a person thinks
+    if answer.strip() != app.name:
+        raise Stop(Exit.REFUSED, "not confirmed; nothing was done")
+
+
+def _at_risk(cluster: Cluster, known: AppMemory, app: dict[str, Any]) -> Iterator[str]:
+    for name, volume in known.volumes.items():
+        age = (app.get("volumes", {}).get(name) or {}).get("age_seconds")
+        if age is not None:
+            yield f"  {name}: up to the last {brief(timedelta(seconds=age))}"
+        elif volume.proven_at is not None:
+            since = brief(cluster.date - volume.proven_at)
+            yield f"  {name}: data age unknown; both copies were last proven equal {since} ago"
+        else:
+            yield f"  {name}: data age unknown; the copies were never proven equal"
+
+
+def _words(command: Command, memory: Memory) -> str:
+    what = "everything" if command.app == EVERYTHING else command.app
+    if command.target and command.kind in _MOVES:
+        return f"{command.kind} of {what} from {memory.apps[command.app].active} to {command.target}"
+    until = f" until {command.until:%Y-%m-%d %H:%M} UTC" if command.until else ""
+    return f"{command.kind} of {what}{until}"

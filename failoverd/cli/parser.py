@@ -1,0 +1,169 @@
+"""The command line: every command, its arguments and their help. `docs/cli.md` is made from this file."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import NoReturn
+
+from failoverd import __version__
+from failoverd.cli.exits import Exit, Stop
+from failoverd.config.durations import parse as parse_duration
+from failoverd.config.problems import suggestion
+from failoverd.core.rules import Site
+
+Handler = Callable[[argparse.Namespace], int]
+PASSED_ON = ("demo", "simulate")
+"""Commands whose arguments are their own affair."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises Stop."""
+        wrong = re.match(r"argument COMMAND: invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if wrong:
+            known = [name.strip(" '") for name in wrong[2].split(",")]
+            message = f'there is no command "{wrong[1]}"{suggestion(wrong[1], known)}'
+        raise Stop(Exit.USAGE, f"{message.removesuffix('?')}; see {self.prog} --help")
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """The arguments, with those that are passed on in `rest`. Raises Stop."""
+        arguments, rest = self.parse_known_args(argv)
+        if rest and getattr(arguments, "command", "") not in PASSED_ON:
+            self.error(f"unknown arguments: {' '.join(rest)}")
+        arguments.rest = rest
+        return arguments
+
+
+def build() -> Parser:
+    """The whole parser. Each command's `command` is its name, `config show` for one of a group."""
+    parser = Parser(
+        prog="failoverd",
+        description="Moves Kubernetes apps between two replicated volumes when a node dies, and back.",
+    )
+    parser.add_argument("--version", action="version", version=f"failoverd {__version__}")
+    _common(parser, default=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    _running(commands)
+    _looking(commands)
+    _acting(commands)
+    _configuring(commands)
+    _simulating(commands)
+    return parser
+
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def _add(commands: Commands[Parser], name: str, text: str) -> Parser:
+    """A command; `--config` and `--kubeconfig` may be given before or after its name."""
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(command=parser.prog.removeprefix("failoverd "))
+    _common(parser, default=argparse.SUPPRESS)
+    return parser
+
+
+def _common(parser: Parser, default: str | None) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=default,
+        help="the configuration; else $FAILOVERD_CONFIG, else /etc/failoverd/config.toml",
+    )
+    parser.add_argument(
+        "--kubeconfig",
+        metavar="FILE",
+        type=Path,
+        default=default,
+        help="instead of kubernetes.kubeconfig of the configuration",
+    )
+
+
+def _running(commands: Commands[Parser]) -> None:
+    _add(commands, "run", "run the daemon until it is told to stop")
+    once = _add(commands, "once", "look at the world, decide and act once, then exit")
+    once.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+
+
+def _looking(commands: Commands[Parser]) -> None:
+    status = _add(commands, "status", "show where every app runs and what its copies are worth")
+    status.add_argument("app", nargs="?", metavar="APP", help="this app only: name or namespace/name")
+    _output(status)
+    why = _add(commands, "why", "explain why an app moves, or why it does not")
+    why.add_argument("app", metavar="APP", help="name or namespace/name")
+    _output(why)
+    for parser in (status, why):
+        parser.add_argument("--url", metavar="URL", help="the daemon's web server; else as in web.listen")
+    history = _add(commands, "history", "show past moves and holds with their evidence, times and losses")
+    history.add_argument("app", nargs="?", metavar="APP", help="of this app only")
+    history.add_argument("-n", dest="count", type=_count, default=20, metavar="N", help="the last N (20)")
+    _output(history)
+
+
+def _acting(commands: Commands[Parser]) -> None:
+    switch = _add(commands, "switchover", "move an app to its other site, planned, without losing anything")
+    failover = _add(commands, "failover", "force an app away from its site, whatever is lost by that")
+    failback = _add(commands, "failback", "move an app to its preferred site, planned")
+    release = _add(commands, "release", "give an app up: roles back to sendreceive, holds and marks gone")
+    for parser in (switch, failover, failback, release):
+        parser.add_argument("app", metavar="APP", help="name or namespace/name")
+    for parser in (switch, failover):
+        parser.add_argument("--to", type=Site, choices=list(Site), help="the site it must end on; else the other")
+    for parser in (failover, release):
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+    pause = _add(commands, "pause", "begin no moves until resumed")
+    resume = _add(commands, "resume", "allow moves again")
+    for parser in (pause, resume):
+        parser.add_argument("app", nargs="?", metavar="APP", help="of this app only; else of all")
+    pause.add_argument("--for", dest="length", type=_duration, metavar="DURATION", help='as in "2h"; else for good')
+    for parser in (switch, failover, failback, release, pause, resume):
+        parser.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
+        parser.add_argument("--no-wait", action="store_true", help="do not wait for it to be done")
+        parser.add_argument(
+            "--timeout", type=_duration, default=timedelta(minutes=15), metavar="DURATION", help="wait so long (15m)"
+        )
+        parser.add_argument("--url", metavar="URL", help="the daemon's web server; else as in web.listen")
+
+
+def _configuring(commands: Commands[Parser]) -> None:
+    config = commands.add_parser("config", help="check, show and explain the configuration")
+    inner = config.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    _add(inner, "check", "check the configuration without contacting anything")
+    show = _add(inner, "show", "print the configuration in force, conventions applied, secrets masked")
+    show.add_argument("-o", dest="output", choices=["toml", "json"], default="toml", help="format (toml)")
+    _add(inner, "schema", "print a JSON schema of the configuration file")
+    _add(inner, "example", "print a file with every key and its default")
+    rbac = _add(inner, "rbac", "print the Roles that the configured apps need, as YAML")
+    rbac.add_argument("--user", action="append", default=[], metavar="NAME", help="bind the operator's Role to NAME")
+
+
+def _simulating(commands: Commands[Parser]) -> None:
+    for name, text in (
+        ("demo", "watch a node die and its app move: simulated cluster, real daemon"),
+        ("simulate", "run scenarios in a simulated world"),
+    ):
+        parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", add_help=False)
+        parser.set_defaults(command=name)
+
+
+def _output(parser: Parser) -> None:
+    parser.add_argument("-o", dest="output", choices=["table", "json"], default="table", help="format (table)")
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number above 0')
+    return int(text)
