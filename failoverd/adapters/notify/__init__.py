@@ -54,9 +54,7 @@ class Notifier:
 
 def _build(target: Target, clock: Clock) -> Channel:
     if target.type not in CHANNELS:
-        raise ValueError(
-            f"notify {target.name}: unknown type {target.type!r}, use one of {', '.join(CHANNELS)}"
-        )
+        raise ValueError(f"notify {target.name}: unknown type {target.type!r}, use one of {', '.join(CHANNELS)}")
     try:
         return CHANNELS[target.type](target, clock)
     except ValueError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -120,9 +119,7 @@ class Delivery:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         if self._queue:
-            log.warning(
-                "left undelivered", channel=self.tally.name, incidents=[t.incident for t in self._queue]
-            )
+            log.warning("left undelivered", channel=self.tally.name, incidents=[t.incident for t in self._queue])
 
     def _make_room(self) -> None:
         """Push out the oldest unresolved incidents while too many wait; never the one being sent."""
@@ -159,12 +156,11 @@ class Delivery:
         count, message = len(thread.waiting), compose(thread, self._limits.lines)
         sent = list(thread.waiting)
         try:
-            thread.ref = await self._patiently(lambda: self._attempt(http, message, thread.ref))
+            thread.ref = await self._patiently(http, message, thread.ref)
         except Refused:
             self.tally.dropped += count
         except Later as error:
-            # All of this incident, in order: a reopening must not arrive before the resolve it follows.
-            self._queue.sort(key=lambda other: other.incident == thread.incident)
+            self._to_back(thread.incident)
             await sleep(max(self._limits.rest, min(error.after or timedelta(0), self._limits.longest_pause)))
             return
         else:
@@ -172,18 +168,22 @@ class Delivery:
             thread.number = message.number
             thread.told = trimmed(thread.told + sent, self._limits.lines)
         thread.waiting = [line for line in thread.waiting if line not in sent]
-        self._queue.pop(0)
         if thread.waiting:
-            self._queue.append(thread)
+            self._to_back(thread.incident)
         else:
+            self._queue.pop(0)
             self._forget(thread)
         self.tally.queued = len(self._queue)
+
+    def _to_back(self, incident: str) -> None:
+        """Let the others go first. All of the incident moves: a reopening must not overtake its resolve."""
+        self._queue.sort(key=lambda thread: thread.incident == incident)
 
     def _forget(self, thread: Thread) -> None:
         if thread.resolved and self._threads.get(thread.incident) is thread:
             del self._threads[thread.incident]
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[str]]) -> str:
+    async def _patiently(self, http: httpx.AsyncClient, message: Message, ref: str) -> str:
         retrying = AsyncRetrying(
             sleep=lambda seconds: sleep(timedelta(seconds=seconds)),
             stop=stop_before_delay(self._limits.patience),
@@ -191,7 +191,7 @@ class Delivery:
             retry=retry_if_exception_type(Later),
             reraise=True,
         )
-        return await retrying(attempt)
+        return await retrying(self._attempt, http, message, ref)
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -223,9 +223,7 @@ class Delivery:
         self.tally.failed += 1
         if not self.tally.broken or isinstance(error, Refused):
             refused = isinstance(error, Refused)
-            log.warning(
-                "message refused" if refused else "channel broken", channel=self.tally.name, why=str(error)
-            )
+            log.warning("message refused" if refused else "channel broken", channel=self.tally.name, why=str(error))
         self.tally.broken = True
         return error
 
