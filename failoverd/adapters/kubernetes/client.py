@@ -128,11 +128,13 @@ class Client:
         sent = _Sent(method=method, path=path, body=body, headers=headers, query=query, fresh=fresh)
         status, got, raw = await self._send(sent, timeout)
         if not 200 <= status < 300:
-            raise refusal(method, path, status, raw)
+            error = refusal(method, path, status, raw)
+            error.date = _date(got)
+            raise error
         try:
             parsed = json.loads(raw) if raw else {}
-        except ValueError as error:
-            raise KubeError(0, f"{method} {path}: the answer is not JSON: {words(error)}") from None
+        except ValueError as why:
+            raise KubeError(0, f"{method} {path}: the answer is not JSON: {words(why)}") from None
         if not isinstance(parsed, dict):
             raise KubeError(0, f"{method} {path}: the answer is not a JSON object")
         return Answer(status=status, body=parsed, date=_date(got))

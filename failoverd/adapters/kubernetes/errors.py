@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -26,6 +26,8 @@ class KubeError(Exception):
         self.status = status
         self.reason = reason
         self.retryable = status in RETRYABLE if retryable is None else retryable
+        self.date: datetime | None = None
+        """The answer's `Date`, where there was an answer and it had one."""
 
     @property
     def answered(self) -> bool:

@@ -129,10 +129,10 @@ class LeaseLeadership:
         """How often the lead has changed hands, as the Lease counts it."""
         return self._record.transitions if self._record else 0
 
-    async def look(self, *, fresh: bool = False) -> Answer | None:
-        """Read the Lease and take note of it; None when there is none yet. Raises KubeError.
+    async def look(self, *, fresh: bool = False) -> datetime | None:
+        """Read the Lease and take note of it; returns the API server's time, None when it told none.
 
-        Also the tick's proof that the API server answers: one small request, whose `Date` is the clock.
+        Also the tick's proof that the API server answers, in one small request. Raises KubeError.
         """
         began = self._clock.now().mono
         try:
@@ -143,11 +143,11 @@ class LeaseLeadership:
             if error.status != 404:
                 raise
             self._note(None, began)
-            return None
+            return error.date
         self._note(_record(answer.body, self._timings.duration), began)
         if fresh:
             self._fresh_at = began
-        return answer
+        return answer.date
 
     async def fresh(self, now: Now, max_age: timedelta = timedelta(seconds=1)) -> bool:
         """Whether we lead by a look at the Lease, over a new connection, that began at most `max_age` ago.

@@ -1,0 +1,278 @@
+"""All Kubernetes readings of a tick, from caches that say for themselves whether they can be believed.
+
+The one rule of this file: what the caches can't vouch for is Unknown, and what an act will rest on (nodes that
+seem lost, pods of an app that is being moved) is read from the API server itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from failoverd.adapters.kubernetes import commands, parse, resources
+from failoverd.adapters.kubernetes.cache import Cache, slim
+from failoverd.adapters.kubernetes.client import Client, KubeError
+from failoverd.adapters.kubernetes.lease import LeaseLeadership
+from failoverd.adapters.kubernetes.parse import Malformed, Raw
+from failoverd.adapters.kubernetes.resources import CLAIMS, COMMANDS, LEASES, NODES, PODS, SOURCES, VOLUMES
+from failoverd.adapters.kubernetes.write import workload_path
+from failoverd.core import names
+from failoverd.core.model import Api, ClaimReading, NodeReading, Unknown, Workload
+from failoverd.core.rules import App, Rules, Site, Volume
+from failoverd.ports import Clock
+
+NEEDS = resources.NEEDS + commands.NEEDS
+
+TIMEOUT = timedelta(milliseconds=2500)
+"""Of one uncached read: a tick waits for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeReadings:
+    """What Kubernetes says in one tick."""
+
+    api: Api | Unknown
+    nodes: Mapping[str, NodeReading]
+    workloads: Mapping[str, Workload | Unknown]
+    claims: Mapping[tuple[str, str, Site], ClaimReading | Unknown]
+    commands: commands.Inbox | Unknown
+
+
+class KubeReader:
+    """Takes the readings. Its caches start with the first `read` and end with `close`."""
+
+    def __init__(
+        self,
+        client: Client,
+        rules: Callable[[], Rules],
+        leadership: LeaseLeadership,
+        *,
+        clock: Clock,
+        namespace: str,
+        wake: asyncio.Event | None = None,
+    ) -> None:
+        """`wake` is set when a command arrives, and while an app is moved when its pods or workload change."""
+        self._client = client
+        self._rules = rules
+        self._leadership = leadership
+        self._clock = clock
+        self._namespace = namespace
+        self._wake = wake
+        self._caches: dict[tuple[str, str], Cache] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._reachable = True
+        self._moving = False
+
+    async def read(self, confirm: frozenset[str] = frozenset()) -> KubeReadings:
+        """All readings. Never raises KubeError; takes at most about two request timeouts."""
+        rules = self._rules()
+        await self._keep_caches(rules)
+        api, sure = await asyncio.gather(self._probe(), self._confirmed(confirm))
+        now = self._clock.now().mono
+        nodes = {name: sure.get(name) or self._node(name, now) for name in _nodes(rules)}
+        workloads = {app.key: self._workload(app, now) for app in rules.apps}
+        moving = [app for app in rules.apps if _between(workloads[app.key])]
+        self._moving = bool(moving)
+        if moving and isinstance(api, Api):
+            workloads |= await self._uncached(moving)
+        return KubeReadings(
+            api=api,
+            nodes=nodes,
+            workloads=workloads,
+            claims={
+                (app.key, volume.name, site): self._claim(rules, app, volume, site, now)
+                for app in rules.apps
+                for volume in app.volumes
+                for site in Site
+            },
+            commands=self._commands(now),
+        )
+
+    async def ready(self, within: timedelta) -> str:
+        """Wait until every cache can be believed; why not, when that does not happen `within`."""
+        await self._keep_caches(self._rules())
+        until = self._clock.now().mono + within
+        while (doubts := self.doubts()) and self._clock.now().mono < until:
+            await self._clock.sleep_until(self._clock.now().mono + timedelta(milliseconds=50), asyncio.Event())
+        return "; ".join(doubts)
+
+    def doubts(self) -> tuple[str, ...]:
+        """Why each cache that can't be believed at this moment can't."""
+        now = self._clock.now().mono
+        return tuple(why for cache in self._caches.values() if (why := cache.doubted(now)))
+
+    async def close(self) -> None:
+        """End all watches."""
+        await self._end(list(self._tasks))
+
+    async def _keep_caches(self, rules: Rules) -> None:
+        wanted = resources.wanted(rules, self._namespace)
+        await self._end([key for key in self._caches if key not in wanted])
+        for key, resource in wanted.items():
+            task = self._tasks.get(key)
+            if task is None or task.done():
+                cache = Cache(self._client, resource, self._clock, self._listener(key[0]))
+                if task is not None and not task.cancelled() and (error := task.exception()):
+                    cache.error = f"{type(error).__name__}: {error}"
+                self._caches[key] = cache
+                self._tasks[key] = asyncio.create_task(cache.run(), name=f"cache {resource.name}")
+
+    async def _end(self, keys: Iterable[tuple[str, str]]) -> None:
+        tasks = []
+        for key in keys:
+            self._caches.pop(key, None)
+            task = self._tasks.pop(key)
+            task.cancel()
+            tasks.append(task)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _listener(self, kind: str) -> Callable[[], None]:
+        def changed() -> None:
+            watched = kind == PODS or kind in resources.WORKLOADS.values()
+            if self._wake is not None and (kind == COMMANDS or (watched and self._moving)):
+                self._wake.set()
+
+        return changed
+
+    async def _probe(self) -> Api | Unknown:
+        """One small request a tick: the Lease we lead by. Its date is the clock of everything remembered."""
+        try:
+            date = await self._leadership.look()
+        except KubeError as error:
+            if not error.answered:
+                self._reachable = False
+                for cache in self._caches.values():
+                    cache.doubt()
+            return Unknown(f"API server: {error}")
+        if not self._reachable:
+            self._reachable = True
+            for cache in self._caches.values():
+                cache.hurry()
+        if date is None:
+            return Unknown("API server: its answer has no Date")
+        return Api(date=date)
+
+    async def _confirmed(self, nodes: frozenset[str]) -> dict[str, NodeReading]:
+        found = await asyncio.gather(*(self._node_uncached(name) for name in sorted(nodes)))
+        return dict(zip(sorted(nodes), found, strict=True))
+
+    async def _node_uncached(self, name: str) -> NodeReading:
+        lease, node = await asyncio.gather(
+            self._get(f"{resources.LEASES_PATH}/{name}", f"Lease kube-node-lease/{name}"),
+            self._get(f"/api/v1/nodes/{name}", f"Node {name}"),
+        )
+        return NodeReading(
+            lease=lease if isinstance(lease, Unknown) else parse.lease(lease, name),
+            node=node if isinstance(node, Unknown) else parse.node(node, name),
+            uncached=not isinstance(lease, Unknown) and not isinstance(node, Unknown),
+        )
+
+    async def _get(self, path: str, what: str) -> dict[str, Any] | Unknown:
+        try:
+            return (await self._client.request("GET", path, timeout=TIMEOUT)).body
+        except KubeError as error:
+            return Unknown(f"{what} does not exist" if error.status == 404 else f"{what}: {error}")
+
+    async def _uncached(self, apps: list[App]) -> dict[str, Workload | Unknown]:
+        """Workload and pods of apps that stand still between two places, from the API server itself."""
+        spaces = sorted({app.namespace for app in apps})
+        listed = await asyncio.gather(*(self._pods_uncached(space) for space in spaces))
+        pods = dict(zip(spaces, listed, strict=True))
+        raws = await asyncio.gather(*(self._get(workload_path(app), f"{app.kind} {app.key}") for app in apps))
+        found: dict[str, Workload | Unknown] = {}
+        for app, raw in zip(apps, raws, strict=True):
+            mounted = pods[app.namespace]
+            if isinstance(raw, Unknown):
+                found[app.key] = raw
+            elif isinstance(mounted, Unknown):
+                found[app.key] = mounted
+            else:
+                found[app.key] = parse.workload(raw, app, mounted)
+        return found
+
+    async def _pods_uncached(self, namespace: str) -> tuple[Raw, ...] | Unknown:
+        path = f"/api/v1/namespaces/{namespace}/pods"
+        answer = await self._get(path, f"pods in {namespace}")
+        items = answer if isinstance(answer, Unknown) else answer.get("items")
+        if isinstance(items, Unknown):
+            return items
+        if not isinstance(items, list):
+            return Unknown(f"pods in {namespace}: the answer is not a list")
+        return tuple(slim(item, resources.KEEP[PODS]) for item in items)
+
+    def _found(self, kind: str, space: str, name: str, what: str, now: timedelta) -> dict[str, Any] | Unknown:
+        """One object of a cache; Unknown when the cache can't vouch for it, or says there is none."""
+        cache = self._caches[kind, space]
+        if why := cache.doubted(now):
+            return Unknown(why)
+        found = cache.get(name, "kube-node-lease" if kind == LEASES else space)
+        return found if found is not None else Unknown(f"{what} does not exist")
+
+    def _node(self, name: str, now: timedelta) -> NodeReading:
+        lease = self._found(LEASES, "", name, f"Lease kube-node-lease/{name}", now)
+        node = self._found(NODES, "", name, f"Node {name}", now)
+        return NodeReading(
+            lease=lease if isinstance(lease, Unknown) else parse.lease(lease, name),
+            node=node if isinstance(node, Unknown) else parse.node(node, name),
+        )
+
+    def _workload(self, app: App, now: timedelta) -> Workload | Unknown:
+        kind = resources.WORKLOADS[app.kind]
+        raw = self._found(kind, app.namespace, app.name, f"{app.kind} {app.key}", now)
+        if isinstance(raw, Unknown):
+            return raw
+        pods = self._caches[PODS, app.namespace]
+        if why := pods.doubted(now):
+            return Unknown(why)
+        return parse.workload(raw, app, pods.all())
+
+    def _claim(self, rules: Rules, app: App, volume: Volume, site: Site, now: timedelta) -> ClaimReading | Unknown:
+        copy, place = volume.copy(site), rules.place(app, site)
+        name, source = f"{app.namespace}/{copy.claim}", f"ReplicationSource {app.namespace}/{copy.source}"
+        raw = self._found(CLAIMS, app.namespace, copy.claim, f"PersistentVolumeClaim {name}", now)
+        replicated = self._found(SOURCES, app.namespace, copy.source, source, now)
+        if isinstance(raw, Unknown):
+            return raw
+        if isinstance(replicated, Unknown):
+            return replicated
+        reading = parse.claim(raw, name)
+        try:
+            if (other := parse.need(replicated, "spec", "sourcePVC", kind=str)) != copy.claim:
+                return Unknown(f"{source} replicates claim {other}, the configuration says {copy.claim}")
+        except Malformed as error:
+            return Unknown(f"{source}: {error}")
+        if isinstance(reading, Unknown) or not reading.bound:
+            return reading
+        return self._reachable_from(reading, place.node, now)
+
+    def _reachable_from(self, claim: ClaimReading, node_name: str, now: timedelta) -> ClaimReading | Unknown:
+        what = f"PersistentVolume {claim.volume}"
+        volume = self._found(VOLUMES, "", claim.volume, what, now)
+        node = self._found(NODES, "", node_name, f"Node {node_name}", now)
+        if isinstance(volume, Unknown):
+            return volume
+        if isinstance(node, Unknown):
+            return node
+        try:
+            labels = parse.need(node, "metadata", "labels", kind=dict)
+            return replace(claim, reachable=parse.admits(volume, labels, node_name))
+        except Malformed as error:
+            return Unknown(f"{what} at node {node_name}: {error}")
+
+    def _commands(self, now: timedelta) -> commands.Inbox | Unknown:
+        cache = self._caches[COMMANDS, ""]
+        if why := cache.doubted(now):
+            return Unknown(why)
+        return commands.parse(cache.get(names.COMMANDS, self._namespace))
+
+
+def _nodes(rules: Rules) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*rules.nodes, *(name for name, _ in rules.witnesses)]))
+
+
+def _between(workload: Workload | Unknown) -> bool:
+    """Whether an app has been stopped by us: what comes next rests on no pod of it being left."""
+    return isinstance(workload, Workload) and workload.held and workload.replicas == 0

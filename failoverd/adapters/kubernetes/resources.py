@@ -1,0 +1,136 @@
+"""What is listed and watched, and which fields of it are kept."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from failoverd.adapters.kubernetes import commands
+from failoverd.adapters.kubernetes.cache import Keep, Resource
+from failoverd.adapters.kubernetes.rbac import Need, Where
+from failoverd.core import names
+from failoverd.core.rules import Rules, WorkloadKind
+
+_READ = ("get", "list", "watch")
+# Reading cannot be limited by name where a whole namespace is listed: one watch serves every app of it.
+NEEDS = (
+    Need(where=Where.CLUSTER, group="", resource="nodes", verbs=_READ),
+    Need(where=Where.CLUSTER, group="", resource="persistentvolumes", verbs=("list", "watch")),
+    Need(where=Where.NODE_LEASES, group="coordination.k8s.io", resource="leases", verbs=_READ),
+    Need(
+        where=Where.APPS,
+        group="apps",
+        resource="deployments",
+        verbs=_READ,
+        kind=WorkloadKind.DEPLOYMENT,
+    ),
+    Need(
+        where=Where.APPS,
+        group="apps",
+        resource="statefulsets",
+        verbs=_READ,
+        kind=WorkloadKind.STATEFULSET,
+    ),
+    Need(where=Where.APPS, group="", resource="pods", verbs=("list", "watch")),
+    Need(where=Where.APPS, group="", resource="persistentvolumeclaims", verbs=("list", "watch")),
+    Need(
+        where=Where.APPS,
+        group="volsync.backube",
+        resource="replicationsources",
+        verbs=("list", "watch"),
+    ),
+)
+
+NODES = "nodes"
+LEASES = "leases"
+VOLUMES = "persistentvolumes"
+COMMANDS = "commands"
+PODS = "pods"
+CLAIMS = "persistentvolumeclaims"
+SOURCES = "replicationsources"
+WORKLOADS = {
+    WorkloadKind.DEPLOYMENT: "deployments",
+    WorkloadKind.STATEFULSET: "statefulsets",
+}
+LEASES_PATH = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+LEASES_IDLE = timedelta(seconds=12)
+"""Every node renews every 10 s (kubelet's default): with all of them silent for longer, ask the API server."""
+
+_META: Keep = {"name": True, "namespace": True, "uid": True, "resourceVersion": True}
+_CONDITIONS: Keep = {"type": True, "status": True, "reason": True, "message": True}
+_VOLUMES: Keep = {"name": True, "persistentVolumeClaim": {"claimName": True}}
+_OWNED: Keep = {"ownerReferences": True, "labels": True, "deletionTimestamp": True}
+_WAITING: Keep = {"state": {"waiting": True}}
+
+KEEP: dict[str, Keep] = {
+    NODES: {
+        "metadata": {"name": True, "labels": True, "deletionTimestamp": True},
+        "spec": {"unschedulable": True, "taints": True},
+        "status": {"conditions": {"type": True, "status": True}},
+    },
+    LEASES: {"spec": {"renewTime": True}},
+    VOLUMES: {"spec": {"nodeAffinity": True}},
+    COMMANDS: {"data": True},
+    PODS: {
+        "metadata": {**_META, **_OWNED, "deletionGracePeriodSeconds": True},
+        "spec": {"nodeName": True, "terminationGracePeriodSeconds": True, "volumes": _VOLUMES},
+        "status": {
+            "phase": True,
+            "conditions": _CONDITIONS,
+            "initContainerStatuses": _WAITING,
+            "containerStatuses": _WAITING,
+        },
+    },
+    CLAIMS: {
+        "metadata": {"deletionTimestamp": True},
+        "spec": {"volumeName": True},
+        "status": {"phase": True},
+    },
+    SOURCES: {"spec": {"sourcePVC": True}},
+    "deployments": {
+        "metadata": {**_META, **_OWNED, "annotations": True, "generation": True},
+        "spec": {
+            "replicas": True,
+            "paused": True,
+            "template": {"spec": {"nodeName": True, "nodeSelector": True, "volumes": _VOLUMES}},
+        },
+        "status": {"observedGeneration": True},
+    },
+    "statefulsets": {
+        "metadata": {**_META, **_OWNED, "annotations": True, "generation": True},
+        "spec": {
+            "replicas": True,
+            "template": {"spec": {"nodeName": True, "nodeSelector": True, "volumes": _VOLUMES}},
+            "volumeClaimTemplates": {"metadata": {"name": True}},
+            "updateStrategy": True,
+        },
+        "status": {"observedGeneration": True},
+    },
+}
+
+
+def wanted(rules: Rules, own: str) -> dict[tuple[str, str], Resource]:
+    """Every list that the configured apps need, by (kind, namespace); `own` is the daemon's namespace."""
+    found = {
+        (NODES, ""): Resource(name="nodes", path="/api/v1/nodes", keep=KEEP[NODES]),
+        (LEASES, ""): Resource(name="node leases", path=LEASES_PATH, keep=KEEP[LEASES], idle=LEASES_IDLE),
+        (VOLUMES, ""): Resource(name="persistentvolumes", path="/api/v1/persistentvolumes", keep=KEEP[VOLUMES]),
+        (COMMANDS, ""): Resource(
+            name="commands",
+            path=commands.path(own).rsplit("/", 1)[0],
+            keep=KEEP[COMMANDS],
+            selector=f"metadata.name={names.COMMANDS}",
+        ),
+    }
+    for app in rules.apps:
+        for kind, base in (
+            (PODS, "/api/v1"),
+            (CLAIMS, "/api/v1"),
+            (SOURCES, "/apis/volsync.backube/v1alpha1"),
+            (WORKLOADS[app.kind], "/apis/apps/v1"),
+        ):
+            found[kind, app.namespace] = Resource(
+                name=f"{kind} in {app.namespace}",
+                path=f"{base}/namespaces/{app.namespace}/{kind}",
+                keep=KEEP[kind],
+            )
+    return found
