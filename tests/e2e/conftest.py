@@ -13,7 +13,7 @@ import pytest
 
 from tests.lab.lab import REPOSITORY, Lab
 
-STATE = REPOSITORY / ".lab-e2e"
+STATE = REPOSITORY / ".cache" / "e2e"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -111,9 +111,12 @@ def power_cut(layout: Layout, host: Host) -> None:
     if outer is None:
         return
     inits = processes.children(outer) if host.pods is not None else [outer]
-    for pid in (*inits, outer):
+    for pid in inits:
         processes.send(pid, signal.SIGKILL)
-    processes.wait_gone([*inits, outer])
+    processes.wait_gone(inits)
+    # `unshare` is gone with its child; it is ended here only if it had none.
+    processes.send(outer, signal.SIGKILL)
+    processes.wait_gone([outer])
     (layout.folder(host) / "power").unlink(missing_ok=True)
 
 
