@@ -2,6 +2,8 @@
 # What a VolSync Syncthing mover does before it serves: everything that exists is kept, what is missing is made.
 # Expects SYNCTHING_DATA_DIR, SYNCTHING_CONFIG_DIR, SYNCTHING_CERT_DIR and STGUIAPIKEY in the environment.
 set -eu
+# The first process of a container hears SIGTERM only with a trap: without, an early end waits out the grace.
+trap "exit 143" TERM
 [ "${1:-}" = run ] || { echo "usage: $0 run" >&2; exit 2; }
 config=$SYNCTHING_CONFIG_DIR data=$SYNCTHING_DATA_DIR
 

@@ -30,7 +30,6 @@ def install(lab: Lab, apps: Iterable[App] = DEFAULT) -> None:
     if status not in (201, 409):
         raise LabError(f"ReplicationSource cannot be defined: {answer.get('message', status)}")
     start_proxmox(lab)
-    start_volsync(lab)
     group = "/apis/volsync.backube/v1alpha1"
     until(lambda: lab.api("GET", group)[0] == 200, 20, "ReplicationSource is not served")
     deploy(lab, apps)
@@ -59,7 +58,10 @@ def start_proxmox(lab: Lab) -> None:
 
 
 def deploy(lab: Lab, apps: Iterable[App]) -> None:
-    """Commits these apps as all there is, with their peers as soon as these are known. Raises LabError."""
+    """Commits these apps as all there is, with their peers as soon as these are known. Raises LabError.
+
+    The operator is started here too, if it is not there yet.
+    """
     apps = tuple(apps)
     known = {
         source: identity
@@ -68,6 +70,9 @@ def deploy(lab: Lab, apps: Iterable[App]) -> None:
         if (identity := _identity(lab, app.namespace, other))
     }
     revision = lab.flux_commit(repo_files(apps, NODE_IMAGE, known))
+    # A mover made before the app's pod has its node would be made again, for its node, right afterwards.
+    until(lambda: _placed(lab, apps), 60, "the apps' pods are not scheduled")
+    start_volsync(lab)
     peers = wire(lab, apps)
     if peers != known:
         revision = lab.flux_commit(repo_files(apps, NODE_IMAGE, peers))
@@ -75,6 +80,16 @@ def deploy(lab: Lab, apps: Iterable[App]) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda pair: wait_synced(lab, *pair), pairs))
     lab.wait_applied(revision)
+
+
+def _placed(lab: Lab, apps: Iterable[App]) -> bool:
+    """Whether every app has a pod with a node."""
+    for app in apps:
+        path = f"/api/v1/namespaces/{app.namespace}/pods?labelSelector=app.kubernetes.io%2Fname%3D{app.name}"
+        pods = lab.api("GET", path)[1].get("items") or [{"spec": {}}]
+        if not all("nodeName" in pod["spec"] for pod in pods):
+            return False
+    return True
 
 
 def _mutual(app: App) -> list[tuple[str, str]]:
