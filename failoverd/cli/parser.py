@@ -29,7 +29,8 @@ class Parser(argparse.ArgumentParser):
         if wrong:
             known = [name.strip(" '") for name in wrong[2].split(",")]
             message = f'there is no command "{wrong[1]}"{suggestion(wrong[1], known)}'
-        raise Stop(Exit.USAGE, f"{message.removesuffix('?')}; see {self.prog} --help")
+        link = " See" if message.endswith("?") else "; see"
+        raise Stop(Exit.USAGE, f"{message}{link} {self.prog} --help")
 
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """The arguments, with those that are passed on in `rest`. Raises Stop."""

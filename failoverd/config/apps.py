@@ -40,9 +40,9 @@ class Apps:
                 self._say((*path, "name"), f"{key} is configured twice; the first is {self._place(seen[key])}")
                 continue
             seen[key] = path
-            self._check_name((*path, "name"), table.name)
-            self._check_name((*path, "namespace"), table.namespace)
-            apps.append(self._app(path, key, table))
+            named = [self._check_name((*path, field), getattr(table, field)) for field in ("name", "namespace")]
+            if all(named):
+                apps.append(self._app(path, key, table))
         if not self.settings.apps:
             self._say(("apps",), "no app to look after; add an [[apps]] table with name and namespace")
         return tuple(apps)
@@ -130,9 +130,11 @@ class Apps:
                 self._say(("conventions", field), "must contain {volume}: volumes may not share a claim")
         return len(self.problems) == before
 
-    def _check_name(self, path: Path, name: str) -> None:
-        if not _NAME.fullmatch(name):
+    def _check_name(self, path: Path, name: str) -> bool:
+        good = _NAME.fullmatch(name) is not None
+        if not good:
             self._say(path, f'"{name}" is not a Kubernetes name: lower-case letters, digits, "-" and "." only')
+        return good
 
     def _place(self, path: Path) -> str:
         return f"at {self.origin.where(path)}"

@@ -20,6 +20,8 @@ LATER_VALUES: Mapping[tuple[str, ...], tuple[str, ...]] = {
 }
 LATER_KEYS = ("guard", "drill", "drills", "approve", "place", "restore", "schedule", "after_hours")
 """What is planned but absent is refused by name: ignoring it would promise safety that is not there."""
+SECRETS = ("token", "url", "secret")
+"""Keys whose values are never repeated, not even wrong ones."""
 NOT_HERE = "not available in this version"
 
 
@@ -148,6 +150,8 @@ def _one(details: ErrorDetails, origin: Origin) -> Problem:
         return origin.problem(path, _choice(path, value, str(context["expected"])))
     if kind == "value_error":
         return origin.problem(path, str(context["error"]))
+    if path and path[-1] in SECRETS:
+        return origin.problem(path, "must be text")
     return origin.problem(path, _plain(kind, value, context, details["msg"]))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
 
 from failoverd.config.durations import show
 from failoverd.config.problems import is_list, table_of
@@ -100,7 +101,16 @@ def markdown() -> str:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of the file."""
-    return Settings.model_json_schema(mode="validation")
+    return Settings.model_json_schema(mode="validation", schema_generator=_Schema)
+
+
+class _Schema(GenerateJsonSchema):
+    """Defaults as they would be written: left alone, durations would be ISO 8601."""
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, timedelta):
+            return show(dft)
+        return dft.model_dump(mode="json") if isinstance(dft, BaseModel) else super().encode_default(dft)
 
 
 def _example_table(path: str, table: type[BaseModel], *, many: bool, hidden: bool) -> Iterator[str]:

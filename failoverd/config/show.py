@@ -6,6 +6,7 @@ from typing import Any
 
 import tomlkit
 
+from failoverd.config.problems import SECRETS
 from failoverd.config.resolved import Config
 from failoverd.core.rules import Site
 
@@ -16,7 +17,7 @@ def shown(config: Config) -> dict[str, Any]:
     """All of it as plain data. Secrets are masked; names of files that hold them are not secret."""
     data = config.settings.model_dump(mode="json", exclude_none=True)
     for table in (*data["fencing"], *data["notify"]):
-        for key in ("token", "url", "secret"):
+        for key in SECRETS:
             if key in table and f"{key}_file" in table:
                 table[key] = MASK
     for table, app in zip(data["apps"], config.rules.apps, strict=True):

@@ -68,10 +68,19 @@ class ConfigSource:
         self._seen = self._signature(None)
         self.config = load(path)
         self._seen = self._signature(self.config)
+        self._problems: tuple[Problem, ...] = ()
 
     def poll(self) -> Reload | None:
-        """Load again if the file or one of the files it names changed; None when nothing did."""
-        return None if self._signature(self.config) == self._seen else self.reload()
+        """Load again if the file or one of the files it names changed; None when nothing did.
+
+        While the file is bad it is tried every time, for what it lacks may be a secret's file that is yet to
+        come; the same problems are reported once.
+        """
+        if self._signature(self.config) == self._seen and not self._problems:
+            return None
+        before = self._problems
+        found = self.reload()
+        return None if found.problems and found.problems == before else found
 
     def reload(self) -> Reload:
         """Load again in any case (SIGHUP). Never raises: a bad file is reported and the old one stays."""
@@ -80,8 +89,9 @@ class ConfigSource:
         try:
             after = load(self.path)
         except ConfigError as error:
+            self._problems = error.problems
             return Reload(problems=error.problems)
-        self.config = after
+        self.config, self._problems = after, ()
         self._seen = self._signature(after)
         return Reload(changed=tuple(_changed(before, after)))
 
