@@ -67,9 +67,7 @@ def configure(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _console(out)
-                if console
-                else structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+                _console(out) if console else structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
             ],
         )
     )

@@ -83,9 +83,7 @@ class Speaker:
         for action in decision.actions:
             if action.key not in snapshot.in_flight:
                 level = "debug" if routine(action, decision.apps) else "info"
-                getattr(self.log, level)(
-                    "action", act=name(action), **described(action), because=action.reason
-                )
+                getattr(self.log, level)("action", act=name(action), **described(action), because=action.reason)
         for note in decision.notes:
             speak = {"info": self.log.info, "error": self.log.error}.get(note.level, self.log.warning)
             speak(
@@ -98,9 +96,7 @@ class Speaker:
     def _instance(self, snapshot: Snapshot) -> None:
         seen = self._seen
         if seen is None or seen.instance.leader is not snapshot.instance.leader:
-            self.log.info(
-                "leader" if snapshot.instance.leader else "not leader", holder=snapshot.instance.holder
-            )
+            self.log.info("leader" if snapshot.instance.leader else "not leader", holder=snapshot.instance.holder)
         lost = isinstance(snapshot.api, Unknown)
         if lost is not (seen is not None and isinstance(seen.api, Unknown)):
             if isinstance(snapshot.api, Unknown):
@@ -134,9 +130,7 @@ class Speaker:
         if before is None or before.wanted is not after.wanted or differ(before.objections, after.objections):
             if after.objections:
                 texts = [str(objection) for objection in after.objections]
-                self.log.warning(
-                    "objections", app=key, wanted=after.wanted and str(after.wanted), objections=texts
-                )
+                self.log.warning("objections", app=key, wanted=after.wanted and str(after.wanted), objections=texts)
             elif before is not None and before.objections:
                 self.log.info("no objections", app=key, wanted=after.wanted and str(after.wanted))
         if differ(before.alarms if before else (), after.alarms):

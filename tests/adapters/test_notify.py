@@ -264,6 +264,21 @@ async def test_a_broken_channel_does_not_hold_up_another() -> None:
     assert [each.sent for each in notifier.tallies] == [0, 1]
 
 
+async def test_a_channel_hears_nothing_lighter_than_its_level_but_every_resolve_of_what_it_heard() -> None:
+    async with receiving() as chat:
+        target = Target(type="webhook", name="hook", url=chat.url, secret="s3cret-key", level="warning")
+        notifier = Notifier([target], SystemClock(), FAST)
+        notifier.start()
+        notifier.say(note("node is UP", "quiet", level="info"), AT)
+        notifier.say(note("over", "quiet", level="info", resolved=True), AT)
+        notifier.say(note("data too old"), AT)
+        notifier.say(note("still looking", level="info"), AT)
+        notifier.say(note("over", level="info", resolved=True), AT)
+        await notifier.close(timedelta(seconds=3))
+    assert "\n".join(texts(chat)) == "data too old\nover"
+    assert chat.accepted[-1].json["event"] == "resolve"
+
+
 async def test_closing_delivers_what_waits_and_says_what_it_could_not() -> None:
     with capture_logs() as lines:
         async with receiving() as chat:

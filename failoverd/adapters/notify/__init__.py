@@ -30,7 +30,7 @@ class Notifier:
 
     def __init__(self, targets: Iterable[Target], clock: Clock, limits: Limits | None = None) -> None:
         """Make every channel, without contacting it. Raises ValueError naming the target that is unusable."""
-        self._deliveries = [Delivery(target.name, _build(target, clock), limits) for target in targets]
+        self._deliveries = [Delivery(target.name, _build(target, clock), limits, target.level) for target in targets]
 
     @property
     def tallies(self) -> tuple[Tally, ...]:

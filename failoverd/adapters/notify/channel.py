@@ -68,6 +68,8 @@ class Target:
     """ntfy's access token; the others carry theirs in the URL."""
     secret: str = field(default="", repr=False)
     """The webhook's signing key."""
+    level: str = "info"
+    """Lighter notes are left out, unless they resolve an incident that this channel was told of."""
 
 
 class Channel(Protocol):

@@ -21,6 +21,7 @@ from failoverd.adapters.notify.channel import Channel, Later, Line, Message, Ref
 from failoverd.clock import sleep
 from failoverd.core.model import Note
 
+LEVELS = ("debug", "info", "warning", "error")
 log = structlog.get_logger("failoverd.notify")
 
 
@@ -78,8 +79,9 @@ class Tally:
 class Delivery:
     """Delivers to one channel, one message at a time, in the order in which incidents spoke."""
 
-    def __init__(self, name: str, channel: Channel, limits: Limits | None = None) -> None:
+    def __init__(self, name: str, channel: Channel, limits: Limits | None = None, level: str = "info") -> None:
         self.tally = Tally(name)
+        self._level = weight(level)
         self._channel, self._limits = channel, limits or Limits()
         self._threads: dict[str, Thread] = {}
         self._queue: list[Thread] = []
@@ -92,9 +94,12 @@ class Delivery:
         self._task.add_done_callback(self._ended)
 
     def say(self, note: Note, at: datetime) -> None:
-        """Take a note in. Returns at once."""
+        """Take a note in, unless it is too light for this channel. Returns at once."""
         thread = self._threads.get(note.incident)
-        if thread is None or thread.resolved:
+        unheard = thread is None or thread.resolved
+        if weight(note.level) < self._level and (unheard or not note.resolved):
+            return
+        if thread is None or unheard:
             thread = self._threads[note.incident] = Thread(note.incident, note.app)
         thread.waiting.append(Line(at=at, text=note.text))
         kept = trimmed(thread.waiting, self._limits.lines)
@@ -226,6 +231,11 @@ class Delivery:
             log.warning("message refused" if refused else "channel broken", channel=self.tally.name, why=str(error))
         self.tally.broken = True
         return error
+
+
+def weight(level: str) -> int:
+    """Orders levels; one that nobody knows is heavy, for it must not be lost."""
+    return LEVELS.index(level) if level in LEVELS else len(LEVELS)
 
 
 def compose(thread: Thread, lines: int) -> Message:

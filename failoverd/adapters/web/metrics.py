@@ -12,10 +12,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from failoverd import __version__
-from failoverd.adapters.web.status import Board, parts
+from failoverd.adapters.web.status import Board
 from failoverd.core.memory import Kind, Phase
 from failoverd.core.model import Decision, Health, Snapshot
 from failoverd.core.rules import Rules
+from failoverd.core.say import rto
 
 OUTCOMES = ("done", "aborted")
 
@@ -124,15 +125,11 @@ def _apps(rules: Rules, decision: Decision) -> Iterator[Metric]:
     phase = _gauge("app_phase", "1 for the phase the app is in.", "app", "phase")
     wanted = _gauge("app_wanted", "1 for the move that the situation calls for.", "app", "kind")
     objections = _gauge("app_objections", "1 for every reason why that move is not made.", "app", "why")
-    alarms = _gauge(
-        "app_alarms", "1 for everything that is wrong though nothing needs to move.", "app", "why"
-    )
+    alarms = _gauge("app_alarms", "1 for everything that is wrong though nothing needs to move.", "app", "why")
     active = _gauge("app_active", "1 for the site the app runs at.", "app", "site", "node")
     epoch = _gauge("app_epoch", "Number of the app's last move.", "app")
     paused = _gauge("app_paused", "1 while moves of the app are paused, by name or with all others.", "app")
-    took = _gauge(
-        "last_move_seconds", "How long each part of the app's last finished move took.", "app", "part"
-    )
+    took = _gauge("last_move_seconds", "How long each part of the app's last finished move took.", "app", "part")
     ended = _gauge("last_move_began_timestamp_seconds", "When that move began.", "app", "kind")
     for app in rules.apps:
         decided, memory = decision.apps.get(app.key), decision.memory.apps.get(app.key)
@@ -151,15 +148,13 @@ def _apps(rules: Rules, decision: Decision) -> Iterator[Metric]:
             epoch.add_metric([app.key], memory.epoch)
             for move in memory.moves[-1:]:
                 ended.add_metric([app.key, move.kind], move.began_at.timestamp())
-                for part, seconds in parts(move):
+                for part, seconds in rto(move).items():
                     took.add_metric([app.key, part], seconds)
     yield from (phase, wanted, objections, alarms, active, epoch, paused, took, ended)
 
 
 def _volumes(rules: Rules, decision: Decision) -> Iterator[Metric]:
-    age = _gauge(
-        "volume_data_age_seconds", "What a failover now could lose; absent while unknown.", "app", "volume"
-    )
+    age = _gauge("volume_data_age_seconds", "What a failover now could lose; absent while unknown.", "app", "volume")
     known = _gauge("volume_data_age_known", "0 while the data age is unknown.", "app", "volume")
     limit = _gauge("app_data_age_limit_seconds", "The age above which nothing is promoted.", "app")
     standing = _gauge("copy_standing", "1 for the standing of the copy.", "app", "volume", "site", "standing")

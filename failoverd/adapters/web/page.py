@@ -36,9 +36,7 @@ def render(status: Mapping[str, Any]) -> str:
             f"<h1>{title}</h1>",
             _instance(status["at"], instance),
             "<h2>Apps</h2>",
-            _table(
-                ("app", "phase", "runs at", "data age", "copies", "why"), map(_app, status["apps"].items())
-            ),
+            _table(("app", "phase", "runs at", "data age", "copies", "why"), map(_app, status["apps"].items())),
             "<h2>Nodes</h2>",
             _table(("node", "verdict", "evidence", "objections"), map(_node, status["nodes"].items())),
             "<h2>Last moves</h2>",
@@ -94,11 +92,7 @@ def _app(item: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
         why.append(f'<div class="warn">{_list(each["text"] for each in app["alarms"])}</div>')
     if app["waiting"]:
         why.append(f"<div>waits: {_text(app['waiting'])}</div>")
-    site = (
-        f"{_text(app['active'])} ({_text(app['node'])}), epoch {_text(app['epoch'])}"
-        if app["active"]
-        else "?"
-    )
+    site = f"{_text(app['active'])} ({_text(app['node'])}), epoch {_text(app['epoch'])}" if app["active"] else "?"
     return (
         f"<b>{_text(key)}</b>",
         _text(app["phase"] or "?"),

@@ -6,6 +6,7 @@ The one rule of this file: no request can change anything, so it needs no authen
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
@@ -26,11 +27,11 @@ HEADERS: Mapping[str, str] = {
 
 
 class Server:
-    """Serves one board. `port` 0 lets the system choose; `address` says what it chose."""
+    """Serves one board at `listen` (host:port, [v6]:port). Port 0 lets the system choose; `address` says what."""
 
-    def __init__(self, board: Board, host: str, port: int) -> None:
+    def __init__(self, board: Board, listen: str) -> None:
         self._runner = web.AppRunner(application(board), access_log=None, handle_signals=False)
-        self._host, self._port = host, port
+        self._listen = listen
 
     @property
     def address(self) -> tuple[str, int]:
@@ -39,13 +40,15 @@ class Server:
         return str(host), int(port)
 
     async def start(self) -> None:
-        """Listen. Raises OSError, naming address and setting, when the port is taken or not ours."""
+        """Listen. Raises OSError, in one line for the operator, when the address is taken or not ours."""
+        host, _, port = self._listen.rpartition(":")
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
         except OSError as error:
             await self._runner.cleanup()
-            raise OSError(f"cannot listen on {self._host}:{self._port}: {error.strerror or error}") from None
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise OSError(f"web.listen: cannot listen on {self._listen}: {why}") from None
 
     async def close(self) -> None:
         """Stop listening and drop what is open."""

@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from failoverd import __version__
-from failoverd.core.memory import AppMemory, Kind, Memory, Move, VolumeMemory
+from failoverd.core.memory import AppMemory, Memory, Move, VolumeMemory
 from failoverd.core.model import AppDecision, Decision, Now, Objection, Snapshot, Unknown, Verdict
 from failoverd.core.rules import App, Rules, Site
+from failoverd.core.say import rto
 from failoverd.ports import Clock
 
 SCHEMA = 1
@@ -164,7 +165,7 @@ def verdict(judged: Verdict | None, domain: str) -> dict[str, object]:
 
 def moved(move: Move) -> dict[str, object]:
     """One move, in progress or finished."""
-    total = parts(move)
+    total = rto(move)
     return {
         "id": move.id,
         "kind": str(move.kind),
@@ -177,29 +178,12 @@ def moved(move: Move) -> dict[str, object]:
         "forced": move.forced,
         "by": move.by,
         "outcome": move.outcome or None,
-        "parts": {name: round(seconds, 1) for name, seconds in total},
-        "seconds": round(sum(seconds for _, seconds in total), 1),
+        "parts": {name: round(seconds, 1) for name, seconds in total.items()},
+        "seconds": round(sum(total.values()), 1),
         "losses": [
-            {"volume": loss.volume, "age_seconds": loss.age_seconds, "missing": loss.missing}
-            for loss in move.losses
+            {"volume": loss.volume, "age_seconds": loss.age_seconds, "missing": loss.missing} for loss in move.losses
         ],
     }
-
-
-def parts(move: Move) -> tuple[tuple[str, float], ...]:
-    """How long each part of a move took, in seconds: from one mark to the next.
-
-    The first begins at the last moment at which the lost side could have written, so that the sum is what
-    people waited; a planned move begins when it was decided.
-    """
-    began = move.began_at
-    if move.kind is Kind.FAILOVER and move.last_write_at is not None:
-        began = min(began, move.last_write_at)
-    taken = []
-    for name, ended in sorted(move.marks, key=lambda mark: mark[1]):
-        taken.append((name, max(0.0, (ended - began).total_seconds())))
-        began = max(began, ended)
-    return tuple(taken)
 
 
 def outcome(move: Move) -> str:
@@ -253,9 +237,7 @@ def _missing(rules: Rules, snapshot: Snapshot) -> Iterable[str]:
         yield f"API server: {snapshot.api.why}"
     for node in rules.nodes:
         reading = snapshot.nodes.get(node)
-        for what, value in (
-            (("lease", reading.lease), ("object", reading.node)) if reading else (("", unread),)
-        ):
+        for what, value in (("lease", reading.lease), ("object", reading.node)) if reading else (("", unread),):
             if isinstance(value, Unknown):
                 yield f"node {node} {what}: {value.why}".replace(" :", ":")
     for app in rules.apps:
