@@ -87,9 +87,7 @@ class Pve:
         finally:
             connection.close()
 
-    def data(
-        self, method: str, path: str, token: str = "fence", params: Mapping[str, str] | None = None
-    ) -> Any:
+    def data(self, method: str, path: str, token: str = "fence", params: Mapping[str, str] | None = None) -> Any:
         """The body's data of a call that must succeed."""
         status, reason, body = self.call(method, path, token, params)
         assert (status, reason) == (200, "OK")
@@ -207,6 +205,13 @@ def test_a_guest_under_ha_is_stopped_by_the_manager_later(pve: Pve) -> None:
     assert pve.ended(upid) == "OK"
     assert pve.status() == "running"
     assert pve.data("GET", "/nodes/pve/lxc/101/status/current")["ha"]["managed"] == 1
+
+
+def test_parameters_the_schema_lacks_are_refused(pve: Pve) -> None:
+    status, reason, body = pve.call("POST", "/nodes/pve/lxc/101/status/stop", params={"timeout": "5"})
+    assert (status, reason, list(body["errors"])) == (400, "Parameter verification failed.", ["timeout"])
+    assert pve.call("GET", "/nodes/pve/tasks", params={"since": "yesterday"})[0] == 400
+    assert pve.status() == "running"
 
 
 def test_it_lies_refuses_and_hangs_on_demand(pve: Pve) -> None:
@@ -442,9 +447,18 @@ def test_the_writer_pauses_and_its_timeline_shows_that_it_lives(
     assert numbers[0] == numbers[1] > 0
 
 
-def test_the_writer_refuses_a_broken_database(
+def test_the_writer_fills_a_fresh_database_and_keeps_the_journal_it_is_told(
     tmp_path: Path, writer: Callable[..., subprocess.Popen[str]]
 ) -> None:
+    port_of(writer(PRELOAD_MB="3", JOURNAL="delete", PAUSE="0"))
+    database = tmp_path / "data" / "app.db"
+    assert database.stat().st_size > 3 * 1024 * 1024
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert not (tmp_path / "data" / "app.db-wal").exists()
+
+
+def test_the_writer_refuses_a_broken_database(tmp_path: Path, writer: Callable[..., subprocess.Popen[str]]) -> None:
     (tmp_path / "data" / "app.db").write_bytes(b"this is no database" * 100)
     process = writer()
     _, said = process.communicate(timeout=10)

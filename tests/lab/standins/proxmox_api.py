@@ -9,7 +9,7 @@ tasks alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.lab.standins.proxmox_model import (
@@ -25,6 +25,19 @@ from tests.lab.standins.proxmox_model import (
 )
 
 PREFIX = "/api2/json"
+PARAMETERS = {
+    "lxc/start": {"skiplock", "debug"},
+    "lxc/stop": {"skiplock", "overrule-shutdown"},
+    "lxc/shutdown": {"timeout", "forceStop"},
+    "lxc/reboot": {"timeout"},
+    "qemu/start": {"skiplock", "timeout"},
+    "qemu/stop": {"skiplock", "timeout", "keepActive", "overrule-shutdown"},
+    "qemu/shutdown": {"skiplock", "timeout", "keepActive", "forceStop"},
+    "qemu/reboot": {"timeout"},
+    "tasks": {"errors", "limit", "since", "source", "start", "typefilter", "until", "userfilter", "vmid"},
+}
+"""What each call may carry; anything else is refused, as the real API does. Cluster-internal ones are left out."""
+NUMBERS = ("limit", "since", "start", "timeout", "until", "vmid")
 ACTIONS = ("start", "stop", "shutdown", "reboot")
 
 
@@ -84,6 +97,17 @@ def _routed(dc: Datacenter, token: Token, request: Request, now: float) -> Any:
                 raise Refused(500, f"hostname lookup '{name}' failed - failed to get address info for: {name}")
             return handler(dc, token, request, now, match.groups())
     raise Refused(501, f"Method '{request.method} {path}' not implemented")
+
+
+def _known(call: str, params: Mapping[str, str]) -> None:
+    """Refuses parameters that the schema of a call lacks, and texts where it wants numbers."""
+    undefined = "property is not defined in schema and the schema does not allow additional properties"
+    errors = {name: undefined for name in params if name not in PARAMETERS[call]}
+    for name in NUMBERS:
+        if name in params and name not in errors and not params[name].isdecimal():
+            errors[name] = "type check ('integer') failed - got '" + params[name] + "'"
+    if errors:
+        raise Refused(400, "Parameter verification failed.", errors=errors)
 
 
 def _need(token: Token, path: str, privilege: str) -> None:
@@ -158,6 +182,7 @@ def _config(dc: Datacenter, token: Token, _req: Request, _now: float, args: tupl
 
 def _power(dc: Datacenter, token: Token, req: Request, now: float, args: tuple[str, ...]) -> Any:
     _, kind, vmid, action = args
+    _known(f"{kind}/{action}", req.params)
     _need(token, f"/vms/{vmid}", "VM.PowerMgmt")
     guest = _guest(dc, kind, vmid)
     if req.params.get("skiplock", "0") not in ("", "0") and (token.user, token.tokenid) != ("root@pam", ""):
@@ -205,6 +230,7 @@ def _task_fields(task: Task) -> dict[str, Any]:
 
 def _tasks(dc: Datacenter, token: Token, req: Request, _now: float, args: tuple[str, ...]) -> Any:
     """Newest first. `source=active` lists what runs, with status RUNNING; by default what has ended."""
+    _known("tasks", req.params)
     source = req.params.get("source", "archive")
     if source not in ("archive", "active", "all"):
         bad = {"source": f"value '{source}' does not have a value in the enumeration 'archive, active, all'"}
@@ -217,6 +243,8 @@ def _tasks(dc: Datacenter, token: Token, req: Request, _now: float, args: tuple[
         if source != "all" and task.active is not (source == "active"):
             continue
         if not (auditor or _owns(token, task)) or not since <= task.starttime <= until:
+            continue
+        if req.params.get("userfilter", "") not in task.user:
             continue
         if (vmid and task.id != vmid) or (type_ and task.type != type_):
             continue
@@ -246,6 +274,7 @@ def _list(dc: Datacenter, token: Token, _req: Request, _now: float, args: tuple[
 
 
 def _resources(dc: Datacenter, token: Token, req: Request, _now: float, _args: tuple[str, ...]) -> Any:
+    # The real list is up to 10 s old (pvestatd's round); here it is fresh. `status/current` is always fresh.
     wanted = req.params.get("type", "")
     listed: list[dict[str, Any]] = []
     if wanted in ("", "vm"):
