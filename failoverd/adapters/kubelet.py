@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
+from collections.abc import Callable
 from datetime import timedelta
 
 from failoverd.core.model import Kubelet, Unknown
@@ -43,6 +44,24 @@ async def probe(address: str, port: int = PORT, within: timedelta = WITHIN) -> K
     if answer.startswith(b"HTTP/"):
         return Kubelet.ALIVE
     return Unknown(f"{where}: answered, but not in HTTP: {answer!r}")
+
+
+class Kubelets:
+    """Probes by node name. Call it; it never raises."""
+
+    def __init__(self, address: Callable[[str], str | None], port: int = PORT) -> None:
+        """`address` gives a node's InternalIP, None while it is not known."""
+        self._address = address
+        self._port = port
+        self._known: dict[str, str] = {}
+
+    async def __call__(self, node: str) -> Kubelet | Unknown:
+        """Ask the kubelet of `node`, at its last known address."""
+        address = self._address(node) or self._known.get(node)
+        if not address:
+            return Unknown(f"kubelet of {node}: no address known")
+        self._known[node] = address
+        return await probe(address, self._port)
 
 
 async def _first_bytes(address: str, port: int) -> bytes:

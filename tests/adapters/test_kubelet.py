@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.adapters.kubelet import probe
+from failoverd.adapters.kubelet import Kubelets, probe
 from failoverd.core.model import Kubelet, Unknown
 
 TLS = Path(__file__).parent.parent / "data" / "tls"
@@ -94,3 +94,15 @@ async def test_plain_text_instead_of_tls_is_unknown():
 
 async def test_a_name_that_does_not_resolve_is_unknown():
     assert isinstance(await probe("node.invalid", 1, timedelta(seconds=2)), Unknown | Kubelet)
+
+
+async def test_a_node_is_asked_at_its_last_known_address():
+    addresses = {"k3s-w1": "127.0.0.1"}
+    async with listening(b"HTTP/1.1 401 Unauthorized\r\n\r\n") as port:
+        kubelets = Kubelets(addresses.get, port)
+        found = await kubelets("k3s-w2")
+        assert isinstance(found, Unknown)
+        assert found.why == "kubelet of k3s-w2: no address known"
+        assert await kubelets("k3s-w1") is Kubelet.ALIVE
+        addresses.clear()
+        assert await kubelets("k3s-w1") is Kubelet.ALIVE

@@ -1,0 +1,248 @@
+"""From an action to its deed: a table with one handler for every kind of action.
+
+The rule of this file: nothing leaves but a receipt. Everything that carries no fencing token of its own is preceded
+by a look at our Lease: an instance that lost the lead a moment ago must not touch Syncthing or a power switch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
+
+from failoverd.core.model import (
+    Action,
+    DeletePod,
+    FenceOff,
+    FenceOn,
+    Now,
+    Override,
+    PatchOp,
+    PatchWorkload,
+    Receipt,
+    Revert,
+    Role,
+    Scan,
+    Scanned,
+    SetIgnores,
+    SetRole,
+)
+from failoverd.core.rules import App, Rules, Site
+from failoverd.ports import Clock
+
+LONGEST = timedelta(seconds=330)
+"""No action may run for ever: its key keeps the same act from being begun again. A scan takes up to 300 s."""
+TRIES = 2
+"""Only for what the API server refused without doing it (busy, starting): the next tick asks again anyway."""
+
+Key = tuple[str, str, Site]
+"""App key, volume name, site."""
+
+
+class NotDone(Exception):
+    """The action was not carried out; the text says why."""
+
+
+class Fresh(Protocol):
+    """Whether we lead, by a reading no older than a second."""
+
+    async def fresh(self, now: Now) -> bool:
+        """False also when it can't be told."""
+        ...
+
+
+class Side(Protocol):
+    """One side's Syncthing. Each raises an exception whose text names the side and says why."""
+
+    async def set_type(self, role: Role, keep: bool | None = None) -> None:
+        """Set the folder's type, and versioning with it."""
+        ...
+
+    async def set_ignores(self, patterns: tuple[str, ...]) -> None:
+        """Replace the ignore patterns."""
+        ...
+
+    async def scan(self, at: datetime) -> Scanned:
+        """Scan it; `at` is the API server's time."""
+        ...
+
+    async def override(self) -> None:
+        """Make its version of everything the newest."""
+        ...
+
+    async def revert(self) -> None:
+        """Drop its local changes."""
+        ...
+
+
+class Fence(Protocol):
+    """One node's power switch. Each raises an exception whose text names the guest and says why."""
+
+    async def off(self) -> str:
+        """Cut the power and confirm it."""
+        ...
+
+    async def on(self) -> str:
+        """Give it back and confirm it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hands:
+    """Everything an action can touch."""
+
+    patch: Callable[[App, Sequence[PatchOp]], Awaitable[None]]
+    """One JSON Patch of a workload. Raises with `status` 422 when a `test` failed."""
+    delete_pod: Callable[[str, str, str], Awaitable[str]]
+    """(namespace, pod, uid): delete exactly this pod, grace 0; says what was found."""
+    sides: Mapping[Key, Side]
+    fences: Mapping[str, Fence]
+    """By node."""
+    api_now: Callable[[], datetime | None]
+    """The API server's time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What came of a handler that raised nothing."""
+
+    detail: str = ""
+    scanned: Scanned | None = None
+
+
+Handler = Callable[[Rules, Hands, Any], Awaitable[Done]]
+
+
+async def _patch(rules: Rules, hands: Hands, act: PatchWorkload) -> Done:
+    app = _app(rules, act.app)
+    retrying = AsyncRetrying(
+        stop=stop_after_attempt(TRIES), wait=wait_fixed(0.3), reraise=True, retry=retry_if_exception(_refused_busy)
+    )
+    await retrying(hands.patch, app, act.ops)
+    return Done(detail="patched")
+
+
+async def _delete_pod(rules: Rules, hands: Hands, act: DeletePod) -> Done:
+    return Done(detail=await hands.delete_pod(_app(rules, act.app).namespace, act.pod, act.uid))
+
+
+async def _set_role(_: Rules, hands: Hands, act: SetRole) -> Done:
+    await _side(hands, act).set_type(act.role, act.keep)
+    return Done(detail=f"{act.role}, read back")
+
+
+async def _set_ignores(_: Rules, hands: Hands, act: SetIgnores) -> Done:
+    await _side(hands, act).set_ignores(act.patterns)
+    return Done(detail="set, read back")
+
+
+async def _scan(_: Rules, hands: Hands, act: Scan) -> Done:
+    at = hands.api_now()
+    if at is None:
+        raise NotDone("the API server's time is not known yet")
+    scanned = await _side(hands, act).scan(at)
+    errors = f", {scanned.errors} errors" if scanned.errors else ""
+    return Done(detail=f"up to sequence {scanned.sequence}{errors}", scanned=scanned)
+
+
+async def _override(_: Rules, hands: Hands, act: Override) -> Done:
+    await _side(hands, act).override()
+    return Done(detail="asked for")
+
+
+async def _revert(_: Rules, hands: Hands, act: Revert) -> Done:
+    await _side(hands, act).revert()
+    return Done(detail="asked for")
+
+
+async def _fence_off(_: Rules, hands: Hands, act: FenceOff) -> Done:
+    return Done(detail=await _fence(hands, act.node).off())
+
+
+async def _fence_on(_: Rules, hands: Hands, act: FenceOn) -> Done:
+    return Done(detail=await _fence(hands, act.node).on())
+
+
+HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
+    {
+        PatchWorkload: _patch,
+        DeletePod: _delete_pod,
+        SetRole: _set_role,
+        SetIgnores: _set_ignores,
+        Scan: _scan,
+        Override: _override,
+        Revert: _revert,
+        FenceOff: _fence_off,
+        FenceOn: _fence_on,
+    }
+)
+TOKENED: frozenset[type[Action]] = frozenset({PatchWorkload})
+"""Actions that fail by themselves when an old leader tries them: their patch tests epoch and state."""
+
+
+class WorldExecutor:
+    """The Executor of the real world, for one set of rules."""
+
+    def __init__(self, rules: Rules, clock: Clock, leadership: Fresh, hands: Hands) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._leadership = leadership
+        self._hands = hands
+
+    async def execute(self, action: Action) -> Receipt:
+        """Do it and say what came of it. Never raises."""
+        try:
+            async with asyncio.timeout(LONGEST.total_seconds()):
+                if type(action) not in TOKENED and not await self._leadership.fresh(self._clock.now()):
+                    raise NotDone("not done: a look at our Lease does not show that we lead")
+                done = await HANDLERS[type(action)](self._rules, self._hands, action)
+        except TimeoutError:
+            return Receipt(action=action, ok=False, detail=f"given up after {LONGEST.total_seconds():g} s")
+        except Exception as error:  # whatever an adapter raises, the loop lives on and the receipt says it
+            return Receipt(action=action, ok=False, detail=_line(error))
+        return Receipt(action=action, ok=True, detail=done.detail, scanned=done.scanned)
+
+
+class DryRun:
+    """An Executor that does nothing, and says so."""
+
+    async def execute(self, action: Action) -> Receipt:
+        """A receipt that says what would have been done. Never raises."""
+        return Receipt(action=action, ok=False, detail=f"dry run, not done: {action.key}")
+
+
+def _app(rules: Rules, key: str) -> App:
+    try:
+        return rules.app(key)
+    except KeyError:
+        raise NotDone(f"{key} is not configured any more") from None
+
+
+def _side(hands: Hands, act: SetRole | SetIgnores | Scan | Override | Revert) -> Side:
+    found = hands.sides.get((act.app, act.volume, act.site))
+    if found is None:
+        raise NotDone(f"{act.app} has no volume '{act.volume}' at {act.site} in the configuration")
+    return found
+
+
+def _fence(hands: Hands, node: str) -> Fence:
+    found = hands.fences.get(node)
+    if found is None:
+        raise NotDone(f"{node} has no fence in the configuration")
+    return found
+
+
+def _refused_busy(error: BaseException) -> bool:
+    """Whether the API server said that it did nothing and that another try may help."""
+    return getattr(error, "status", 0) in (429, 503)
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    known = isinstance(error, NotDone) or type(error).__module__.startswith("failoverd.")
+    return text if known else f"{type(error).__name__}: {text}"
