@@ -84,6 +84,13 @@ def kubelet_answers(lab: Lab, node: str) -> bool:
     return lab.run("pve", argv, check=False).stdout == "401"
 
 
+@pytest.fixture(autouse=True)
+def unharmed(lab: Lab) -> Iterator[None]:
+    """What one test broke and did not mend must not fail the next."""
+    yield
+    lab.restore()
+
+
 @pytest.fixture
 def web(lab: Lab) -> Iterator[str]:
     """A web server on k3s-w1 behind a Service; the path by which the API server reaches it."""
@@ -93,6 +100,7 @@ def web(lab: Lab) -> Iterator[str]:
     lab.api("POST", f"{SPACE}/services", SERVICE)
     eventually("the pod Ready", lambda: condition(lab, f"{SPACE}/pods/web") == "True")
     yield f"{SPACE}/services/web:80/proxy/"
+    lab.restore()
     lab.api("DELETE", f"{SPACE}/pods/web")
     eventually("the pod gone", lambda: lab.api("GET", f"{SPACE}/pods/web")[0] == 404)
 

@@ -141,6 +141,17 @@ class Lab:
             if nodes.init_pid(self.layout, found) is not None:
                 network.plug(self.layout, found, connected=True)
 
+    def restore(self) -> None:
+        """Undo what the verbs did: every cable in, every node under power, every process going."""
+        for host in self.layout.hosts:
+            (self.layout.folder(host) / "rebooting").unlink(missing_ok=True)
+            self.heal(host.name)
+            if host.pods is not None:
+                self.power_on(host.name)
+            for pid in self.status()[host.name]["services"].values():
+                if pid is not None:
+                    processes.send(pid, signal.SIGCONT)
+
     def _node(self, name: str) -> Host:
         host = self.layout.host(name)
         if host.pods is None:

@@ -183,8 +183,12 @@ def _cgroup(layout: Layout, host: Host) -> str:
 def _make_cgroups(layout: Layout, host: Host) -> None:
     name = _cgroup(layout, host)
     if (CGROUPS / "cgroup.controllers").exists():
-        controllers = (CGROUPS / "cgroup.controllers").read_text().split()
-        (CGROUPS / "cgroup.subtree_control").write_text(" ".join(f"+{word}" for word in controllers))
+        enabled = (CGROUPS / "cgroup.subtree_control").read_text().split()
+        missing = set((CGROUPS / "cgroup.controllers").read_text().split()) - set(enabled)
+        try:
+            (CGROUPS / "cgroup.subtree_control").write_text(" ".join(f"+{word}" for word in sorted(missing)))
+        except OSError as error:
+            raise LabError(f"cannot delegate control groups ({error}): run the lab on the machine itself") from error
         (CGROUPS / name).mkdir(exist_ok=True)
         return
     for hierarchy in CGROUPS.iterdir():
