@@ -67,7 +67,7 @@ def configure(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _console(out) if console else structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+                *([without_nothing, _console(out)] if console else [in_order, _json]),
             ],
         )
     )
@@ -75,6 +75,9 @@ def configure(
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("failoverd").setLevel(ours)
+
+
+_json = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
 
 
 def _console(out: TextIO) -> Processor:
@@ -102,6 +105,17 @@ def one_line(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     """Keep the event itself on one line; values are quoted by both renderers."""
     event["event"] = " | ".join(str(event.get("event", "")).splitlines())
     return event
+
+
+def without_nothing(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Leave out what is absent or empty: people read what there is, programs want every key."""
+    return {key: value for key, value in event.items() if value is not None and value != []}
+
+
+def in_order(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Time, level and event first, wherever the eye or `cut` looks for them."""
+    first = {key: event[key] for key in ("at", "level", "event") if key in event}
+    return {**first, **event}
 
 
 class Redact:

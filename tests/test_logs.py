@@ -44,6 +44,7 @@ def test_json_has_one_object_a_line_with_time_and_level() -> None:
     configure(stream=out)
     structlog.get_logger("failoverd").warning("verdict", node="k3s-w1", evidence=["lease silent for 31 s"])
     (line,) = parsed(out)
+    assert list(line)[:3] == ["at", "level", "event"]
     assert line.pop("at").endswith("Z")
     assert line == {"event": "verdict", "level": "warning", "node": "k3s-w1", "evidence": ["lease silent for 31 s"]}
 
@@ -97,6 +98,13 @@ async def test_httpx_does_not_print_the_address_it_posts_to() -> None:
     async with receiving() as chat, httpx.AsyncClient(trust_env=False) as http:
         await http.post(f"{chat.url}/api/webhooks/1/very-secret")
     assert "very-secret" not in out.getvalue()
+
+
+def test_the_console_leaves_out_what_is_not_there() -> None:
+    out = io.StringIO()
+    configure(form=LogFormat.CONSOLE, stream=out)
+    structlog.get_logger("failoverd").info("verdict", before=None, objections=[], proven=False, silent=0)
+    assert out.getvalue().split("verdict")[1].split() == ["proven=False", "silent=0"]
 
 
 def test_levels() -> None:
