@@ -100,3 +100,16 @@ def _remove(box: dict[str, object], path: str) -> object:
         return parent.pop(int(last))
     assert isinstance(parent, dict)
     return parent.pop(last)
+
+
+def merge(document: object, patch: object) -> object:
+    """JSON Merge Patch (RFC 7386): null removes, objects merge, all else replaces."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    result = dict(document) if isinstance(document, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge(result.get(key), value)
+    return result

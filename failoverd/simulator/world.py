@@ -23,7 +23,7 @@ from failoverd.simulator.world_flux import Flux
 from failoverd.simulator.world_node import GuestTruth, Node
 from failoverd.simulator.world_pair import SyncPair
 from failoverd.simulator.world_side import Side
-from failoverd.simulator.world_spec import BEGINNING, WorldSpec
+from failoverd.simulator.world_spec import WorldSpec
 from failoverd.simulator.world_time import Timeline
 
 
@@ -154,7 +154,7 @@ class World:
 
     def wall(self, offset_ms: int = 0) -> datetime:
         """The API server's clock, or one that is ahead of it."""
-        return BEGINNING + timedelta(milliseconds=self.time.now_ms + offset_ms)
+        return self.spec.beginning + timedelta(milliseconds=self.time.now_ms + offset_ms)
 
     def place(self, truth: AppTruth, site: Site) -> Place:
         """Where the app runs when it runs at `site`."""

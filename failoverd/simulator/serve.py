@@ -1,0 +1,137 @@
+"""The simulated world behind real HTTP on loopback: a cluster, its hypervisor and a chat, in real time.
+
+`async with Serve(spec, folder) as served:` starts everything on free ports and takes it away again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from types import TracebackType
+
+from aiohttp import web
+
+from failoverd.clock import SystemClock, sleep
+from failoverd.core.model import Now
+from failoverd.simulator import serve_cert
+from failoverd.simulator.serve_edges import Chat, Kubelets
+from failoverd.simulator.serve_faults import WireFault
+from failoverd.simulator.serve_kube import KubeApi
+from failoverd.simulator.serve_proxmox import ProxmoxApi
+from failoverd.simulator.serve_store import Store
+from failoverd.simulator.serve_syncthing import SyncthingApi
+from failoverd.simulator.world import World
+from failoverd.simulator.world_spec import WorldSpec
+
+STEP = timedelta(milliseconds=50)
+"""How often the world catches up with real time when nobody asks."""
+
+
+@dataclass(slots=True)
+class Serve:
+    """One served world. `factor`: how many of its seconds pass in a real one."""
+
+    spec: WorldSpec
+    folder: Path
+    """Where kubeconfig and tokens are written; must exist."""
+    factor: float = 1.0
+    world: World = field(init=False)
+    kube: KubeApi = field(init=False)
+    proxmox: ProxmoxApi = field(init=False)
+    chat: Chat = field(init=False)
+    syncthing_faults: list[WireFault] = field(default_factory=list)
+    kube_url: str = ""
+    proxmox_url: str = ""
+    chat_url: str = ""
+    _clock: SystemClock = field(default_factory=SystemClock)
+    _began: Now = field(init=False)
+    _runners: list[web.AppRunner] = field(default_factory=list)
+    _kubelets: Kubelets = field(init=False)
+    _ticker: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self._began = self._clock.now()
+        self.world = World(replace(self.spec, beginning=self._began.wall))
+        self._give_addresses()
+        store = Store(self.world, wall=lambda: f"{self.world.wall():%Y-%m-%dT%H:%M:%SZ}")
+        syncthing = SyncthingApi(self.world, self.tick, self.syncthing_faults)
+        self.kube = KubeApi(
+            self.world, store, secrets.token_hex(16), syncthing, self.tick,
+            lambda: format_datetime(self.world.wall(), usegmt=True),
+        )  # fmt: skip
+        self.proxmox = ProxmoxApi(self.world, f"failoverd@pve!demo={secrets.token_hex(16)}", self.tick)
+        self.chat = Chat(now=lambda: self.world.time.now_ms / 1000)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig that was written."""
+        return self.folder / "kubeconfig"
+
+    def tick(self) -> None:
+        """Bring the world up to this moment."""
+        passed = self._clock.now().mono - self._began.mono
+        self.world.advance(int(passed.total_seconds() * 1000 * self.factor))
+
+    async def __aenter__(self) -> Serve:
+        self.kube_url = await self._start(self.kube.app())
+        self.proxmox_url = await self._start(self.proxmox.app())
+        self.chat_url = await self._start(self.chat.app())
+        certificate = self.folder / "kubelet.pem"
+        serve_cert.write(certificate, "kubelet")
+        self._kubelets = Kubelets(self.world, certificate)
+        await self._kubelets.start()
+        self._write_kubeconfig()
+        self._ticker = asyncio.create_task(self._run(), name="world")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticker
+        await self._kubelets.close()
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def _run(self) -> None:
+        while True:
+            self.tick()
+            self.kube.store.sync()
+            await sleep(STEP)
+
+    async def _start(self, app: web.Application) -> str:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    def _give_addresses(self) -> None:
+        """Kubelets use one fixed port, so every node of every served world has a loopback address of its
+        own."""
+        network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
+        for number, node in enumerate(self.world.nodes.values()):
+            node.address = f"{network}.{number + 10}"
+
+    def _write_kubeconfig(self) -> None:
+        """JSON is YAML: the client reads it as any other kubeconfig."""
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "simulated",
+            "clusters": [{"name": "simulated", "cluster": {"server": self.kube_url}}],
+            "users": [{"name": "failoverd", "user": {"token": self.kube.token}}],
+            "contexts": [{"name": "simulated", "context": {"cluster": "simulated", "user": "failoverd"}}],
+        }
+        self.kubeconfig.touch(mode=0o600)
+        self.kubeconfig.write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -1,0 +1,375 @@
+"""The part of the Kubernetes API that is used, over real HTTP: lists, watches, patches, compare-and-swap,
+proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from failoverd.simulator import json_patch
+from failoverd.simulator.serve_faults import WireFault, status, strike
+from failoverd.simulator.serve_objects import Raw, from_api
+from failoverd.simulator.serve_store import KINDS, Key, Kind, Store, key_of
+from failoverd.simulator.world import World
+from failoverd.simulator.world_app import AppTruth
+
+BOOKMARK_SECONDS = 30.0
+"""A real server sends one about every minute; a quiet watch must not look dead."""
+POLL_SECONDS = 0.1
+
+Proxy = Callable[[str, str, web.Request], Awaitable[web.StreamResponse]]
+"""(namespace, service, request with the path below the service)."""
+
+
+class Refused(Exception):
+    """A request ends with this error."""
+
+    def __init__(self, code: int, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.reason = code, message, reason
+
+
+@dataclass(slots=True)
+class KubeApi:
+    """One API server."""
+
+    world: World
+    store: Store
+    token: str
+    proxy: Proxy
+    tick: Callable[[], None]
+    """Brings the world up to this moment."""
+    date: Callable[[], str]
+    """The `Date` header."""
+    faults: list[WireFault] = field(default_factory=list)
+    denied: set[tuple[str, str]] = field(default_factory=set)
+    """(verb, resource) that answer 403."""
+    requests: dict[str, int] = field(default_factory=dict)
+    """How many requests of each method were served."""
+
+    def app(self) -> web.Application:
+        """The HTTP application."""
+        application = web.Application(middlewares=[self._guard], client_max_size=4 * 1024 * 1024)
+        route = application.router.add_route
+        for path in ("/healthz", "/livez", "/readyz"):
+            route("GET", path, _healthy)
+        route("GET", "/version", _version)
+        route("GET", "/api", _core_versions)
+        route("GET", "/apis", _groups)
+        route("GET", "/api/{version}", self._resources)
+        route("GET", "/apis/{group}/{version}", self._resources)
+        review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        route("POST", review, self._review)
+        proxied = "/api/v1/namespaces/{namespace}/services/{service}/proxy{rest:/.*}"
+        route("*", proxied, self._proxied)
+        for base in ("/api/{version}", "/apis/{group}/{version}"):
+            for scope in ("", "/namespaces/{namespace}"):
+                route("*", f"{base}{scope}/{{plural}}", self._collection)
+                route("*", f"{base}{scope}/{{plural}}/{{name}}", self._one)
+        return application
+
+    # ---------------------------------------------------------------- before everything
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self.tick()
+        self.requests[request.method] = self.requests.get(request.method, 0) + 1
+        fault = next((fault for fault in self.faults if fault.hits(request)), None)
+        if fault is not None:
+            fault.times -= 1
+            if not fault.after:
+                return await strike(fault, request)
+        answer = await self._answer(request, handler)
+        if fault is not None:
+            return await strike(fault, request)
+        if not answer.prepared:
+            answer.headers["Date"] = self.date()
+        return answer
+
+    async def _answer(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        await self._wait_for_server()
+        if self.world.api_fault.startswith("status "):
+            return status(int(self.world.api_fault.split()[1]), "injected")
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return status(401, "Unauthorized")
+        try:
+            return await handler(request)
+        except Refused as refused:
+            return status(refused.code, refused.message, refused.reason)
+        except web.HTTPException as error:
+            return status(error.status, error.reason)
+
+    async def _wait_for_server(self) -> None:
+        """A server that hangs answers when it no longer does, or never."""
+        while self.world.api_fault and not self.world.api_fault.startswith("status "):
+            await self.store.news(POLL_SECONDS)
+
+    # ---------------------------------------------------------------- collections
+
+    def _kind(self, request: web.Request) -> Kind:
+        kind = KINDS.get(request.match_info["plural"])
+        group = request.match_info.get("group", "")
+        if kind is None or (kind.group, kind.version) != (group, request.match_info["version"]):
+            raise Refused(404, "the server could not find the requested resource")
+        return kind
+
+    def _may(self, verb: str, kind: Kind) -> None:
+        if (verb, kind.plural) in self.denied:
+            raise Refused(403, f'{kind.plural} is forbidden: User "failoverd" cannot {verb} resource', "Forbidden")
+        if verb not in kind.verbs:
+            raise Refused(405, f"the server does not allow this method on {kind.plural}", "MethodNotAllowed")
+
+    async def _collection(self, request: web.Request) -> web.StreamResponse:
+        kind, namespace = self._kind(request), request.match_info.get("namespace", "")
+        if request.method == "POST":
+            self._may("create", kind)
+            return web.json_response(self._create(kind, namespace, await _body(request)), status=201)
+        if request.method != "GET":
+            raise Refused(405, "the server does not allow this method on the requested resource")
+        if request.query.get("watch") in ("true", "1"):
+            self._may("watch", kind)
+            return await self._watch(kind, namespace, request)
+        self._may("list", kind)
+        self.store.sync()
+        items = [raw for raw in self.store.select(kind.plural, namespace) if _matches(raw, request.query)]
+        api = f"{kind.group}/{kind.version}".removeprefix("/")
+        version = {"resourceVersion": str(self.store.version)}
+        return web.json_response({"kind": f"{kind.kind}List", "apiVersion": api, "metadata": version, "items": items})
+
+    def _create(self, kind: Kind, namespace: str, raw: Raw) -> Raw:
+        metadata = raw.setdefault("metadata", {})
+        if kind.namespaced:
+            metadata["namespace"] = namespace
+        name = metadata.get("name")
+        if not name and metadata.get("generateName"):
+            name = metadata["name"] = f"{metadata['generateName']}{self.store.version:x}"
+        if not name:
+            raise Refused(422, f"{kind.kind} is invalid: metadata.name: Required value")
+        if key_of(kind.plural, raw) in self.store.objects:
+            raise Refused(409, f'{kind.plural} "{name}" already exists', "AlreadyExists")
+        metadata.pop("resourceVersion", None)
+        _check(kind, raw)
+        return self.store.put(kind.plural, raw)
+
+    async def _watch(self, kind: Kind, namespace: str, request: web.Request) -> web.StreamResponse:
+        self.store.sync()
+        asked = request.query.get("resourceVersion", "")
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Date": self.date()})
+        await response.prepare(request)
+
+        async def send(event: str, raw: Mapping[str, Any]) -> None:
+            await response.write(json.dumps({"type": event, "object": raw}).encode() + b"\n")
+
+        if asked in ("", "0"):
+            last = self.store.version
+            for raw in self.store.select(kind.plural, namespace):
+                if _matches(raw, request.query):
+                    await send("ADDED", raw)
+        else:
+            last = int(asked)
+            if last < self.store.oldest:
+                gone = status(410, f"too old resource version: {last} ({self.store.oldest})", "Expired")
+                await send("ERROR", json.loads(gone.text or "{}"))
+                return response
+        await self._follow(kind, namespace, request, last, send)
+        return response
+
+    async def _follow(
+        self,
+        kind: Kind,
+        namespace: str,
+        request: web.Request,
+        last: int,
+        send: Callable[[str, Mapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + float(request.query.get("timeoutSeconds", "300"))
+        bookmark = loop.time() + BOOKMARK_SECONDS
+        while (now := loop.time()) < end:
+            if self.world.api_fault:
+                await self.store.news(POLL_SECONDS)
+                continue
+            for change in self.store.since(last, kind.plural):
+                here = namespace in ("", change.raw["metadata"].get("namespace", ""))
+                if here and _matches(change.raw, request.query):
+                    await send(change.type, change.raw)
+            last = self.store.version
+            if now >= bookmark and request.query.get("allowWatchBookmarks") == "true":
+                bookmark = now + BOOKMARK_SECONDS
+                api = f"{kind.group}/{kind.version}".removeprefix("/")
+                metadata = {"resourceVersion": str(last), "creationTimestamp": None}
+                await send("BOOKMARK", {"kind": kind.kind, "apiVersion": api, "metadata": metadata})
+            await self.store.news(min(1.0, max(0.01, end - now)))
+
+    # ---------------------------------------------------------------- single objects
+
+    async def _one(self, request: web.Request) -> web.StreamResponse:
+        kind = self._kind(request)
+        key = (kind.plural, request.match_info.get("namespace", ""), request.match_info["name"])
+        verb = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(request.method, "")
+        self._may(verb, kind)
+        self.store.sync()
+        raw = self.store.objects.get(key)
+        if raw is None:
+            raise Refused(404, f'{kind.plural} "{key[2]}" not found', "NotFound")
+        if verb == "get":
+            return web.json_response(raw)
+        body = await _body(request)
+        if verb == "delete":
+            return self._delete(key, raw, body)
+        changed = _patched(raw, body, request.content_type) if verb == "patch" else body
+        return web.json_response(self._replace(kind, key, raw, changed))
+
+    def _replace(self, kind: Kind, key: Key, old: Raw, new: Raw) -> Raw:
+        metadata = new.get("metadata") or {}
+        sent = metadata.get("resourceVersion")
+        if sent and sent != old["metadata"]["resourceVersion"]:
+            message = "the object has been modified; please apply your changes to the latest version and try again"
+            raise Refused(409, f'Operation cannot be fulfilled on {key[0]} "{key[2]}": {message}', "Conflict")
+        if metadata.get("name") != key[2] or metadata.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
+            raise Refused(422, f'{kind.kind} "{key[2]}" is invalid: metadata: field is immutable', "Invalid")
+        _check(kind, new)
+        truth = self._truth(key)
+        if truth is None:
+            metadata |= {part: old["metadata"][part] for part in ("uid", "creationTimestamp")}
+            return old if _plain(new) == _plain(old) else self.store.put(key[0], new)
+        self.world.replace(truth, from_api(new), by="failoverd")
+        self.store.sync()
+        return self.store.objects[key]
+
+    def _delete(self, key: Key, raw: Raw, options: Raw) -> web.StreamResponse:
+        wanted = (options.get("preconditions") or {}).get("uid")
+        if wanted and wanted != raw["metadata"]["uid"]:
+            uid = raw["metadata"]["uid"]
+            message = f"the UID in the precondition ({wanted}) does not match the UID in record ({uid})"
+            raise Refused(409, f"{key[0]} {key[2]!r}: {message}", "Conflict")
+        if key[0] != "pods":
+            self.store.drop(key)
+            return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"})
+        for truth in self.world.apps.values():
+            for pod in list(truth.pods):
+                if pod.uid == raw["metadata"]["uid"]:
+                    force = options.get("gracePeriodSeconds") == 0
+                    (self.world.control.force_delete if force else self.world.control.delete)(truth, pod)
+        self.store.sync()
+        return web.json_response(raw)
+
+    def _truth(self, key: Key) -> AppTruth | None:
+        if key[0] not in ("deployments", "statefulsets"):
+            return None
+        return self.world.apps.get(f"{key[1]}/{key[2]}")
+
+    # ---------------------------------------------------------------- the rest
+
+    async def _proxied(self, request: web.Request) -> web.StreamResponse:
+        scheme, _, rest = request.match_info["service"].partition(":")
+        service, _, port = rest.partition(":")
+        if scheme != "https" or port not in ("8384", "api"):
+            raise Refused(503, "no endpoints available for service", "ServiceUnavailable")
+        return await self.proxy(request.match_info["namespace"], service, request)
+
+    async def _review(self, request: web.Request) -> web.StreamResponse:
+        review = await _body(request)
+        asked = (review.get("spec") or {}).get("resourceAttributes") or {}
+        allowed = (asked.get("verb"), asked.get("resource")) not in self.denied
+        return web.json_response({**review, "status": {"allowed": allowed}}, status=201)
+
+    async def _resources(self, request: web.Request) -> web.StreamResponse:
+        group, version = request.match_info.get("group", ""), request.match_info["version"]
+        found = [kind for kind in KINDS.values() if (kind.group, kind.version) == (group, version)]
+        if not found:
+            raise Refused(404, "the server could not find the requested resource")
+        resources = [
+            {"name": k.plural, "singularName": "", "namespaced": k.namespaced, "kind": k.kind, "verbs": k.verbs}
+            for k in found
+        ]
+        api = f"{group}/{version}".removeprefix("/")
+        return web.json_response({"kind": "APIResourceList", "groupVersion": api, "resources": resources})
+
+
+async def _healthy(request: web.Request) -> web.Response:
+    del request
+    return web.Response(text="ok")
+
+
+async def _version(request: web.Request) -> web.Response:
+    del request
+    return web.json_response({"major": "1", "minor": "37", "gitVersion": "v1.37.2-simulated"})
+
+
+async def _core_versions(request: web.Request) -> web.Response:
+    del request
+    return web.json_response({"kind": "APIVersions", "versions": ["v1"]})
+
+
+async def _groups(request: web.Request) -> web.Response:
+    del request
+    groups = []
+    for group, version in sorted({(kind.group, kind.version) for kind in KINDS.values() if kind.group}):
+        one = {"groupVersion": f"{group}/{version}", "version": version}
+        groups.append({"name": group, "versions": [one], "preferredVersion": one})
+    return web.json_response({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+
+
+async def _body(request: web.Request) -> Any:
+    text = await request.text()
+    try:
+        return json.loads(text) if text else {}
+    except ValueError as error:
+        raise Refused(400, f"the body is not JSON: {error}") from None
+
+
+def _patched(raw: Raw, body: Any, content_type: str) -> Raw:
+    if content_type == "application/json-patch+json":
+        try:
+            return json_patch.apply(raw, body)
+        except json_patch.PatchFailed as failed:
+            message = f"the server rejected our request due to an error in our request: {failed}"
+            raise Refused(422, message, "Invalid") from None
+    if content_type in ("application/merge-patch+json", "application/strategic-merge-patch+json"):
+        merged = json_patch.merge(raw, body)
+        assert isinstance(merged, dict)
+        return merged
+    raise Refused(415, f"the body of the request was in an unknown format: {content_type}")
+
+
+def _plain(raw: Raw) -> Raw:
+    return {**raw, "metadata": {k: v for k, v in raw["metadata"].items() if k != "resourceVersion"}}
+
+
+def _matches(raw: Raw, query: Mapping[str, str]) -> bool:
+    for selector, path in (("fieldSelector", ()), ("labelSelector", ("metadata", "labels"))):
+        for part in filter(None, query.get(selector, "").split(",")):
+            name, _, value = part.replace("==", "=").partition("=")
+            found: Any = raw
+            for step in path or name.split("."):
+                found = (found or {}).get(step)
+            if (found if not path else (found or {}).get(name)) != value:
+                return False
+    return True
+
+
+def _check(kind: Kind, raw: Raw) -> None:
+    if kind.plural in ("deployments", "statefulsets"):
+        replicas = raw.get("spec", {}).get("replicas", 1)
+        if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+            raise Refused(422, f"{kind.kind} is invalid: spec.replicas: Invalid value: {replicas!r}", "Invalid")
+        volumes = raw["spec"]["template"]["spec"].get("volumes") or []
+        if any("persistentVolumeClaim" in v and not v["persistentVolumeClaim"].get("claimName") for v in volumes):
+            raise Refused(422, f"{kind.kind} is invalid: claimName: Required value", "Invalid")
+    if kind.plural == "leases":
+        renewed = raw.get("spec", {}).get("renewTime", "")
+        if renewed and len(renewed.partition(".")[2]) != 7:
+            raise Refused(400, f'Lease in version "v1" cannot be handled: parsing time "{renewed}"')
+    data = raw.get("data") if kind.plural == "configmaps" else None
+    if data is not None and not all(isinstance(value, str) for value in data.values()):
+        raise Refused(400, "ConfigMap in version v1 cannot be handled: data must be text")

@@ -1,0 +1,219 @@
+"""The world as the objects an API server would list: nodes, leases, workloads, pods, claims, volumes,
+movers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from failoverd.core.rules import Copy, Site, WorkloadKind
+from failoverd.simulator.world import World
+from failoverd.simulator.world_app import AppTruth, PodTruth
+from failoverd.simulator.world_look import stamp
+from failoverd.simulator.world_node import Node
+
+Raw = dict[str, Any]
+Item = tuple[str, Raw]
+"""(plural of the resource, object)."""
+
+API_KEY = "simulated\"key'with%\\$signs"
+"""VolSync's keys are random printable characters, quotes and backslashes among them."""
+
+
+def moment(world: World, at_ms: int) -> str:
+    """A moment as the API server writes it: whole seconds."""
+    return stamp(world, at_ms)[:19] + "Z"
+
+
+def ever_changing(world: World) -> Iterator[Item]:
+    """Objects that change as time passes, without any event."""
+    for node in world.nodes.values():
+        yield "nodes", _node(world, node)
+        yield "leases", _lease(world, node)
+
+
+def everything(world: World) -> Iterator[Item]:
+    """Every object of the world."""
+    yield from ever_changing(world)
+    spaces = {app.app.namespace for app in world.apps.values()} | {"default", "kube-node-lease", "flux-system"}
+    for name in sorted(spaces):
+        yield "namespaces", _thing("v1", "Namespace", name, "", status={"phase": "Active"})
+    for truth in world.apps.values():
+        yield workload_plural(truth), workload(world, truth)
+        for pod in truth.pods:
+            if pod.listed:
+                yield "pods", _pod(world, truth, pod)
+        for volume in truth.app.volumes:
+            for site in Site:
+                yield from _copy(world, truth, volume.name, site)
+
+
+def workload_plural(truth: AppTruth) -> str:
+    """`deployments` or `statefulsets`."""
+    return "deployments" if truth.app.kind is WorkloadKind.DEPLOYMENT else "statefulsets"
+
+
+def _thing(api: str, kind: str, name: str, namespace: str, **parts: Any) -> Raw:
+    metadata: Raw = {"name": name, "uid": _uid(f"{kind}/{namespace}/{name}")}
+    if namespace:
+        metadata["namespace"] = namespace
+    metadata |= parts.pop("metadata", {})
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, **parts}
+
+
+def _uid(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-9{digest[17:20]}-{digest[20:32]}"
+
+
+def _node(world: World, node: Node) -> Raw:
+    ready = node.ready(world.time.now_ms)
+    beat = moment(world, node.renewal_ms(world.time.now_ms))
+    condition = {"type": "Ready", "status": ready, "lastHeartbeatTime": beat}
+    condition["reason"] = "KubeletReady" if ready == "True" else "NodeStatusUnknown"
+    spec: Raw = {"unschedulable": True} if node.cordoned else {}
+    if ready != "True":
+        keys = ("NoSchedule", "NoExecute")
+        spec["taints"] = [{"key": "node.kubernetes.io/unreachable", "effect": effect} for effect in keys]
+    status = {
+        "conditions": [condition],
+        "addresses": [
+            {"type": "InternalIP", "address": node.address},
+            {"type": "Hostname", "address": node.name},
+        ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+    }
+    return _thing("v1", "Node", node.name, "", metadata={"labels": node.labels}, spec=spec, status=status)
+
+
+def _lease(world: World, node: Node) -> Raw:
+    renewed = stamp(world, node.renewal_ms(world.time.now_ms))
+    spec = {"holderIdentity": node.name, "leaseDurationSeconds": 40, "renewTime": renewed}
+    return _thing("coordination.k8s.io/v1", "Lease", node.name, "kube-node-lease", spec=spec)
+
+
+def workload(world: World, truth: AppTruth) -> Raw:
+    """A workload as it is kept, with what the server and the controller add."""
+    raw: Raw = {**truth.raw, "metadata": dict(truth.raw["metadata"])}
+    raw["metadata"] |= {"generation": truth.generation, "creationTimestamp": moment(world, 0)}
+    pods = [pod for pod in truth.pods if pod.listed and pod.owned]
+    ready = sum(pod.ready and world.nodes[pod.node or ""].ready(world.time.now_ms) == "True" for pod in pods)
+    raw["status"] = {"observedGeneration": truth.observed, "replicas": len(pods), "readyReplicas": ready}
+    return raw
+
+
+def _pod(world: World, truth: AppTruth, pod: PodTruth) -> Raw:
+    digest = hashlib.sha256(pod.template.encode()).hexdigest()[:10]
+    labels = {"app": truth.app.name} if pod.owned else {"run": pod.name}
+    owners: list[Raw] = []
+    if pod.owned and truth.app.kind is WorkloadKind.DEPLOYMENT:
+        labels["pod-template-hash"] = digest
+        name = f"{truth.app.name}-{digest}"
+        owners = [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": _uid(name)}]
+    elif pod.owned:
+        uid = truth.raw["metadata"]["uid"]
+        owners = [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": truth.app.name, "uid": uid}]
+    for owner in owners:
+        owner["controller"] = True
+    metadata: Raw = {"uid": pod.uid, "labels": labels, "ownerReferences": owners}
+    metadata["creationTimestamp"] = moment(world, pod.created_ms)
+    if pod.deleting:
+        metadata |= {
+            "deletionTimestamp": moment(world, pod.deleted_ms),
+            "deletionGracePeriodSeconds": pod.grace_ms // 1000,
+        }
+    node_ready = pod.node is not None and world.nodes[pod.node].ready(world.time.now_ms) == "True"
+    return _thing(
+        "v1", "Pod", pod.name, truth.app.namespace, metadata=metadata,
+        spec=_pod_spec(pod.claims, pod.node, pod.grace_ms // 1000), status=_pod_status(pod, ready=node_ready),
+    )  # fmt: skip
+
+
+def _pod_spec(claims: tuple[str, ...], node: str | None, grace_seconds: int) -> Raw:
+    volumes = [
+        {"name": f"volume-{index}", "persistentVolumeClaim": {"claimName": claim}}
+        for index, claim in enumerate(claims)
+    ]
+    spec: Raw = {"volumes": volumes, "terminationGracePeriodSeconds": grace_seconds}
+    return spec | ({"nodeName": node} if node else {})
+
+
+def _pod_status(pod: PodTruth, *, ready: bool) -> Raw:
+    scheduled: Raw = {"type": "PodScheduled", "status": "True" if pod.node else "False"}
+    if not pod.node:
+        scheduled |= {"reason": "Unschedulable", "message": pod.waiting}
+    conditions = [scheduled, {"type": "Ready", "status": "True" if pod.ready and ready else "False"}]
+    status: Raw = {"phase": "Running" if pod.running or pod.ready else "Pending", "conditions": conditions}
+    if pod.node and not pod.ready:
+        status["containerStatuses"] = [{"state": {"waiting": {"reason": pod.waiting}}, "ready": False}]
+    return status
+
+
+def _copy(world: World, truth: AppTruth, volume: str, site: Site) -> Iterator[Item]:
+    app = truth.app
+    copy = next(v for v in app.volumes if v.name == volume).copy(site)
+    place, side = world.place(truth, site), truth.pairs[volume].sides[site]
+    bound = copy.claim not in truth.unbound
+    name = f"pv-{app.namespace}-{copy.claim.removeprefix('pvc-')}"
+    claim_spec: Raw = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+    if bound:
+        claim_spec["volumeName"] = name
+    status = {"phase": "Bound" if bound else "Pending"}
+    yield (
+        "persistentvolumeclaims",
+        _thing("v1", "PersistentVolumeClaim", copy.claim, app.namespace, spec=claim_spec, status=status),
+    )
+    yield "persistentvolumes", _thing("v1", "PersistentVolume", name, "", spec=_volume_spec(place.node, app.name))
+    peer = truth.pairs[volume].sides[site.other].device
+    mover_status = {"syncthing": {"ID": side.device, "peers": [{"ID": peer, "connected": True}]}}
+    peers = [{"ID": peer, "address": f"tcp://volsync-{copy.source}-data:22000", "introducer": False}]
+    yield "replicationsources", _thing(
+        "volsync.backube/v1alpha1", "ReplicationSource", copy.source, app.namespace,
+        spec={"sourcePVC": copy.claim, "syncthing": {"peers": peers}}, status=mover_status,
+    )  # fmt: skip
+    yield from _mover(world, truth, copy, place.node, site, volume)
+
+
+def _volume_spec(node: str, app: str) -> Raw:
+    expressions = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]
+    affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}}
+    return {
+        "hostPath": {"path": f"/data/pods/{app}", "type": "DirectoryOrCreate"},
+        "nodeAffinity": affinity,
+        "persistentVolumeReclaimPolicy": "Retain",
+    }
+
+
+def _mover(world: World, truth: AppTruth, copy: Copy, node: str, site: Site, volume: str) -> Iterator[Item]:
+    namespace, side = truth.app.namespace, truth.pairs[volume].sides[site]
+    ready = side.up and world.nodes[node].ready(world.time.now_ms) == "True"
+    labels = {
+        "app.kubernetes.io/name": copy.source,
+        "app.kubernetes.io/component": "syncthing-mover",
+        "app.kubernetes.io/part-of": "volsync",
+    }
+    start = {"uid": _uid(f"{copy.source}{side.started_ms}"), "labels": labels}
+    status = {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+    }
+    name = f"volsync-{copy.source}"
+    yield "pods", _thing(
+        "v1", "Pod", f"{name}-0", namespace, metadata=start,
+        spec=_pod_spec((copy.claim,), node, 10), status=status,
+    )  # fmt: skip
+    secret = {"apikey": API_KEY, "username": "syncthing", "password": "simulated", "httpsCertPEM": "simulated"}
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in secret.items()}
+    yield "secrets", _thing("v1", "Secret", name, namespace, type="Opaque", data=data)
+    ports = [{"name": "api", "port": 8384, "targetPort": "api", "protocol": "TCP"}]
+    yield "services", _thing("v1", "Service", f"{name}-api", namespace, spec={"type": "ClusterIP", "ports": ports})
+
+
+def from_api(raw: Raw) -> Raw:
+    """A workload as a client sent it, without what only the server and the controller write."""
+    kept: Raw = {key: value for key, value in raw.items() if key != "status"}
+    own = ("resourceVersion", "generation", "creationTimestamp", "managedFields")
+    kept["metadata"] = {key: value for key, value in raw["metadata"].items() if key not in own}
+    return kept

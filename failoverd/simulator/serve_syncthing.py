@@ -1,0 +1,226 @@
+"""Syncthing's REST API of every mover, as recorded from 1.29.5, reached through the API server's Service
+proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
+
+from failoverd.clock import sleep
+from failoverd.core.model import Role
+from failoverd.core.names import FOLDER
+from failoverd.core.rules import Site
+from failoverd.simulator.serve_faults import WireFault, status, strike
+from failoverd.simulator.serve_objects import API_KEY
+from failoverd.simulator.world import World
+from failoverd.simulator.world_app import AppTruth
+from failoverd.simulator.world_look import stamp, state
+from failoverd.simulator.world_pair import SyncPair
+from failoverd.simulator.world_side import CHANGING, Side
+
+SCAN = timedelta(milliseconds=300)
+NOWHERE = "0001-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """One mover as it is asked."""
+
+    world: World
+    truth: AppTruth
+    volume: str
+    site: Site
+
+    @property
+    def pair(self) -> SyncPair:
+        """Both sides."""
+        return self.truth.pairs[self.volume]
+
+    @property
+    def side(self) -> Side:
+        """This side."""
+        return self.pair.sides[self.site]
+
+    @property
+    def peer(self) -> Side:
+        """The other side."""
+        return self.pair.sides[self.site.other]
+
+
+@dataclass(slots=True)
+class SyncthingApi:
+    """All movers of the world."""
+
+    world: World
+    tick: Callable[[], None]
+    faults: list[WireFault]
+
+    async def __call__(self, namespace: str, service: str, request: web.Request) -> web.StreamResponse:
+        """One request to the Service of a mover."""
+        mover = self._find(namespace, service)
+        if mover is None:
+            return status(404, f'services "{service}" not found')
+        answer = await self._reached(mover)
+        if answer is not None:
+            return answer
+        fault = next((fault for fault in self.faults if fault.hits(request)), None)
+        if fault is not None:
+            fault.times -= 1
+            return await strike(fault, request)
+        if request.headers.get("X-API-Key") != API_KEY:
+            return web.Response(status=403, text="CSRF Error\n")
+        return await self._serve(mover, request)
+
+    def _find(self, namespace: str, service: str) -> Mover | None:
+        for truth in self.world.apps.values():
+            for volume in truth.app.volumes:
+                for site in Site:
+                    if (truth.app.namespace, f"volsync-{volume.copy(site).source}-api") == (namespace, service):
+                        return Mover(self.world, truth, volume.name, site)
+        return None
+
+    async def _reached(self, mover: Mover) -> web.Response | None:
+        """None when the mover can be reached; otherwise what the API server makes of it."""
+        node = self.world.node_at(mover.truth, mover.site)
+        while not node.alive or not node.linked or mover.side.hung:
+            if node.ready(self.world.time.now_ms) != "True":
+                break
+            await sleep(timedelta(milliseconds=200))
+        if node.alive and node.linked and mover.side.running:
+            return None
+        return status(503, f'no endpoints available for service "{mover.side.name}"', "ServiceUnavailable")
+
+    async def _serve(self, mover: Mover, request: web.Request) -> web.StreamResponse:
+        path, method = request.match_info["rest"].removeprefix("/rest/"), request.method
+        if path == f"config/folders/{FOLDER}" and method == "PATCH":
+            return self._configure(mover, json.loads(await request.text()))
+        if method == "POST" and path.startswith("db/"):
+            return await self._act(mover, path.removeprefix("db/"), request)
+        if path.startswith("db/") and request.query.get("folder") != FOLDER:
+            return web.Response(status=404, text="no such folder\n")
+        answers: dict[str, Callable[[Mover], Any]] = {
+            "system/status": _system,
+            "system/ping": lambda _: {"ping": "pong"},
+            "noauth/health": lambda _: {"status": "OK"},
+            "system/connections": _connections,
+            f"config/folders/{FOLDER}": _config,
+            "db/status": _status,
+            "db/ignores": lambda m: {"ignore": list(m.side.ignores), "expanded": [], "error": None},
+            "db/completion": _completion,
+            "folder/errors": _errors,
+            "folder/versions": _versions,
+        }
+        answer = answers.get(path)
+        if answer is None or method != "GET":
+            return web.Response(status=404, text="404 page not found\n")
+        return web.json_response(answer(mover))
+
+    def _configure(self, mover: Mover, body: dict[str, Any]) -> web.Response:
+        side = mover.side
+        try:
+            kind = Role(body.get("type", side.kind))
+        except ValueError:
+            return web.Response(status=400, text="unknown folder type\n")
+        if kind is not side.kind:
+            side.set_kind(kind)
+            self.world.tell(f"folder {side.name} is {kind}")
+        side.versioning = body.get("versioning", {"type": side.versioning}).get("type", "")
+        side.paused = bool(body.get("paused", side.paused))
+        mover.pair.scan(mover.site)
+        mover.pair.kick()
+        return web.Response()
+
+    async def _act(self, mover: Mover, act: str, request: web.Request) -> web.Response:
+        side = mover.side
+        if act in ("scan", "ignores"):
+            if act == "ignores":
+                side.ignores = tuple(json.loads(await request.text()).get("ignore") or ())
+            await sleep(SCAN)
+            self.tick()
+            if side.paused or side.error:
+                return web.Response(status=500, text=f"{side.error or 'folder is paused'}\n")
+            mover.pair.scan(mover.site)
+            mover.pair.kick()
+            return web.json_response({"ignore": list(side.ignores)}) if act == "ignores" else web.Response()
+        if act in ("override", "revert"):
+            asyncio.get_running_loop().call_soon(side.override if act == "override" else side.revert)
+            asyncio.get_running_loop().call_soon(mover.pair.kick)
+            return web.Response()
+        return web.Response(status=404, text="404 page not found\n")
+
+
+def _system(mover: Mover) -> dict[str, Any]:
+    side, now = mover.side, mover.world.time.now_ms
+    return {
+        "myID": side.device,
+        "startTime": stamp(mover.world, side.started_ms)[:19] + "Z",
+        "uptime": (now - side.started_ms) // 1000,
+    }
+
+
+def _connections(mover: Mover) -> dict[str, Any]:
+    up = mover.pair.connected()
+    now = stamp(mover.world, mover.world.time.now_ms)
+    one = {"connected": up, "paused": False, "at": now if up else NOWHERE, "type": "tcp-client" if up else ""}
+    return {"connections": {mover.peer.device: one}, "total": {"at": now}}
+
+
+def _config(mover: Mover) -> dict[str, Any]:
+    side = mover.side
+    devices = [{"deviceID": device, "introducedBy": ""} for device in (side.device, mover.peer.device)]
+    return {
+        "id": FOLDER, "label": "synced volume", "path": "/data", "type": side.kind.value, "devices": devices,
+        "paused": side.paused, "markerName": ".stfolder", "fsWatcherDelayS": 10, "rescanIntervalS": 3600,
+        "versioning": {"type": side.versioning, "params": {}, "cleanupIntervalS": 3600},
+    }  # fmt: skip
+
+
+def _status(mover: Mover) -> dict[str, Any]:
+    side = mover.side
+    if side.paused:
+        keys = ("errors", "pullErrors", "needTotalItems", "needDeletes", "needBytes", "localFiles", "sequence")
+        return {**dict.fromkeys(keys, 0), "state": "", "error": "", "remoteSequence": None}
+    needs, errors = side.needs(), _error_list(side)
+    return {
+        "errors": len(errors), "pullErrors": len(errors), "invalid": "",
+        "localFiles": sum(entry.content is not None for entry in side.index.values()),
+        "needTotalItems": len(needs), "needDeletes": sum(entry.content is None for entry in needs),
+        "needBytes": sum(1000 for entry in needs if entry.content is not None),
+        "receiveOnlyTotalItems": len(side.local_changes()) if side.kind is Role.RECEIVE_ONLY else 0,
+        "state": state(side, pulling=mover.pair.pulling and bool(needs)), "error": side.error,
+        "sequence": side.sequence, "version": side.sequence, "ignorePatterns": bool(side.ignores),
+        "remoteSequence": {mover.peer.device: side.remote_sequence}, "watchError": "",
+    }  # fmt: skip
+
+
+def _completion(mover: Mover) -> dict[str, Any]:
+    needs = mover.peer.needs()
+    return {
+        "completion": 100 if not needs else 95, "needItems": len(needs), "needBytes": 1000 * len(needs),
+        "needDeletes": 0, "remoteState": "valid" if mover.pair.real else "unknown",
+        "sequence": mover.side.remote_sequence,
+    }  # fmt: skip
+
+
+def _error_list(side: Side) -> list[dict[str, str]]:
+    send = side.kind is Role.SEND_ONLY
+    shown = {path: why for path, why in sorted(side.errors.items()) if why == CHANGING or not send}
+    return [{"path": path, "error": why} for path, why in shown.items()]
+
+
+def _errors(mover: Mover) -> dict[str, Any]:
+    return {"folder": FOLDER, "errors": _error_list(mover.side) or None, "page": 1, "perpage": 100}
+
+
+def _versions(mover: Mover) -> dict[str, Any]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    now = stamp(mover.world, mover.world.time.now_ms)[:19] + "Z"
+    for path, _ in mover.side.disk.versions:
+        found.setdefault(path, []).append({"versionTime": now, "modTime": now, "size": 1000})
+    return found
