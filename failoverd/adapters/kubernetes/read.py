@@ -104,6 +104,15 @@ class KubeReader:
         now = self._clock.now().mono
         return tuple(why for cache in self._caches.values() if (why := cache.doubted(now)))
 
+    def address(self, node: str) -> str | None:
+        """The node's InternalIP as last heard, however long ago; None while it is not known."""
+        cache = self._caches.get((NODES, ""))
+        for item in cache.all() if cache is not None else ():
+            if item.get("metadata", {}).get("name") == node:
+                found = item.get("status", {}).get("addresses") or ()
+                return next((str(one.get("address")) for one in found if one.get("type") == "InternalIP"), None)
+        return None
+
     async def close(self) -> None:
         """End all watches."""
         await self._end(list(self._tasks))

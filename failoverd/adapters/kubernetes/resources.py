@@ -65,7 +65,7 @@ KEEP: dict[str, Keep] = {
     NODES: {
         "metadata": {"name": True, "labels": True, "deletionTimestamp": True},
         "spec": {"unschedulable": True, "taints": True},
-        "status": {"conditions": {"type": True, "status": True}},
+        "status": {"conditions": {"type": True, "status": True}, "addresses": True},
     },
     LEASES: {"spec": {"renewTime": True}},
     VOLUMES: {"spec": {"nodeAffinity": True}},

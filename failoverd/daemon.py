@@ -1,0 +1,354 @@
+"""The composition root: the only file that names concrete adapters, signals and schedules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+from failoverd import logs
+from failoverd.adapters.fencing import Fence
+from failoverd.adapters.fencing.proxmox import Endpoint, Kind, Proxmox
+from failoverd.adapters.kubelet import Kubelets
+from failoverd.adapters.kubernetes.client import Client, KubeError
+from failoverd.adapters.kubernetes.lease import LeaseLeadership, LeaseTimings, identity
+from failoverd.adapters.kubernetes.memory import History, MemoryStore
+from failoverd.adapters.kubernetes.read import KubeReader
+from failoverd.adapters.kubernetes.write import delete_pod, patch_workload
+from failoverd.adapters.notify import Notifier
+from failoverd.adapters.notify.channel import Target
+from failoverd.adapters.syncthing import Syncthing
+from failoverd.adapters.syncthing.access import sides
+from failoverd.adapters.web.server import Server
+from failoverd.adapters.web.status import Board
+from failoverd.clock import SystemClock
+from failoverd.config import Config, ConfigSource
+from failoverd.config.edges import FenceType, Via
+from failoverd.config.resolved import Fence as FenceConfig
+from failoverd.core.memory import Memory
+from failoverd.core.model import Decision, Instance, Now, Snapshot, Unknown
+from failoverd.core.rules import Site
+from failoverd.execute import DryRun, Hands, WorldExecutor
+from failoverd.loop import Loop
+from failoverd.observe import WorldObserver
+from failoverd.ports import Executor, Leadership, Store
+from failoverd.scribe import Scribe
+from failoverd.voice import Speaker
+
+log = structlog.get_logger("failoverd")
+
+POLL_CONFIG = timedelta(seconds=5)
+"""How often the configuration file is looked at for a change."""
+UNREACHABLE = 3
+"""Exit status when the cluster could not be reached at all."""
+
+
+def fence_of(config: FenceConfig, clock: SystemClock) -> Fence:
+    """The fence that `config` describes."""
+    kind = Kind.LXC if config.type is FenceType.PROXMOX_LXC else Kind.VM
+    endpoint = Endpoint(url=config.url, token=config.token, ca_file=config.ca_file, fingerprint=config.fingerprint)
+    return Proxmox(endpoint, kind, config.host, config.guest, clock)
+
+
+class TimedObserver(WorldObserver):
+    """The observer of one configuration, with the hours of elective moves in every snapshot."""
+
+    def bind(self, config: Config) -> TimedObserver:
+        """The same observer, knowing the hours of `config`."""
+        self._hours = config.hours
+        return self
+
+    async def observe(self, now: Now, confirm: frozenset[str], instance: Instance) -> Snapshot:
+        """One snapshot."""
+        return replace(await super().observe(now, confirm, instance), hours_open=self._hours.allow(now.wall))
+
+
+class Pretended:
+    """The Leadership of a dry run: decisions are made as a leader would make them."""
+
+    def instance(self, _: Now) -> Instance:
+        """Always the leader."""
+        return Instance(leader=True, holder="dry run")
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """A Store that is read and never written."""
+
+    store: Store
+
+    async def load(self) -> Memory | Unknown | None:
+        """What is there."""
+        return await self.store.load()
+
+    async def save(self, memory: Memory) -> None:
+        """Nothing."""
+
+
+@dataclass(slots=True)
+class Daemon:
+    """Everything that runs for one configuration."""
+
+    config: Config
+    loop: Loop
+    leadership: LeaseLeadership
+    reader: KubeReader
+    observer: TimedObserver
+    scribe: Scribe
+    notifier: Notifier
+    server: Server | None
+    fences: dict[str, Fence]
+    sides: dict[tuple[str, str, Site], Syncthing]
+    client: Client
+
+    async def close(self) -> None:
+        """End everything in order: what talks to others last."""
+        await self.observer.close()
+        await self.reader.close()
+        await self.notifier.close()
+        if self.server is not None:
+            await self.server.close()
+        for fence in self.fences.values():
+            await fence.close()
+        for side in self.sides.values():
+            await side.close()
+        await self.client.close()
+
+
+async def build(config: Config, *, dry_run: bool = False) -> Daemon:
+    """Put a daemon together. Raises KubeError when the credentials cannot be read."""
+    clock = SystemClock()
+    client = await Client.load(config.kubeconfig, clock=clock)
+    namespace = config.settings.kubernetes.namespace
+    wait = config.settings.leadership
+    leadership = LeaseLeadership(
+        client,
+        clock,
+        namespace=namespace,
+        holder=config.instance or identity(),
+        config=config.hash,
+        timings=LeaseTimings(renew=wait.renew_every, deadline=wait.renew_deadline, duration=wait.duration),
+    )
+    wake = asyncio.Event()
+    rules = config.rules
+    reader = KubeReader(client, lambda: rules, leadership, clock=clock, namespace=namespace, wake=wake)
+    fences = {fence.node: fence_of(fence, clock) for fence in config.fences.values()}
+    via = config.settings.syncthing.via
+    direct = via is Via.DIRECT or (via is Via.AUTO and config.kubeconfig is None)
+    movers = sides(rules, client, direct=direct)
+    observer = TimedObserver(rules, clock, reader, movers, fences, Kubelets(reader.address)).bind(config)
+    hands = Hands(
+        patch=partial(patch_workload, client),
+        delete_pod=partial(delete_pod, client),
+        sides=movers,
+        fences=fences,
+        api_now=observer.api_now,
+    )
+    executor: Executor = DryRun() if dry_run else WorldExecutor(rules, clock, leadership, hands)
+    notifier = Notifier(_targets(config), clock)
+    scribe = Scribe(client, History(client, namespace), rules)
+    board = Board(
+        rules=lambda: rules,
+        clock=clock,
+        config_hash=lambda: config.hash,
+        tallies=lambda: notifier.tallies,
+    )
+
+    def show(decision: Decision, snapshot: Snapshot, now: Now) -> None:
+        board.show(decision, snapshot, now)
+        scribe.see(decision, snapshot, now)
+
+    store: Store = MemoryStore(client, namespace)
+    leads: Leadership = leadership
+    if dry_run:
+        store, leads = Untouched(store), Pretended()
+    loop = Loop(
+        rules=lambda: rules,
+        clock=clock,
+        observer=observer,
+        executor=executor,
+        store=store,
+        leadership=leads,
+        voice=Speaker(show=show, chat=notifier.say),
+        wake=wake,
+    )
+    return Daemon(
+        config=config,
+        loop=loop,
+        leadership=leadership,
+        reader=reader,
+        observer=observer,
+        scribe=scribe,
+        notifier=notifier,
+        server=Server(board, config.settings.web.listen) if config.settings.web.listen else None,
+        fences=fences,
+        sides=movers,
+        client=client,
+    )
+
+
+def _targets(config: Config) -> Iterable[Target]:
+    return [
+        Target(
+            type=channel.type.value,
+            name=channel.name,
+            url=channel.url,
+            token=channel.token,
+            secret=channel.secret,
+            level=channel.level.value,
+        )
+        for channel in config.channels
+    ]
+
+
+def configure_logs(config: Config) -> None:
+    """Set the log up as `config` says, with every secret of it struck out."""
+    secrets = [fence.token for fence in config.fences.values()]
+    secrets += [text for channel in config.channels for text in (channel.url, channel.token, channel.secret)]
+    logs.configure(
+        form=logs.LogFormat(config.settings.log.format.value),
+        level=config.settings.log.level.value,
+        secrets=[secret for secret in secrets if secret],
+    )
+
+
+def run(config: Config) -> int:
+    """Run until SIGTERM or SIGINT; a changed configuration is taken over without a pause in leadership's rules."""
+    configure_logs(config)
+    return asyncio.run(_run(config))
+
+
+def once(config: Config, *, dry_run: bool = False) -> int:
+    """Look until there is a complete picture, decide once, act once (or not), and leave."""
+    configure_logs(config)
+    return asyncio.run(_once(config, dry_run=dry_run))
+
+
+async def _run(config: Config) -> int:
+    source = ConfigSource(config.path)
+    stop, reload = asyncio.Event(), asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stop.set)
+    running.add_signal_handler(signal.SIGHUP, reload.set)
+    current = config
+    while not stop.is_set():
+        try:
+            daemon = await build(current)
+        except KubeError as error:
+            log.error("cannot start", why=str(error))
+            return UNREACHABLE
+        log.info(
+            "starting",
+            instance=current.instance,
+            mode=current.rules.mode.value,
+            apps=[app.key for app in current.rules.apps],
+            config=current.hash,
+        )
+        if current.rules.mode.value == "active":
+            log.warning("active is experimental: data and fencing work of later versions is not in this one")
+        changed = await _serve(daemon, source, stop, reload)
+        if changed is not None:
+            current = replace(changed, kubeconfig=config.kubeconfig)
+    log.info("stopped")
+    return 0
+
+
+async def _serve(daemon: Daemon, source: ConfigSource, stop: asyncio.Event, reload: asyncio.Event) -> Config | None:
+    """Run one daemon until it is told to stop (None) or its configuration has changed (the new one)."""
+    async with _started(daemon) as tasks:
+        while not stop.is_set():
+            await _either(stop, reload, *tasks, within=POLL_CONFIG)
+            for task in tasks:
+                if task.done():
+                    error = task.exception()
+                    log.error(
+                        "a part of the daemon has ended, starting anew", part=task.get_name(), error=repr(error)
+                    )
+                    return daemon.config
+            found = source.reload() if reload.is_set() else source.poll()
+            reload.clear()
+            if found is None:
+                continue
+            for problem in found.problems:
+                log.error("configuration not taken over, the old one stays in force", problem=str(problem))
+            if not found.problems and found.changed:
+                log.info("configuration changed", tables=list(found.changed))
+                return source.config
+    return None
+
+
+async def _either(*what: asyncio.Event | asyncio.Task[None], within: timedelta) -> None:
+    waits = [asyncio.ensure_future(one.wait()) if isinstance(one, asyncio.Event) else one for one in what]
+    await asyncio.wait(waits, timeout=within.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+    for wait, one in zip(waits, what, strict=True):
+        if isinstance(one, asyncio.Event):
+            wait.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _started(daemon: Daemon) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Start the parts; on the way out the loop ends first, then leadership is given up, then the rest."""
+    scheduler = _schedule(daemon)
+    daemon.notifier.start()
+    if daemon.server is not None:
+        await daemon.server.start()
+    leading = asyncio.create_task(daemon.leadership.run(), name="leadership")
+    looping = asyncio.create_task(daemon.loop.run(), name="loop")
+    writing = asyncio.create_task(daemon.scribe.run(), name="scribe")
+    try:
+        yield [leading, looping, writing]
+    finally:
+        scheduler.shutdown(wait=False)
+        daemon.loop.stop.set()
+        daemon.loop.wake.set()
+        await asyncio.wait([looping], timeout=15)
+        for task in (leading, looping, writing):
+            task.cancel()
+        await asyncio.gather(leading, looping, writing, return_exceptions=True)
+        await daemon.close()
+
+
+def _schedule(daemon: Daemon) -> AsyncIOScheduler:
+    """What belongs to the wall clock: the loop looks at once when the hours of failback open."""
+    scheduler = AsyncIOScheduler(job_defaults={"coalesce": True, "misfire_grace_time": None})
+    hours = daemon.config.hours
+    for begin, _ in hours.windows:
+        trigger = CronTrigger(hour=begin.hour, minute=begin.minute, timezone=hours.zone)
+        scheduler.add_job(daemon.loop.wake.set, trigger, name="hours of failback open")
+    scheduler.start()
+    return scheduler
+
+
+async def _once(config: Config, *, dry_run: bool) -> int:
+    try:
+        daemon = await build(config, dry_run=dry_run)
+    except KubeError as error:
+        log.error("cannot start", why=str(error))
+        return UNREACHABLE
+    try:
+        doubts = await daemon.reader.ready(timedelta(seconds=10))
+        if doubts:
+            log.error("the cluster could not be read", why=doubts)
+            return UNREACHABLE
+        if not dry_run:
+            await daemon.leadership.turn()
+        decision = await daemon.loop.step()
+        await daemon.loop.drain()
+        for key, app in decision.apps.items():
+            texts = [str(objection) for objection in app.objections]
+            log.info(
+                "decided", app=key, phase=str(app.phase), wanted=app.wanted and str(app.wanted), objections=texts
+            )
+        return 0
+    finally:
+        await daemon.leadership.release()
+        await daemon.close()
