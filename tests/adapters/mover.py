@@ -35,7 +35,7 @@ class Mover:
     port: int = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        call = f"{request.method} {request.path}"
+        call = f"{request.method} /{request.match_info['path']}"
         body = await request.text()
         self.seen.append((call, dict(request.query), json.loads(body) if body else None))
         if self.cut:

@@ -129,9 +129,7 @@ class Syncthing:
                 raise _Refused("it was restarted during the scan")
             if found.error or not found.state:
                 raise _Refused(f"the folder is in error: {found.error or 'no state'}")
-        return Scanned(
-            at=at, sequence=found.sequence, errors=found.errors, error_files=files, started=after.started
-        )
+        return Scanned(at=at, sequence=found.sequence, errors=found.errors, error_files=files, started=after.started)
 
     async def override(self) -> None:
         """Make this side's version of everything the newest. Raises SyncthingError.
@@ -142,9 +140,7 @@ class Syncthing:
             await self._must_be(Role.SEND_ONLY)
             found = parse.local(await self._get("/rest/db/status", _IN_FOLDER))
             if found.error or found.files == 0:
-                raise _Refused(
-                    f"refused: {found.error or 'it has no files, and the peer would lose its own'}"
-                )
+                raise _Refused(f"refused: {found.error or 'it has no files, and the peer would lose its own'}")
             await self._post("/rest/db/override")
 
     async def revert(self) -> None:
@@ -170,12 +166,7 @@ class Syncthing:
         who = parse.status(await self._get("/rest/system/status"))
         setup = parse.config(raw, who.device)
         rare = self._rare
-        if (
-            rare is None
-            or rare.started != who.started
-            or not rare.linked
-            or now - rare.read_at >= REREAD_AFTER
-        ):
+        if rare is None or rare.started != who.started or not rare.linked or now - rare.read_at >= REREAD_AFTER:
             links = await self._get("/rest/system/connections")
             patterns = parse.ignores(await self._get("/rest/db/ignores", _IN_FOLDER))
             linked = bool(setup.peers) and parse.connected(links, setup.peers[0])

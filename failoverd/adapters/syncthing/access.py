@@ -1,8 +1,6 @@
 """Where each mover is and what opens it: VolSync's Secret and Service of every copy.
 
-The permissions this needs, in every namespace of an app: `get` on Secrets `volsync-<source>`; for the direct
-way `get` on Services `volsync-<source>-api`; for the proxy get, create and patch on `services/proxy`
-named `https:volsync-<source>-api:8384`.
+What this asks of the API server is listed by `needs`.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from failoverd.adapters.kubernetes.client import Client, KubeError
+from failoverd.adapters.kubernetes.rbac import Named, Need, Where, sources
 from failoverd.adapters.syncthing import Syncthing
 from failoverd.adapters.syncthing.transport import PORT, Access, Direct, Proxied, Transport, Unreachable
 from failoverd.core.rules import Rules, Site
@@ -34,6 +33,19 @@ def service_name(source: str) -> str:
     return f"volsync-{source}-api"
 
 
+def needs(rules: Rules, *, direct: bool) -> tuple[Need, ...]:
+    """The permissions for the direct way, or for the one through the API server."""
+    found = sources(rules.apps)
+    secrets = Need(where=Where.APPS, group="", resource="secrets", verbs=("get",), named=Named.SOURCE_SECRETS)
+    if direct:
+        names = tuple(service_name(source) for source in found)
+        return (secrets, Need(where=Where.APPS, group="", resource="services", verbs=("get",), fixed=names))
+    # By method: GET is get, POST is create, PATCH is patch.
+    proxied = tuple(f"https:{service_name(source)}:{PORT}" for source in found)
+    verbs = ("get", "create", "patch")
+    return (secrets, Need(where=Where.APPS, group="", resource="services/proxy", verbs=verbs, fixed=proxied))
+
+
 class Mover:
     """Reads what is needed to speak to the mover of one ReplicationSource. Call it; it raises Unreachable."""
 
@@ -47,9 +59,7 @@ class Mover:
         """Read it. Raises Unreachable that names the object."""
         service = service_name(self._source)
         if len(service) > LONGEST_NAME:
-            raise Unreachable(
-                f"ReplicationSource {self._source}: its name is too long for a Service of its own"
-            )
+            raise Unreachable(f"ReplicationSource {self._source}: its name is too long for a Service of its own")
         secret = await self._read("secrets", secret_name(self._source))
         address = await self._address(service) if self._direct else ""
         return Access(
