@@ -80,6 +80,8 @@ def deploy(lab: Lab, apps: Iterable[App]) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda pair: wait_synced(lab, *pair), pairs))
     lab.wait_applied(revision)
+    # A claim that is still going would be in the way of the next one with its name.
+    until(lambda: not _leaving(lab), 120, "what is not wanted any more does not go")
 
 
 def _placed(lab: Lab, apps: Iterable[App]) -> bool:
@@ -90,6 +92,13 @@ def _placed(lab: Lab, apps: Iterable[App]) -> bool:
         if not all("nodeName" in pod["spec"] for pod in pods):
             return False
     return True
+
+
+def _leaving(lab: Lab) -> list[str]:
+    """Volumes, claims and pods that are being deleted."""
+    kinds = ("persistentvolumes", "persistentvolumeclaims", "pods")
+    items = [one for kind in kinds for one in lab.api("GET", f"/api/v1/{kind}")[1]["items"]]
+    return [one["metadata"]["name"] for one in items if "deletionTimestamp" in one["metadata"]]
 
 
 def _mutual(app: App) -> list[tuple[str, str]]:
