@@ -6,6 +6,7 @@ FAILOVERD_LAB_STATE names the folder of a lab that runs already: the suite then 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from tests.lab.lab import REPOSITORY, Lab
 
 STATE = REPOSITORY / ".cache" / "e2e"
+LOGS = REPOSITORY / ".cache" / "e2e-logs"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -25,8 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    """The suite's lab: cluster and Flux, all nodes Ready, no apps."""
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The suite's lab: cluster and Flux, all nodes Ready, no apps. After a failure its logs stay in .cache."""
     running = os.environ.get("FAILOVERD_LAB_STATE")
     if running:
         yield Lab.attach(Path(running))
@@ -37,4 +39,7 @@ def lab() -> Iterator[Lab]:
     try:
         yield made
     finally:
+        shutil.rmtree(LOGS, ignore_errors=True)
+        if request.session.testsfailed:
+            shutil.copytree(made.layout.logs, LOGS)
         made.down()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import lifecycle, nodes, processes
+from tests.lab import lifecycle, nodes, processes, rootfs
 from tests.lab.lab import REPOSITORY, Lab
 from tests.lab.layout import LabError, Layout
 
@@ -24,6 +25,7 @@ POD = {
     "metadata": {"name": "web", "labels": {"app": "web"}},
     "spec": {
         "nodeSelector": {"role": "primary"},
+        "dnsPolicy": "Default",
         "terminationGracePeriodSeconds": 0,
         "containers": [
             {
@@ -129,9 +131,10 @@ def test_service_is_reached_through_the_api_server_from_nodes_and_from_pods(lab:
     assert lab.kubectl("exec", "--namespace=lab-test", "web", "--", "sh", "-c", inside) == "200"
 
 
-def test_lan_names_resolve_in_a_pod_and_cluster_names_fail_fast(lab: Lab) -> None:
-    node = lab.run("k3s-w1", ["getent", "hosts", "pve.lab.test"], inside=True)
-    assert node.stdout.split()[0] == str(lab.ip("pve"))
+def test_lan_names_resolve_on_nodes_and_in_pods_and_others_fail_fast(lab: Lab, web: str) -> None:
+    look_up = ["getent", "hosts", "pve.lab.test"]
+    assert lab.run("k3s-w1", look_up, inside=True).stdout.split()[0] == str(lab.ip("pve"))
+    assert lab.kubectl("exec", "--namespace=lab-test", "web", "--", *look_up).split()[0] == str(lab.ip("pve"))
     begun = time.monotonic()
     assert lab.run("k3s-w1", ["getent", "hosts", "example.org"], inside=True, check=False).returncode == 2
     assert time.monotonic() - begun < 3
@@ -146,6 +149,28 @@ def test_service_account_may_what_its_role_says_and_no_more(lab: Lab) -> None:
     assert lab.api("GET", "/api/v1/namespaces/default/pods", user=user)[0] == 200
     assert lab.api("GET", "/api/v1/namespaces/default/secrets", user=user)[0] == 403
     lab.kubectl("delete", "rolebinding,serviceaccount", "viewer", "--namespace=default")
+
+
+def test_restricted_namespace_refuses_a_pod_that_wants_the_host(lab: Lab) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    lab.api("POST", "/api/v1/namespaces", {"metadata": {"name": "strict", "labels": labels}})
+    eventually(
+        "a service account", lambda: lab.api("GET", "/api/v1/namespaces/strict/serviceaccounts/default")[0] == 200
+    )
+    status, answer = lab.api("POST", "/api/v1/namespaces/strict/pods", POD)
+    assert (status, "PodSecurity" in answer["message"]) == (403, True)
+
+
+def test_imported_image_is_there_after_a_power_cut(lab: Lab, tmp_path: Path) -> None:
+    layer = tmp_path / "layer.tar"
+    with tarfile.open(layer, "w") as tar:
+        tar.add(__file__, "file")
+    rootfs.archive(tmp_path / "image.tar", "docker.io/lab/probe:1", layer, ["/file"])
+    lab.import_image(tmp_path / "image.tar", ["k3s-w2"])
+    lab.power_cut("k3s-w2")
+    lab.power_on("k3s-w2")
+    images = ["ctr", "-a", "/run/node/state/containerd.sock", "-n", "k8s.io", "images", "ls", "-q"]
+    eventually("the image", lambda: "docker.io/lab/probe:1" in lab.run("k3s-w2", images, inside=True).stdout)
 
 
 def test_power_cut_takes_everything_at_once_and_power_on_boots_the_same_disk(lab: Lab, web: str) -> None:

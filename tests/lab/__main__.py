@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, act: Callable[[Arguments], None], text: str, *words: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text)
+        command = commands.add_parser(name, help=text, description=text, add_help=name != "kubectl")
         command.set_defaults(act=act)
         for word in words:
             command.add_argument(word.lower(), metavar=word, type=float if word == "SECONDS" else str)
@@ -132,7 +132,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run one verb."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments, options = parser.parse_known_args()
+    if options and arguments.act is not _kubectl:
+        parser.error(f"unrecognized arguments: {' '.join(options)}")
+    # What stands before kubectl's first word is its own too: `kubectl -n media get pods`.
+    arguments.words = options + getattr(arguments, "words", [])
     try:
         arguments.act(arguments)
     except LabError as error:

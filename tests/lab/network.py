@@ -86,13 +86,21 @@ def existing(layout: Layout) -> list[str]:
     return sorted(path.name for path in NAMED.glob(f"{layout.name}-*"))
 
 
+def identity(host: Host) -> str:
+    """The host's network namespace in the form of `processes.namespace_of`; "" if it is not there."""
+    return _identity(host.namespace)
+
+
 def identities(layout: Layout) -> set[str]:
     """The lab's network namespaces in the form of `processes.namespace_of`."""
-    found: set[str] = set()
-    for name in existing(layout):
-        with contextlib.suppress(OSError):
-            found.add(f"net:[{(NAMED / name).stat().st_ino}]")
-    return found
+    return {_identity(name) for name in existing(layout)} - {""}
+
+
+def _identity(name: str) -> str:
+    try:
+        return f"net:[{(NAMED / name).stat().st_ino}]"
+    except OSError:
+        return ""
 
 
 def destroy(layout: Layout) -> None:

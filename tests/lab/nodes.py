@@ -135,7 +135,7 @@ def _recorded(layout: Layout, host: Host) -> int | None:
     except (FileNotFoundError, ValueError):
         return None
     # Numbers are used again: it counts only while it lives in the host's own network.
-    own = f"net:[{(network.NAMED / host.namespace).stat().st_ino}]"
+    own = network.identity(host)
     return pid if processes.is_alive(pid) and processes.namespace_of(pid, "net") == own else None
 
 
