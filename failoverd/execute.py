@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -200,12 +200,15 @@ class WorldExecutor:
             async with asyncio.timeout(LONGEST.total_seconds()):
                 if type(action) not in TOKENED and not await self._leadership.fresh(self._clock.now()):
                     raise NotDone("not done: a look at our Lease does not show that we lead")
+                began = self._clock.now().mono
                 done = await HANDLERS[type(action)](self._rules, self._hands, action)
+                took = self._clock.now().mono - began
         except TimeoutError:
             return Receipt(action=action, ok=False, detail=f"given up after {LONGEST.total_seconds():g} s")
         except Exception as error:  # whatever an adapter raises, the loop lives on and the receipt says it
             return Receipt(action=action, ok=False, detail=_line(error))
-        return Receipt(action=action, ok=True, detail=done.detail, scanned=done.scanned)
+        scanned = replace(done.scanned, took=took) if done.scanned else None
+        return Receipt(action=action, ok=True, detail=done.detail, scanned=scanned)
 
 
 class DryRun:

@@ -209,6 +209,17 @@ async def test_cancelling_is_not_swallowed():
         await task
 
 
+async def test_a_scan_says_how_long_it_took():
+    class Slow(Fake):
+        async def scan(self, at):
+            await asyncio.sleep(0.1)
+            return Scanned(at=at, sequence=7, errors=0)
+
+    receipt = await executor(Slow()).execute(Scan(**SIDE))
+    assert receipt.scanned is not None
+    assert timedelta(seconds=0.1) <= receipt.scanned.took < timedelta(seconds=1)
+
+
 async def test_with_the_real_adapter_a_role_and_a_scan():
     mover = recorded("1.29.5/40_source_unreadable_file/primary")
     async with serving(mover) as side:
