@@ -40,6 +40,12 @@ def place(lab: Lab, mover: str) -> Any:
     return answer["spec"]["template"]["spec"].get("nodeSelector")
 
 
+def in_error(lab: Lab, source: str) -> dict[str, Any] | None:
+    """The source's status, if its last pass failed."""
+    status: dict[str, Any] = hands.replication(lab, "media", source)["status"]
+    return status if status["conditions"][0]["reason"] == "Error" else None
+
+
 def test_every_pair_syncs_and_its_status_says_so(furnished: Lab) -> None:
     for source in ("sonarr-primary", "paperless-data-backup", "paperless-media-primary"):
 
@@ -137,6 +143,8 @@ def test_proxmox_stop_cuts_the_power_and_start_brings_the_app_back(furnished: La
     time.sleep(3)
     last = max(line.t for line in furnished.timeline() if line.app == "sonarr")
     assert last < cut + 2
+    dead = until(lambda: in_error(furnished, "sonarr-primary"), PASS + 10, "the operator noticed nothing")
+    assert [peer["connected"] for peer in dead["syncthing"]["peers"]] == [True], "stale, as the real one"
     assert hands.pve(furnished, "POST", f"{guest}/start")[0] == 200
     until(lambda: node_ready(furnished, "k3s-w1") == "True", 60, "the node did not come back")
 
@@ -148,6 +156,7 @@ def test_proxmox_stop_cuts_the_power_and_start_brings_the_app_back(furnished: La
     began = until(writes_again, 120, "the app did not start again")
     assert (began["fresh"], began["check"]) == (False, "ok")
     until(lambda: hands.pve(furnished, "GET", f"{guest}/current")[2]["uptime"] >= 1, 30, "no uptime")
+    until(lambda: not in_error(furnished, "sonarr-primary"), 60, "the operator does not reach the mover")
 
 
 def test_a_reboot_by_proxmox_is_a_running_task_while_the_guest_is_off(furnished: Lab) -> None:
