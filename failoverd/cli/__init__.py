@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from failoverd.cli import configuration, look, operate, running
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.parser import Handler, build
+from failoverd.config import ConfigError
 
 HANDLERS: Mapping[str, Handler] = {
     "run": running.run,
@@ -46,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in stop.lines:
             print(f"failoverd: {line}", file=sys.stderr)
         return stop.status
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"failoverd: {problem}", file=sys.stderr)
+        return Exit.USAGE
     except KeyboardInterrupt:
         print("failoverd: interrupted", file=sys.stderr)
         return Exit.INTERRUPTED

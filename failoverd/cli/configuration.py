@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from failoverd.cli import rbac
-from failoverd.cli.exits import Exit, Stop
-from failoverd.config import Config, ConfigError, load, reference, show
+from failoverd.cli.exits import Exit
+from failoverd.config import Config, load, reference, show
 
 DEFAULT = Path("/etc/failoverd/config.toml")
 
@@ -21,11 +21,8 @@ def path_of(arguments: argparse.Namespace) -> Path:
 
 
 def loaded(arguments: argparse.Namespace) -> Config:
-    """The configuration. Raises Stop with one line a problem."""
-    try:
-        return load(path_of(arguments))
-    except ConfigError as error:
-        raise Stop(Exit.USAGE, *(str(problem) for problem in error.problems)) from error
+    """The configuration. Raises ConfigError."""
+    return load(path_of(arguments))
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
-from failoverd.adapters.web.status import moved
 from failoverd.cli.cluster import Cluster
 from failoverd.cli.exits import Exit, Stop
-from failoverd.cli.look import losses
 from failoverd.cli.table import brief
 from failoverd.clock import SystemClock, sleep
-from failoverd.core.memory import Memory, Move
+from failoverd.core.memory import Memory, Move, Phase
 from failoverd.core.model import Command, CommandKind
+from failoverd.core.say import losses, rto
 
 EVERY = timedelta(seconds=1)
-_AT_ONCE = (CommandKind.PAUSE, CommandKind.RESUME, CommandKind.RELEASE)
 
 
 async def follow(cluster: Cluster, command: Command, within: timedelta, expires: timedelta) -> int:
@@ -33,7 +30,7 @@ async def follow(cluster: Cluster, command: Command, within: timedelta, expires:
         if memory and command.id in memory.commands:
             move = _move(memory, command)
             if move is None:
-                return await _settled(cluster, memory, command)
+                return _settled(memory, command)
             if move.outcome:
                 return _ended(command, move)
         elif memory and spent > expires:
@@ -64,27 +61,28 @@ def _move(memory: Memory, command: Command) -> Move | None:
     return next((move for move in reversed(moves) if move.command == command.id), None)
 
 
-async def _settled(cluster: Cluster, memory: Memory, command: Command) -> int:
+def _settled(memory: Memory, command: Command) -> int:
     """The command was taken and no move came of it: done where none was asked for, refused otherwise."""
-    if command.kind in _AT_ONCE:
-        stands = command.app in memory.pauses
-        if command.kind is not CommandKind.RELEASE and stands is not (command.kind is CommandKind.PAUSE):
-            raise Stop(Exit.REFUSED, f"{command.kind} was refused; see failoverd status")
-        print(f"{command.kind}: done")
-        return Exit.OK
-    found: dict[str, Any] = await cluster.live() or {"apps": {}}
-    objections = (found["apps"].get(command.app) or {}).get("objections") or ()
-    texts = [f"refused: {objection['text']}" for objection in objections]
-    raise Stop(Exit.REFUSED, *(texts or [f"{command.kind} of {command.app} was refused; see failoverd history"]))
+    app = memory.apps.get(command.app)
+    took_hold = {
+        CommandKind.PAUSE: command.app in memory.pauses,
+        CommandKind.RESUME: command.app not in memory.pauses,
+        CommandKind.RELEASE: app is not None and app.phase is Phase.RELEASED,
+    }
+    if not took_hold.get(command.kind, False):
+        what = "" if command.app == "*" else f" of {command.app}"
+        raise Stop(Exit.REFUSED, f"{command.kind}{what} was refused; the app's Events and the daemon's log say why")
+    print(f"{command.kind}: done")
+    return Exit.OK
 
 
 def _ended(command: Command, move: Move) -> int:
-    facts = moved(move)
     if move.outcome != "done":
         raise Stop(Exit.REFUSED, f"{command.app}: {command.kind} {move.outcome}")
-    parts = ", ".join(f"{name} {brief(timedelta(seconds=took))}" for name, took in facts["parts"].items())  # type: ignore[attr-defined]
-    total = brief(timedelta(seconds=float(str(facts["seconds"]))))
-    print(f"{command.app} is on {move.target} after {total}" + (f" ({parts})" if parts else ""))
-    for line in losses(facts):
-        print(f"possibly lost, volume {line}")
+    took = {name: timedelta(seconds=value) for name, value in rto(move).items()}
+    parts = ", ".join(f"{name} {brief(value)}" for name, value in took.items())
+    total = sum(took.values(), timedelta(0))
+    print(f"{command.app} is on {move.target} after {brief(total)}" + (f" ({parts})" if parts else ""))
+    if move.losses:
+        print(f"lost at most: {losses(move)}")
     return Exit.OK

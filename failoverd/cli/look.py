@@ -142,15 +142,15 @@ def _node(name: str, node: dict[str, Any]) -> tuple[str, ...]:
 
 def _past(entry: dict[str, Any]) -> tuple[str, ...]:
     when = str(entry.get("began_at") or entry.get("at") or "")[:19].replace("T", " ")
-    seconds = entry.get("seconds")
-    took = brief(timedelta(seconds=seconds)) if isinstance(seconds, (int, float)) else ""
+    parts = entry.get("rto") or {}
+    took = brief(timedelta(seconds=sum(parts.values()))) if parts else ""
     reason = entry.get("reason") or entry.get("text") or ""
     what = _arrow(entry) if "target" in entry else str(entry.get("kind", ""))
     outcome = str(entry.get("outcome") or "")
-    return when, str(entry.get("app", "")), what, outcome, took, "\n".join(losses(entry)), str(reason)
+    return when, str(entry.get("app", "")), what, outcome, took, "\n".join(_losses(entry)), str(reason)
 
 
-def losses(move: dict[str, Any]) -> Iterable[str]:
+def _losses(move: dict[str, Any]) -> Iterable[str]:
     """What a move may have lost, one line a volume; nothing for a planned one."""
     for loss in move.get("losses") or ():
         age = loss.get("age_seconds")

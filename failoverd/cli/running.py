@@ -18,12 +18,14 @@ from failoverd.config import Config
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon."""
-    return int(_part("failoverd.daemon", "run")(_config(arguments)))
+    config = _config(arguments)
+    return int(_part("failoverd.daemon", "run")(config))
 
 
 def once(arguments: argparse.Namespace) -> int:
     """One look, one decision."""
-    return int(_part("failoverd.daemon", "once")(_config(arguments), dry_run=arguments.dry_run))
+    config = _config(arguments)
+    return int(_part("failoverd.daemon", "once")(config, dry_run=arguments.dry_run))
 
 
 def demo(arguments: argparse.Namespace) -> int:
