@@ -5,10 +5,13 @@ import copy
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+
+from failoverd.core.model import Now
 
 Fault = Callable[[web.Request], Any]
 
@@ -235,3 +238,22 @@ def kubeconfig(folder: Path, port: int, token: str = "t0ken") -> Path:
     }
     path.write_text(json.dumps(config))
     return path
+
+
+class HandClock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.mono = timedelta(seconds=1000)
+        self.wall = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+
+    def now(self) -> Now:
+        return Now(self.mono, self.wall)
+
+    def pass_(self, seconds: float) -> None:
+        self.mono += timedelta(seconds=seconds)
+        self.wall += timedelta(seconds=seconds)
+
+    async def sleep_until(self, mono: timedelta, wake: asyncio.Event) -> None:
+        self.mono = max(self.mono, mono)
+        await asyncio.sleep(0)

@@ -51,8 +51,8 @@ class LeaseTimings:
     """How long the others wait without seeing a change before they take over."""
 
     def __post_init__(self) -> None:
-        if not self.renew + self.timeout <= self.deadline < self.duration:
-            raise ValueError("leadership: renew + a timeout <= deadline < duration does not hold")
+        if not timedelta(0) < self.retry <= self.renew < self.deadline < self.duration:
+            raise ValueError("leadership: retry <= renew < deadline < duration does not hold")
 
     @property
     def timeout(self) -> timedelta:
@@ -219,7 +219,7 @@ class LeaseLeadership:
             await self._put(self._record, holder=self.holder, duration=self._timings.duration)
         else:
             return
-        self._renewed_at = began
+        self._renewed_at, self.mismatch = began, ""
 
     def _leads(self, mono: timedelta) -> bool:
         if self._renewed_at is None or self._record is None or self._record.holder != self.holder:
