@@ -1,0 +1,221 @@
+"""Every mistake in a configuration is one line that says where it is and what to write instead."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from failoverd.config import Config, ConfigError, load
+
+SITES = """\
+[sites.primary]
+node = "k3s-w1"
+node_selector = { role = "primary" }
+domain = "pve"
+[sites.backup]
+node = "k3s-w2"
+"""
+APP = """\
+[[apps]]
+name = "sonarr"
+namespace = "media"
+"""
+FENCE = """\
+[[fencing]]
+node = "k3s-w1"
+type = "proxmox-lxc"
+url = "https://pve:8006"
+guest = "pve/101"
+token = "failoverd@pve!fence=0-1"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("FAILOVERD")]:
+        monkeypatch.delenv(name)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def loaded(folder: Path, text: str) -> Config:
+    return load(written(folder, text))
+
+
+def refusals(folder: Path, text: str) -> list[str]:
+    """Every line of the refusal, with the folder left out."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(folder, text)
+    return str(caught.value).replace(f"{folder}/", "").split("\n")
+
+
+CASES: list[tuple[str, str, str]] = [
+    ("unknown key", '[failover]\ncooldwon = "1m"\n', '2: failover.cooldwon: unknown key; did you mean "cooldown"?'),
+    ("key of another table", '[failover]\nstable_for = "1m"\n',
+     "2: failover.stable_for: unknown key here; it belongs to failback.stable_for"),
+    ("unknown table", "[falover]\n", '1: falover: unknown key; did you mean "failover"?'),
+    ("no unit", "[failover]\n\nmax_data_age = 300\n",
+     '3: failover.max_data_age: 300 has no unit; write "300s" for seconds'),
+    ("wrong unit", '[failback]\nstable_for = "10 minutes"\n',
+     '2: failback.stable_for: "10 minutes" is not a duration; write a number and a unit (d, h, m, s, ms),'
+     ' as in "10s", "5m" or "1h30m"'),
+    ("wrong choice", '[failover]\nrequire = "prof"\n',
+     '2: failover.require: "prof" is unknown; did you mean "proof"?'),
+    ("wrong choice, nothing alike", '[failback]\npolicy = "zzz"\n',
+     '2: failback.policy: "zzz" is unknown; choose "auto" or "manual"'),
+    ("wrong type", "[web]\nlisten = 3\n", "2: web.listen: must be text, not 3"),
+    ("wrong number", "[failover]\nmax_moves = { count = 'x' }\n",
+     '2: failover.max_moves.count: must be a whole number, not "x"'),
+    ("too small", "[failover]\nmax_unhealthy = 0\n", "2: failover.max_unhealthy: must be at least 1, not 0"),
+    ("wrong truth", "[observe]\nscan = 'maybe'\n", '2: observe.scan: must be true or false, not "maybe"'),
+    ("approve", 'mode = "approve"\n', '1: mode: "approve" is not available in this version'),
+    ("guard", "[guard]\nimage = 'x'\n", "1: guard: not available in this version"),
+    ("drill", "[[drill]]\n", "1: drill: not available in this version"),
+    ("place", "[failover]\nplace = 'newest'\n", "2: failover.place: not available in this version"),
+    ("fence of a later version", '[[fencing]]\nnode = "k3s-w1"\ntype = "docker"\nurl = "u"\nguest = "g"\n',
+     '3: fencing[0].type: "docker" is not available in this version'),
+    ("channel of a later version", '[[notify]]\ntype = "matrix"\n',
+     '2: notify[0].type: "matrix" is not available in this version'),
+    ("unknown channel", '[[notify]]\ntype = "discrod"\n',
+     '2: notify[0].type: "discrod" is unknown; did you mean "discord"?'),
+    ("missing secret", '[[notify]]\ntype = "slack"\n',
+     "1: notify[0].url: is missing: give url_file (a file that holds it) or url"),
+    ("missing secret file", '[[notify]]\ntype = "slack"\nurl_file = "nope"\n',
+     "3: notify[0].url_file: cannot read nope: No such file or directory"),
+    ("unsigned webhook", '[[notify]]\ntype = "webhook"\nurl = "https://x"\n',
+     "1: notify[0].secret: is missing: give secret_file (a file that holds it) or secret"),
+    ("secret without use", '[[notify]]\ntype = "slack"\nurl = "https://x"\ntoken = "t"\n',
+     '4: notify[0].token: is for type "ntfy"; "slack" has no use for it'),
+    ("secret twice", '[[notify]]\ntype = "slack"\nurl = "https://x"\nurl_file = "f"\n',
+     "3: notify[0].url: given twice: keep either url or url_file"),
+    ("unknown node of a fence", FENCE.replace("k3s-w1", "k3s-w9"),
+     '2: fencing[0].node: no site has the node "k3s-w9"; did you mean "k3s-w2"?'),
+    ("two fences of a node", FENCE + FENCE,
+     '8: fencing[1].node: node "k3s-w1" has two fences; one is all it can have'),
+    ("wrong guest", FENCE.replace("pve/101", "101"),
+     '5: fencing[0].guest: "101" is not a guest; write host and number, as in "pve/101"'),
+    ("token in the clear", FENCE.replace("https", "http"),
+     '4: fencing[0].url: "http://pve:8006" is not an address; write it as "https://host:8006"'),
+    ("wrong token", FENCE.replace("failoverd@pve!fence=0-1", "geheim"),
+     "6: fencing[0].token: is not an API token; it looks like user@realm!name=uuid"),
+    ("wrong fingerprint", FENCE + 'fingerprint = "AB:CD"\n',
+     "7: fencing[0].fingerprint: is not a SHA-256 fingerprint: 64 hexadecimal digits"),
+    ("no such authority", FENCE + 'ca_file = "ca.pem"\n', "7: fencing[0].ca_file: there is no file ca.pem"),
+    ("witness listed already", '[[witness]]\nnode = "k3s-w2"\n',
+     '2: witness[0].node: "k3s-w2" is listed already; nodes of pairs witness by themselves'),
+    ("hours", '[failback]\nhours = "2-5"\n',
+     '2: failback.hours: "2-5" is not a window; write "any" or "02:00-05:00"'),
+    ("zone", '[failback]\ntimezone = "Mars"\n',
+     '2: failback.timezone: "Mars" is not a time zone; write one as "UTC" or "Europe/Berlin"'),
+    ("listen", '[web]\nlisten = "8484"\n',
+     '2: web.listen: "8484" is not an address and port, as in "127.0.0.1:8484"'),
+    ("kubeconfig", '[kubernetes]\nkubeconfig = "kc"\n', "2: kubernetes.kubeconfig: there is no file kc"),
+    ("timing", '[failover]\nproof_after = "2s"\n',
+     '2: failover.proof_after: "2s" is less than failover.failure_threshold 3 x timings.tick 2s;'
+     ' smallest value that works: "6s"'),
+    ("template", '[conventions]\nclaim_primary = "pvc-{ap}"\n',
+     '2: conventions.claim_primary: unknown placeholder "{ap}"; did you mean "app"?'),
+    ("not TOML", "[failover\n", "1: not TOML: expected ']' at the end of a table declaration"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_each_mistake_is_one_line_that_says_where_and_what_to_do(tmp_path: Path, text: str, line: str) -> None:
+    assert refusals(tmp_path, text + SITES + APP)[0] == f"config.toml:{line}"
+
+
+APP_CASES: list[tuple[str, str, str]] = [
+    ("missing key", '[[apps]]\nname = "a"\n', "7: apps[0].namespace: is missing"),
+    ("no app", "", "apps: no app to look after; add an [[apps]] table with name and namespace"),
+    ("duplicate app", APP + APP, "11: apps[1].name: media/sonarr is configured twice; the first is at config.toml:7"),
+    ("shared claim", APP + '[[apps]]\nname = "b"\nnamespace = "media"\n'
+     'volumes = [\n  { name = "x", claim_backup = "pvc-sonarr" },\n]\n',
+     '14: apps[1].volumes[0].claim_backup: the claim "pvc-sonarr" of namespace media is also apps[0]'
+     " (at config.toml:7); every copy needs its own"),
+    ("same volume twice", APP + 'volumes = ["a", "a"]\n',
+     '10: apps[0].volumes[1].name: the app lists the volume "a" twice'),
+    ("unknown pair", APP + 'pair = "defualt"\n',
+     '10: apps[0].pair: no pair is called "defualt"; did you mean "default"?'),
+    ("wrong name", APP.replace("sonarr", "Sonarr"),
+     '8: apps[0].name: "Sonarr" is not a Kubernetes name: lower-case letters, digits, "-" and "." only'),
+    ("unknown key of a volume", APP + 'volumes = [{ name = "a", claim = "x" }]\n',
+     '10: apps[0].volumes[0].claim: unknown key; known here: name, claim_primary, claim_backup, source_primary,'
+     " source_backup"),
+    ("age that can never be", APP + 'max_data_age = "20s"\n',
+     '10: apps[0].max_data_age: "20s" is less than timings.scan_interval 10s + timings.save_proofs_every 30s'
+     " + a lease's 10s + timings.tick 2s; smallest value that works: \"52s\""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "line"), [case[1:] for case in APP_CASES], ids=[case[0] for case in APP_CASES])
+def test_each_mistake_in_an_app_is_one_line(tmp_path: Path, text: str, line: str) -> None:
+    assert refusals(tmp_path, SITES + text)[0] == f"config.toml:{line}".replace("toml:apps", "toml: apps")
+
+
+def test_sites_are_needed_once(tmp_path: Path) -> None:
+    pair = '[[pairs]]\nname = "x"\nprimary = { node = "a" }\nbackup = { node = "a" }\n'
+    assert refusals(tmp_path, APP) == [
+        "config.toml: sites: is missing: write [sites.primary] and [sites.backup], each with a node"
+    ]
+    assert refusals(tmp_path, SITES + pair + APP)[0] == (
+        "config.toml:7: pairs: there is [sites] as well; keep one of the two"
+    )
+    assert refusals(tmp_path, pair + APP) == [
+        'config.toml:4: pairs[0].backup.node: "a" is the primary as well; a pair needs two nodes'
+    ]
+
+
+def test_a_node_is_in_one_domain_only(tmp_path: Path) -> None:
+    text = """
+[[pairs]]
+name = "a"
+primary = { node = "w1", domain = "x" }
+backup = { node = "w2" }
+[[pairs]]
+name = "b"
+primary = { node = "w1", domain = "y" }
+backup = { node = "w2" }
+"""
+    assert refusals(tmp_path, text + APP + 'pair = "a"\n') == [
+        'config.toml:2: pairs: node "w1" is in domain "x" and in "y"; write the same domain everywhere'
+    ]
+
+
+def test_all_mistakes_are_said_at_once_in_order_of_lines(tmp_path: Path) -> None:
+    text = 'mode = "activ"\n' + SITES + "[failover]\ncooldown = 1\nx = 2\n[[notify]]\n" + APP + "[guard]\n"
+    lines = [line.partition(": ")[0] for line in refusals(tmp_path, text)]
+    assert lines == [f"config.toml:{number}" for number in (1, 9, 10, 11, 15)]
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    for path, says in (
+        (tmp_path / "no.toml", "cannot be read: No such file or directory; give another with --config"),
+        (tmp_path, "cannot be read: Is a directory; give another with --config"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+        assert str(caught.value) == f"{path}: {says}"
+    binary = tmp_path / "b.toml"
+    binary.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        load(binary)
+
+
+def test_a_secret_never_enters_an_error(tmp_path: Path) -> None:
+    text = (
+        SITES
+        + APP
+        + FENCE.replace("failoverd@pve!fence=0-1", "geheim")
+        + ('[[notify]]\ntype = "slack"\nurl = "geheim"\nsecret = 3\n')
+    )
+    assert "geheim" not in "\n".join(refusals(tmp_path, text))
+    assert "geheim" not in "\n".join(refusals(tmp_path, text.replace("secret = 3\n", "")))
+    for number in ("31337", "[31337]", "{ a = 31337 }"):
+        lines = refusals(tmp_path, text.replace("secret = 3", f"secret = {number}"))
+        assert "31337" not in "\n".join(lines), lines
