@@ -120,6 +120,10 @@ def test_every_kind_of_action_has_a_handler_and_a_row_in_these_tests():
     assert {type(action) for action, _, _ in ALL} == kinds
 
 
+def test_only_the_patch_with_its_test_operations_goes_without_a_look_at_the_lease():
+    assert {PatchWorkload} == TOKENED
+
+
 @pytest.mark.parametrize(("action", "deed", "detail"), ALL, ids=lambda x: type(x).__name__)
 async def test_an_action_is_done_where_it_says_and_receipted(action, deed, detail):
     fake = Fake()

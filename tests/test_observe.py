@@ -166,7 +166,7 @@ async def observer(world):
 async def look(observer, world, confirm=()):
     began = time.monotonic()
     snapshot = await observer.observe(world.now(), frozenset(confirm), Instance(leader=True))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     return snapshot
 
 
