@@ -25,7 +25,8 @@ import pytest
 from tests.lab.manifests import apps
 from tests.lab.standins import volsync_objects as objects
 from tests.lab.standins import volsync_syncthing as syncthing
-from tests.lab.standins.proxmox import FakeTask, Server, Settings, Switches
+from tests.lab.standins.proxmox import Server
+from tests.lab.standins.proxmox_settings import FakeTask, Settings, Switches
 from tests.lab.standins.proxmox_setup import Access, prepare
 from tests.lab.standins.volsync_objects import Mover
 
@@ -40,9 +41,13 @@ class Breakers:
     """Power switches that only remember."""
 
     on: set[str] = field(default_factory=lambda: {"k3s-cp1", "k3s-w1"})
+    since: float = field(default_factory=time.monotonic)
 
     def running(self, host: str) -> bool:
         return host in self.on
+
+    def age(self, host: str) -> float | None:
+        return time.monotonic() - self.since if host in self.on else None
 
     def stop(self, host: str) -> None:
         self.on.discard(host)
@@ -136,6 +141,17 @@ def test_stop_cuts_the_power_and_status_tells(pve: Pve) -> None:
 def test_a_power_cut_by_other_hands_shows_at_once(pve: Pve) -> None:
     pve.power.stop("k3s-cp1")
     assert pve.status("qemu/100") == "stopped"
+
+
+def test_a_container_that_restarts_inside_shows_it_in_its_uptime(pve: Pve) -> None:
+    def uptime() -> int:
+        return int(pve.data("GET", "/nodes/pve/lxc/101/status/current")["uptime"])
+
+    pve.power.since -= 100
+    assert uptime() >= 100
+    pve.power.since = time.monotonic()
+    assert uptime() < 50
+    assert pve.status() == "running"
 
 
 def test_stopping_a_stopped_container_fails_and_a_stopped_machine_does_not(pve: Pve) -> None:

@@ -13,7 +13,7 @@ from tests.lab import network
 from tests.lab.lab import Lab
 from tests.lab.standins import hands
 from tests.lab.standins.deploy import install, until
-from tests.lab.standins.proxmox import Switches
+from tests.lab.standins.proxmox_settings import Switches
 
 MEDIA = "/api/v1/namespaces/media"
 MOVERS = "/apis/apps/v1/namespaces/media/deployments"
@@ -155,7 +155,7 @@ def test_proxmox_stop_cuts_the_power_and_start_brings_the_app_back(furnished: La
 
     began = until(writes_again, 120, "the app did not start again")
     assert (began["fresh"], began["check"]) == (False, "ok")
-    until(lambda: hands.pve(furnished, "GET", f"{guest}/current")[2]["uptime"] >= 1, 30, "no uptime")
+    assert 1 <= hands.pve(furnished, "GET", f"{guest}/current")[2]["uptime"] < time.time() - cut
     until(lambda: not in_error(furnished, "sonarr-primary"), 60, "the operator does not reach the mover")
 
 
@@ -169,6 +169,14 @@ def test_a_reboot_by_proxmox_is_a_running_task_while_the_guest_is_off(furnished:
     assert hands.pve(furnished, "GET", "/nodes/pve/tasks", "narrow", {"source": "active"})[2] == []
     until(lambda: furnished.power_state("k3s-w1") == "running", 30, "the guest did not come up")
     hands.switch(furnished)
+    until(lambda: node_ready(furnished, "k3s-w1") == "True", 60, "the node did not come back")
+
+
+def test_a_restart_from_inside_shows_only_in_the_uptime(furnished: Lab) -> None:
+    furnished.reboot("k3s-w1", 1)
+    current = hands.pve(furnished, "GET", "/nodes/pve/lxc/101/status/current")[2]
+    assert (current["status"], current["uptime"] < 10) == ("running", True)
+    assert hands.pve(furnished, "GET", "/nodes/pve/tasks", "fence", {"source": "active"})[2] == []
     until(lambda: node_ready(furnished, "k3s-w1") == "True", 60, "the node did not come back")
 
 

@@ -1,7 +1,7 @@
 """The stand-ins for hands: `python -m tests.lab.standins pve|switch|syncthing|apps`, on a lab that runs.
 
 pve POST /nodes/pve/lxc/101/status/stop          a call of the Proxmox API, as the lab's administrator
-switch '{"lie": {"101": "stopped"}}'             have it misbehave (see proxmox.Switches); no words: behave
+switch '{"lie": {"101": "stopped"}}'             have it misbehave (see proxmox_settings.Switches); no words: behave
 syncthing sonarr-backup GET /rest/db/status?folder=syncthing-folder-id
 apps 5                                           replace the apps by that many small ones; 0: the usual two
 """
@@ -19,7 +19,7 @@ from tests.lab.layout import LabError
 from tests.lab.manifests.apps import DEFAULT, many
 from tests.lab.standins import hands
 from tests.lab.standins.deploy import UNREACHABLE, deploy
-from tests.lab.standins.proxmox import Switches
+from tests.lab.standins.proxmox_settings import Switches
 
 
 def _pve(lab: Lab, args: argparse.Namespace) -> None:

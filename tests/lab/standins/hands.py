@@ -13,7 +13,7 @@ from typing import Any
 from tests.lab import api, network
 from tests.lab.lab import Lab
 from tests.lab.layout import HostName, LabError
-from tests.lab.standins.proxmox import Switches
+from tests.lab.standins.proxmox_settings import Switches
 from tests.lab.standins.proxmox_setup import Access
 from tests.lab.standins.volsync_objects import Mover, Object
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,9 +30,9 @@ from tests.lab.standins.proxmox_model import (
     Kind,
     Request,
     Task,
-    Token,
     new_task,
 )
+from tests.lab.standins.proxmox_settings import FakeTask, Resident, Settings, Switches
 
 HA_ROUND = 2.0
 """Seconds until the HA manager carries a wish out."""
@@ -44,102 +44,14 @@ class Power(Protocol):
     def running(self, host: str) -> bool:
         """Whether it has power."""
 
+    def age(self, host: str) -> float | None:
+        """Seconds since its first process started; None while it has none."""
+
     def stop(self, host: str) -> None:
         """Cuts its power; nothing happens if it has none."""
 
     def start(self, host: str) -> None:
         """Boots it; nothing happens if it runs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FakeTask:
-    """A task nobody started: a backup, a node-wide stopall. Its times are Unix seconds."""
-
-    type: str
-    id: str = ""
-    since: float
-    until: float
-    user: str = "root@pam"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switches:
-    """How the stand-in misbehaves: not at all by default. Guests are named by their number, as text."""
-
-    refuse: bool = False
-    """Every call is answered 500."""
-    hang: bool = False
-    """Every call is taken and never answered while this is set."""
-    lie: Mapping[str, str] = field(default_factory=dict)
-    """Guest -> the status it claims to have (`running` or `stopped`), whatever is true."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Action -> how long its task takes. For `reboot`: between power off and power on (default 6)."""
-    lock: Mapping[str, str] = field(default_factory=dict)
-    """Guest -> its `lock`; actions on it end with an error."""
-    ha: tuple[str, ...] = ()
-    """Guests under the HA manager."""
-    onboot: Mapping[str, bool] = field(default_factory=dict)
-    """Guest -> `onboot`; default true."""
-    tasks: tuple[FakeTask, ...] = ()
-    """Tasks shown beside the real ones."""
-
-    @classmethod
-    def read(cls, path: Path) -> Switches:
-        """The switches in a file, all off where there is none. ValueError or TypeError if malformed."""
-        if not path.exists():
-            return cls()
-        raw = json.loads(path.read_text())
-        raw["tasks"] = tuple(FakeTask(**task) for task in raw.get("tasks", ()))
-        raw["ha"] = tuple(raw.get("ha", ()))
-        return cls(**raw)
-
-    def write(self, path: Path) -> None:
-        """Puts these switches in force with the next request."""
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(self)))
-        fresh.rename(path)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resident:
-    """A guest as it is configured: number, kind and the lab host behind it."""
-
-    vmid: int
-    kind: Kind
-    host: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the server is told at start."""
-
-    node: str
-    address: str
-    port: int
-    cert: Path
-    key: Path
-    switches: Path
-    residents: tuple[Resident, ...]
-    tokens: tuple[Token, ...]
-    auth_delay: float = 3.0
-    """Seconds a failed login waits for its answer, as in pve-http-server."""
-
-    @classmethod
-    def read(cls, raw: dict[str, Any]) -> Settings:
-        """From parsed JSON, as `dump` makes it."""
-        paths = {k: Path(raw[k]) for k in ("cert", "key", "switches")}
-        residents = tuple(Resident(vmid=r["vmid"], kind=Kind(r["kind"]), host=r["host"]) for r in raw["residents"])
-        tokens = tuple(
-            Token(**{**t, "acl": {p: frozenset(granted) for p, granted in t["acl"].items()}}) for t in raw["tokens"]
-        )
-        return cls(**{**raw, **paths, "residents": residents, "tokens": tokens})
-
-    def dump(self) -> str:
-        """JSON that `read` understands."""
-        raw = asdict(self)
-        for token in raw["tokens"]:
-            token["acl"] = {path: sorted(granted) for path, granted in token["acl"].items()}
-        return json.dumps(raw, default=str, indent=1)
 
 
 class World:
@@ -186,12 +98,18 @@ class World:
             kind=resident.kind,
             name=resident.host,
             running=running if vmid not in switches.lie else switches.lie[vmid] == "running",
-            uptime=int(now - self._up_since.get(resident.vmid, now)),
+            uptime=self._uptime(resident, now),
             pid=1000 + resident.vmid,
             lock=switches.lock.get(vmid, ""),
             onboot=switches.onboot.get(vmid, True),
             ha=vmid in switches.ha,
         )
+
+    def _uptime(self, resident: Resident, now: float) -> int:
+        """A container's counts from its own start, a machine's from its power: only a container restarts inside."""
+        if resident.kind is Kind.LXC:
+            return int(self.power.age(resident.host) or 0)
+        return int(now - self._up_since.get(resident.vmid, now))
 
     def _carry_out(self, begin: Begin, switches: Switches) -> None:
         resident = next(r for r in self.settings.residents if r.vmid == begin.vmid)
@@ -335,13 +253,25 @@ class LabPower:
 
     def __init__(self, state: Path) -> None:
         # The lab is only needed where a lab is; other worlds use this module without it.
+        from tests.lab import nodes, processes  # noqa: PLC0415
         from tests.lab.lab import Lab  # noqa: PLC0415
 
         self._lab = Lab.attach(state)
+        self._init_pid = nodes.init_pid
+        self._started = processes.started
 
     def running(self, host: str) -> bool:
         """See Power."""
         return self._lab.power_state(host) == "running"
+
+    def age(self, host: str) -> float | None:
+        """See Power."""
+        pid = self._init_pid(self._lab.layout, self._lab.layout.host(host))
+        ticks = self._started(pid) if pid is not None else ""
+        if not ticks:
+            return None
+        booted = float(Path("/proc/uptime").read_text().split()[0])
+        return booted - int(ticks) / os.sysconf("SC_CLK_TCK")
 
     def stop(self, host: str) -> None:
         """See Power."""

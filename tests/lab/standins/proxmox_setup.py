@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.standins.proxmox import Resident, Settings
 from tests.lab.standins.proxmox_model import Kind, Token
+from tests.lab.standins.proxmox_settings import Resident, Settings
 
 NODE = "pve"
 PORT = 8006
