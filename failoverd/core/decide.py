@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from failoverd.core import commands, hysteresis, machine, moves, policy, proof, rest, say
+from failoverd.core import commands, hysteresis, intent, machine, moves, policy, proof, rest, say
 from failoverd.core.case import Case
+from failoverd.core.intent import Step
 from failoverd.core.machine import Event
 from failoverd.core.memory import SCHEMA, AppMemory, Kind, Memory, Phase
 from failoverd.core.model import (
@@ -30,13 +31,16 @@ from failoverd.core.model import (
     Watch,
     Why,
 )
-from failoverd.core.moves import Step
 from failoverd.core.nodes import remember_nodes
 from failoverd.core.policy import Wish
 from failoverd.core.rules import App, FenceWhen, Rules
 
+AT_ONCE = timedelta(milliseconds=50)
+"""How soon to look again after a phase has changed: what the next one needs is known already."""
 SOON = timedelta(milliseconds=300)
 """How soon to look again while something moves."""
+ALERT = timedelta(seconds=1)
+"""How soon to look again while a node of ours is in doubt, or a copy is being taken back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +196,7 @@ def _beyond_fence(found: tuple[Objection, ...]) -> tuple[Objection, ...]:
 def _leave(case: Case, wish: Wish, set_aside: tuple[Objection, ...]) -> Step:
     verdict = case.verdict(case.was.active)
     evidence = (*verdict.evidence, *(f"set aside: {objection}" for objection in set_aside))
-    return Step(was=moves.begin(case, wish, evidence), event=Event.LEAVE)
+    return Step(was=intent.begin(case, wish, evidence), event=Event.LEAVE)
 
 
 def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
@@ -219,7 +223,7 @@ def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
                     plan, decision=replace(plan.decision, objections=(*plan.decision.objections, why))
                 )
                 continue
-            was = moves.begin(plan.case, plan.wish, plan.case.verdict(plan.case.was.active).evidence)
+            was = intent.begin(plan.case, plan.wish, plan.case.verdict(plan.case.was.active).evidence)
             fenced[key] = replace(plan, step=Step(was=was, event=Event.FENCE))
     return fenced
 
@@ -230,7 +234,7 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
     decisions: dict[str, AppDecision] = {}
     actions: list[Action] = []
     notes: list[Note] = [say.answered(command, text) for command, text in asked.answers]
-    memory, busy = asked.memory, False
+    memory, moving, changed = asked.memory, False, False
     for key, plan in plans.items():
         decision, was = plan.decision, apps.get(key)
         if plan.step is not None:
@@ -238,7 +242,8 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
             apps[key] = was
             actions += plan.step.actions
             notes += said
-            busy = busy or was.move is not None or plan.step.event is not None
+            moving = moving or was.move is not None
+            changed = changed or plan.step.event is not None
             decision = replace(decision, phase=was.phase)
         memory, answer = _answer(memory, plan, was)
         notes += answer
@@ -250,11 +255,15 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
         memory, watch = _proofs(rules, known, memory, watch, sight.now)
     else:
         memory, actions = known, []
-    watch, spoken = say.speak(rules, watch, decisions, verdicts)
+    spoken: list[Note] = []
+    if policy.speaks(sight.snapshot):
+        watch, spoken = say.speak(rules, watch, decisions, verdicts)
     suspects = frozenset(
         name for name, verdict in verdicts.items() if verdict.health is not Health.UP and name in rules.nodes
     )
-    waits = [plan for plan in plans.values() if plan.decision.waiting.startswith(("take-back", "data: take-back"))]
+    taking_back = any(plan.decision.waiting and "take-back" in plan.decision.waiting for plan in plans.values())
+    alert = min(ALERT, rules.timings.tick) if suspects or taking_back else rules.timings.tick
+    pause = AT_ONCE if changed else SOON if moving else alert
     return Decision(
         memory=memory,
         watch=watch,
@@ -262,7 +271,7 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
         apps=decisions,
         actions=tuple(actions),
         notes=(*notes, *spoken),
-        wake_at=sight.now.mono + (SOON if busy else rules.timings.tick / 2 if waits else rules.timings.tick),
+        wake_at=sight.now.mono + pause,
         confirm=suspects,
     )
 

@@ -33,6 +33,9 @@ from failoverd.core.rules import Rules, Timings
 
 LEASE_INTERVAL = timedelta(seconds=10)
 """A kubelet renews its lease this often (Kubernetes: a quarter of the 40 s lease duration)."""
+MISSED = LEASE_INTERVAL + timedelta(seconds=2)
+"""A lease that has not moved for so long has missed a renewal: intervals vary by 4 %, and a tick passes until one
+is seen. A guest said to be stopped whose node has missed none may be the wrong guest."""
 IN_FLIGHT = timedelta(seconds=5)
 """A renewal sent before the power went may still be seen to arrive this much later."""
 
@@ -42,10 +45,13 @@ def look(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now) -> Watch:
     elapsed = now.mono - watch.looked_at if watch.looked_at is not None else timedelta(0)
     reachable = isinstance(snapshot.api, Api)
     gap = now.mono - watch.api_seen_at if watch.api_seen_at is not None else timedelta(0)
-    fresh_start = reachable and gap - elapsed > rules.timings.witness_within
+    # Whether the server could not be reached or this process did not run: what happened meanwhile was not seen.
+    fresh_start = reachable and gap > rules.timings.witness_within
     nodes = dict(watch.nodes)
     for name, reading in snapshot.nodes.items():
         seen = nodes.get(name, NodeWatch())
+        if fresh_start:
+            seen = replace(seen, good_count=0, bad_count=0, up_since=None)
         seen = _see_lease(seen, reading, snapshot, now, elapsed, anew=fresh_start)
         seen = _see_health(rules.timings, seen, reading, now, reachable=reachable)
         nodes[name] = _see_guest(seen, reading, snapshot, now)
@@ -60,20 +66,29 @@ def _see_lease(
         held = seen.stamp_seen_at + elapsed if seen.stamp_seen_at is not None else None
         return replace(seen, stamp_seen_at=held)
     if reading.lease.stamp != seen.stamp:
-        return replace(seen, stamp=reading.lease.stamp, stamp_seen_at=now.mono, stamp_wall=snapshot.api.date)
+        moved = now.mono if seen.stamp is not None else None  # a first sight is not a movement
+        return replace(
+            seen,
+            stamp=reading.lease.stamp,
+            stamp_seen_at=now.mono,
+            stamp_wall=snapshot.api.date,
+            stamp_moved_at=moved,
+        )
     return replace(seen, stamp_seen_at=now.mono) if anew else seen
 
 
 def _see_health(timings: Timings, seen: NodeWatch, reading: NodeReading, now: Now, *, reachable: bool) -> NodeWatch:
     if not reachable or isinstance(reading.node, Unknown) or seen.stamp_seen_at is None:
-        return replace(seen, good_count=0)
+        return seen
     fresh = now.mono - seen.stamp_seen_at <= timings.witness_within
-    if fresh and reading.node.ready == "True" and not reading.node.deleting:
+    off = isinstance(reading.guest, Guest) and reading.guest.state is GuestState.STOPPED
+    if fresh and not off and reading.node.ready == "True" and not reading.node.deleting:
         since = seen.up_since if seen.up_since is not None else now.mono
         return replace(seen, good_count=seen.good_count + 1, bad_count=0, up_since=since)
     bad = seen.bad_count + 1
-    since_kept = seen.up_since if bad < timings.failure_threshold else None
-    return replace(seen, good_count=0, bad_count=bad, up_since=since_kept)
+    if bad < timings.failure_threshold:
+        return replace(seen, bad_count=bad)
+    return replace(seen, good_count=0, bad_count=bad, up_since=None)
 
 
 def _see_guest(seen: NodeWatch, reading: NodeReading, snapshot: Snapshot, now: Now) -> NodeWatch:
@@ -82,8 +97,8 @@ def _see_guest(seen: NodeWatch, reading: NodeReading, snapshot: Snapshot, now: N
         return seen
     if guest.state is GuestState.RUNNING:
         return replace(seen, stopped_count=0, stopped_since=None, stopped_wall=None)
-    if guest.busy:
-        return replace(seen, stopped_count=0, stopped_since=seen.stopped_since or now.mono)
+    if guest.busy:  # the dwell begins when nothing explains the state any more
+        return replace(seen, stopped_count=0, stopped_since=now.mono)
     wall = seen.stopped_wall
     if wall is None and isinstance(snapshot.api, Api):
         wall = snapshot.api.date + timedelta(seconds=1)  # the Date header is cut to whole seconds
@@ -135,21 +150,18 @@ def _judge_node(
     evidence = tuple(_evidence(reading, seen, silent))
     if isinstance(snapshot.api, Unknown):
         return Verdict(health=Health.UNKNOWN, evidence=(f"API server: {snapshot.api.why}",), silent_for=silent)
-    if _is_up(timings, seen, now):
-        return Verdict(health=Health.UP, evidence=evidence, silent_for=silent)
     doubts = tuple(_doubts(rules, reading, seen, name, now))
+    stopped = _stopped_long_enough(timings, remembered, reading, seen, now)
+    read = not isinstance(reading.lease, Unknown) and not isinstance(reading.node, Unknown)
+    if read and _is_up(timings, seen, now):
+        return Verdict(health=Health.UP, evidence=evidence, silent_for=silent, doubts=doubts)
     proof_doubts = tuple(_proof_doubts(rules, remembered, reading, seen, name, now))
     alone = tuple(_loneliness(rules, watch, name, now))
     serving = reading.kubelet in (Kubelet.ALIVE, Kubelet.REFUSED) or _advancing(seen, timings, now)
     isolated = serving and silent > timings.witness_within
-    proven = (
-        _stopped_long_enough(timings, remembered, reading, seen, now)
-        and not doubts
-        and not proof_doubts
-        and reading.uncached
-    )
-    long_silent = silent >= timings.silence_after
-    down = proven or (long_silent and not isolated and not doubts and not alone and reading.uncached)
+    proven = stopped and silent > MISSED and not doubts and not proof_doubts and reading.uncached
+    long_silent = silent >= timings.silence_after and reading.uncached and read
+    down = proven or (long_silent and not isolated and not doubts and not alone)
     return Verdict(
         health=Health.DOWN if down else Health.UNKNOWN,
         proven=proven,
@@ -168,7 +180,7 @@ def _is_up(timings: Timings, seen: NodeWatch, now: Now) -> bool:
     return (
         seen.up_since is not None
         and now.mono - seen.up_since >= timings.up_after
-        and (seen.good_count >= timings.success_threshold or 0 < seen.bad_count < timings.failure_threshold)
+        and seen.good_count >= timings.success_threshold
     )
 
 
@@ -178,7 +190,7 @@ def _stopped_long_enough(
     guest = reading.guest
     if not isinstance(guest, Guest) or guest.state is not GuestState.STOPPED or guest.busy:
         return False
-    if remembered.fence_began_at is not None:
+    if remembered.fence_began_at is not None and remembered.started_at is None:
         return True  # we cut the power ourselves: nothing else can explain the state
     return (
         seen.stopped_count >= timings.failure_threshold
@@ -224,8 +236,8 @@ def _doubts(rules: Rules, reading: NodeReading, seen: NodeWatch, name: str, now:
     found = []
     guest = reading.guest
     stopped = isinstance(guest, Guest) and guest.state is GuestState.STOPPED
-    if stopped and seen.stopped_since is not None and seen.stamp_seen_at is not None:
-        after = seen.stamp_seen_at - seen.stopped_since
+    if stopped and seen.stopped_since is not None and seen.stamp_moved_at is not None:
+        after = seen.stamp_moved_at - seen.stopped_since
         if after > IN_FLIGHT and silent_for(seen, now) < rules.timings.silence_after:
             found.append(
                 Objection(

@@ -68,6 +68,12 @@ TRANSITIONS: tuple[Row, ...] = (
         Phase.WATCHING,
         "the node came back, or could not be proven dead, before anything was done",
     ),
+    Row(
+        Phase.STOPPING,
+        Event.CALLED_OFF,
+        Phase.WATCHING,
+        "somebody paused the app before anything was done to it",
+    ),
     Row(Phase.STOPPING, Event.STOPPED, Phase.BARRIER, "no pod of the app is left, both copies can be compared"),
     Row(
         Phase.STOPPING,

@@ -17,6 +17,10 @@ SCHEMA = 1
 """Version of everything in this file. A newer one found in the cluster freezes an older daemon."""
 
 
+UNTOUCHED = "aborted: before anything was done"
+"""How the outcome of a move begins that was called off before its first patch."""
+
+
 class Phase(StrEnum):
     """Where an app is in its life. The table in `machine` says how it gets from one to the next."""
 
@@ -140,6 +144,11 @@ class Move:
     """Empty while in progress; then `done`, or `aborted: why`."""
     scanned: tuple[tuple[str, Site, int, str], ...] = ()
     """Barrier scans (volume, site, sequence, Syncthing start time); redone when a mover restarted."""
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it ended before its epoch was written on the workload."""
+        return self.outcome.startswith(UNTOUCHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

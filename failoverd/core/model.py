@@ -264,6 +264,8 @@ class NodeWatch:
     stamp_seen_at: timedelta | None = None
     """When (monotonic) the lease was last *seen to change*; frozen while the API is unreachable."""
     stamp_wall: datetime | None = None
+    stamp_moved_at: timedelta | None = None
+    """When (monotonic) it was last seen to change, the first sight of it left out. Nothing else sets it."""
     good_count: int = 0
     bad_count: int = 0
     up_since: timedelta | None = None
@@ -284,6 +286,8 @@ class VolumeWatch:
     proven_at: datetime | None = None
     """Newest proof, not necessarily saved yet."""
     proven_sequence: int = 0
+    active: Site | None = None
+    """The site whose scans these are: sequences of one side say nothing about the other's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

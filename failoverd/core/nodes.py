@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from failoverd.core.memory import AppMemory, Memory, NodeMemory, Phase
+from failoverd.core.memory import AppMemory, Memory, NodeMemory
 from failoverd.core.model import (
     Action,
     Api,
@@ -53,7 +53,7 @@ def _mapping(rules: Rules, was: NodeMemory, snapshot: Snapshot, watch: Watch, na
     if reading is None or seen is None or was.mapped == rules.fence_hash:
         return was
     running = isinstance(reading.guest, Guest) and reading.guest.state is GuestState.RUNNING
-    moved = seen.stamp_seen_at == watch.looked_at and seen.good_count > 0
+    moved = seen.stamp_moved_at is not None and seen.stamp_moved_at == watch.looked_at
     return replace(was, mapped=rules.fence_hash) if running and moved else was
 
 
@@ -80,12 +80,9 @@ def _fence(  # noqa: PLR0913
 ) -> NodeMemory:
     if not isinstance(snapshot.api, Api):
         return was
-    if asked and was.fence_began_at is None:
-        return replace(was, fence_began_at=snapshot.api.date, started_at=None)
-    reading = snapshot.nodes.get(name)
-    guest = reading.guest if reading else None
-    stopped = isinstance(guest, Guest) and guest.state is GuestState.STOPPED and not guest.busy
-    if was.fence_began_at is not None and was.fenced_at is None and stopped:
+    if asked and (was.fence_began_at is None or was.started_at is not None):
+        return replace(was, fence_began_at=snapshot.api.date, fenced_at=None, started_at=None)
+    if was.fence_began_at is not None and was.fenced_at is None and _is_off(snapshot, name):
         return replace(was, fenced_at=snapshot.api.date)
     busy = leaving(memory, rules, name)
     if was.fence_began_at is not None and not busy and (was.fenced_at is None or _is_up(verdicts, name)):
@@ -98,11 +95,21 @@ def _is_up(verdicts: Mapping[str, Verdict], name: str) -> bool:
 
 
 def _start_due(rules: Rules, memory: Memory, was: NodeMemory, snapshot: Snapshot, name: str) -> bool:
-    if rules.after_fence is not AfterFence.START or was.fenced_at is None or was.started_at is not None:
+    if rules.after_fence is not AfterFence.START or was.fenced_at is None or not _is_off(snapshot, name):
         return False
-    if any(left.phase is not Phase.WATCHING for left in leaving(memory, rules, name)):
+    if was.started_at is not None and isinstance(snapshot.api, Api):
+        # asked for already, yet it is off: the request was lost, or failed
+        if snapshot.api.date - was.started_at <= rules.timings.fence_timeout:
+            return False
+    if leaving(memory, rules, name):
         return False
     return not any(_pods_left(snapshot, app.key, name) for app in rules.apps)
+
+
+def _is_off(snapshot: Snapshot, name: str) -> bool:
+    reading = snapshot.nodes.get(name)
+    guest = reading.guest if reading else None
+    return isinstance(guest, Guest) and guest.state is GuestState.STOPPED and not guest.busy
 
 
 def _pods_left(snapshot: Snapshot, key: str, node: str) -> bool:

@@ -330,3 +330,8 @@ def can_see(case: Case) -> bool:
 def can_see_snapshot(snapshot: Snapshot) -> bool:
     """Whether the leader sees the API server."""
     return snapshot.instance.leader and isinstance(snapshot.api, Api)
+
+
+def speaks(snapshot: Snapshot) -> bool:
+    """Whether this instance is the one that tells people: the leader, or anybody while nobody leads."""
+    return snapshot.instance.leader or not snapshot.instance.holder

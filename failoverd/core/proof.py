@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from failoverd.core.case import Case
-from failoverd.core.model import Folder, Now, Role, Scan, Scanned, Snapshot, VolumeWatch, Watch
+from failoverd.core.model import Folder, Health, Now, Role, Scan, Scanned, Snapshot, VolumeWatch, Watch
 from failoverd.core.rules import App, Rules, Site, Volume
 
 COST = 20
@@ -26,6 +26,9 @@ def watch_replication(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now, 
         for volume in app.volumes:
             key = (app.key, volume.name)
             seen = volumes.get(key, VolumeWatch())
+            site = active.get(app.key)
+            if seen.active is not site:
+                seen = VolumeWatch(answered_at=seen.answered_at, active=site)
             seen = _hear(seen, app, volume, snapshot, now)
             if app.key in active:
                 seen = _prove(seen, app, volume, active[app.key], snapshot)
@@ -48,13 +51,11 @@ def _hear(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snapshot, now: 
         if isinstance(snapshot.folders.get((app.key, volume.name, site)), Folder):
             answered[site] = now.mono
     asked = seen.scan_asked_at
-    if any(_is_scan_of(key, app, volume) for key in snapshot.in_flight):
-        asked = now.mono
+    answers = {receipt.action.key for receipt in snapshot.receipts}
+    if seen.active is not None:
+        scan = Scan(app=app.key, volume=volume.name, site=seen.active, reason="").key
+        asked = now.mono if scan in snapshot.in_flight or scan in answers else asked
     return replace(seen, answered_at=answered, scan_asked_at=asked)
-
-
-def _is_scan_of(key: str, app: App, volume: Volume) -> bool:
-    return key.startswith(f"Scan {app.key} {volume.name} ")
 
 
 def _prove(seen: VolumeWatch, app: App, volume: Volume, active: Site, snapshot: Snapshot) -> VolumeWatch:
@@ -92,7 +93,9 @@ def age(case: Case, volume: Volume, last_write: datetime | None = None) -> timed
     proven = max((proof for proof in proofs if proof is not None), default=None)
     if proven is None:
         return None
-    measured = (last_write or case.verdict(case.was.active).down_since or case.date) - proven
+    verdict = case.verdict(case.was.active)
+    stopped = verdict.down_since if verdict.health is Health.DOWN else None  # anything less may write still
+    measured = (last_write or stopped or case.date) - proven
     return measured if measured >= timedelta(0) else None
 
 

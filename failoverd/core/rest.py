@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from failoverd.core import patch, proof, roles
 from failoverd.core.case import Case
+from failoverd.core.intent import Step
 from failoverd.core.machine import Event
 from failoverd.core.memory import AppMemory, CopyMemory, Kind, Phase, Standing, VolumeMemory
 from failoverd.core.model import (
@@ -22,7 +23,6 @@ from failoverd.core.model import (
     Why,
     Workload,
 )
-from failoverd.core.moves import Step
 from failoverd.core.policy import Wish
 from failoverd.core.rules import App, Failback, Mode, Site
 

@@ -219,7 +219,7 @@ def _take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> _
     missing = _equal_for_take_back(standby, copy)
     if missing:
         drop = Revert(**where, site=site, reason="what only the lost side has goes to its versions")
-        acts = (drop,) if standby.receive_only or standby.state == "idle" else ()
+        acts = (drop,) if standby.receive_only or step is TakeBackStep.OVERRIDE else ()
         following = replace(copy, step=TakeBackStep.REVERT)
         return _Tended(
             memory=with_standby(memory, site, following),

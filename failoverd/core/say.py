@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from failoverd.core.machine import Row
 from failoverd.core.memory import AppMemory, Kind, Loss, Move, Phase
-from failoverd.core.model import AppDecision, Command, Note, Verdict, Watch
+from failoverd.core.model import AppDecision, Command, Health, Note, Verdict, Watch
 from failoverd.core.rules import Rules
 
 
@@ -98,7 +98,9 @@ def speak(
             said[incident] = reasons
     for incident in [known_incident for known_incident in said if known_incident not in topics]:
         del said[incident]
-        notes.append(Note(incident=incident, text=f"{incident}: over", resolved=True))
+        about, _, name = incident.partition(" ")
+        over = f"{name} is {verdicts[name].health}" if name in verdicts else f"{name}: {about} is over"
+        notes.append(Note(incident=incident, text=over, resolved=True))
     return replace(watch, said=said), notes
 
 
@@ -116,8 +118,13 @@ def _topics(
             note = Note(incident=f"alarm {key} {alarm.why}", text=f"{key}: {alarm.text}", level="error", app=key)
             topics[note.incident] = (alarm.why.value, note)
     for name in rules.nodes:
-        if name in verdicts:
-            verdict = verdicts[name]
+        verdict = verdicts.get(name)
+        if verdict is None or verdict.health is Health.UP:
+            continue
+        # a node that is merely not UP yet, as after every start of ours, is no news
+        if verdict.health is Health.DOWN or verdict.silent_for > rules.timings.witness_within:
+            level = "error" if verdict.health is Health.DOWN else "warning"
             text = f"{name} is {verdict.health}: {', '.join(verdict.evidence)}"
-            topics[f"node {name}"] = (verdict.health.value, Note(incident=f"node {name}", text=text))
+            incident = f"node {name}"
+            topics[incident] = (verdict.health.value, Note(incident=incident, text=text, level=level))
     return topics

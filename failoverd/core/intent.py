@@ -1,0 +1,144 @@
+"""The intent of a move: how it begins, is called off, changes who is authoritative, ends. Memory only, no acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from failoverd.core import patch, proof
+from failoverd.core.case import Case
+from failoverd.core.machine import Event
+from failoverd.core.memory import UNTOUCHED, AppMemory, CopyMemory, Loss, Move, Standing, Undo, VolumeMemory
+from failoverd.core.model import Action, Folder, Health, Workload
+from failoverd.core.policy import Wish
+from failoverd.core.rules import Site
+
+KEPT = 20
+"""Finished moves kept in Memory for budget and monitor; the long history lives beside it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one phase wants in one tick."""
+
+    was: AppMemory
+    event: Event | None = None
+    actions: tuple[Action, ...] = ()
+    waiting: str = ""
+
+
+def mark(move: Move, name: str, at: datetime) -> Move:
+    """`move` with the time at which `name` was reached, unless it is there already."""
+    if any(known == name for known, _ in move.marks):
+        return move
+    return replace(move, marks=(*move.marks, (name, at)))
+
+
+def marked(move: Move, name: str) -> datetime | None:
+    """When `name` was reached."""
+    return next((at for known, at in move.marks if known == name), None)
+
+
+def begin(case: Case, wish: Wish, evidence: tuple[str, ...]) -> AppMemory:
+    """The intent: epoch + 1, and in an unplanned move the loser's copies outdated in the very same write."""
+    was, source = case.was, case.was.active
+    verdict = case.verdict(source)
+    epoch = was.epoch + 1
+    move = Move(
+        id=f"{case.app.key}#{epoch}",
+        app=case.app.key,
+        kind=wish.kind,
+        source=source,
+        target=wish.target,
+        epoch=epoch,
+        reason=wish.reason,
+        evidence=evidence,
+        began_at=case.date,
+        forced=wish.forced,
+        command=wish.command,
+        by=wish.by,
+    )
+    volumes = was.volumes
+    if not wish.kind.planned:
+        last = verdict.down_since if verdict.health is Health.DOWN else None
+        move = replace(move, last_write_at=last or case.date, losses=losses(case, last))
+        volumes = {name: stand(memory, source, Standing.OUTDATED) for name, memory in was.volumes.items()}
+    move = mark(move, "decided", case.date)
+    if verdict.proven and not wish.kind.planned:
+        move = mark(move, "dead", case.date)
+    workload = case.workload
+    undo, replicas = was.undo, was.replicas
+    if isinstance(workload, Workload):
+        undo = undo or undo_now(case, workload)
+        replicas = workload.replicas or was.replicas
+    return replace(was, epoch=epoch, move=move, undo=undo, replicas=replicas, volumes=volumes, stable_since=None)
+
+
+def undo_now(case: Case, workload: Workload) -> Undo:
+    """What the workload looks like now, as far as we would touch it."""
+    pair = case.rules.pair(case.app)
+    return patch.undo_of(case.app, workload, (pair.primary, pair.backup))
+
+
+def losses(case: Case, last: datetime | None) -> tuple[Loss, ...]:
+    """What the standby may lack if the active side wrote until `last`; None where it may write still."""
+    found = []
+    for volume in case.app.volumes:
+        age = proof.age(case, volume, last)
+        folder = case.folder(volume, case.was.active.other)
+        missing = folder.need_items + folder.need_deletes if isinstance(folder, Folder) else 0
+        found.append(
+            Loss(
+                volume=volume.name,
+                age_seconds=age.total_seconds() if age is not None else None,
+                missing=missing,
+            )
+        )
+    return tuple(found)
+
+
+def stand(memory: VolumeMemory, site: Site, standing: Standing, epoch: int = 0) -> VolumeMemory:
+    """`memory` with another standing for the copy at `site`; the installation it was given to stays known."""
+    kept = memory.copies[site]
+    return replace(
+        memory, copies={**memory.copies, site: CopyMemory(standing=standing, epoch=epoch, device=kept.device)}
+    )
+
+
+def call_off(case: Case, why: str) -> AppMemory:
+    """Give up before anything was done to the workload: the loser is active again, the epoch stays used."""
+    was = case.was
+    assert was.move is not None
+    volumes = {name: stand(memory, was.active, Standing.ACTIVE) for name, memory in was.volumes.items()}
+    # An undo that says the app is at home was made by this very move: nothing has been touched yet. Read from
+    # memory alone, so that a workload that cannot be read now never costs us the way home.
+    at_home = was.undo is not None and patch.is_home(case.app, was.undo, was.active)
+    undo = None if at_home else was.undo
+    return finish(replace(was, volumes=volumes, undo=undo), was.move, f"{UNTOUCHED}, {why}")
+
+
+def finish(was: AppMemory, move: Move, outcome: str) -> AppMemory:
+    """`was` with its move ended. Of too many those that came to nothing are dropped first: budgets count the rest."""
+    ended = replace(move, outcome=outcome, scanned=())
+    kept = [*was.moves, ended]
+    while len(kept) > KEPT:
+        nothing = [known for known in kept if known.outcome.startswith("aborted")]
+        kept.remove(nothing[0] if nothing else kept[0])
+    return replace(was, move=None, moves=tuple(kept))
+
+
+def flip_to(was: AppMemory) -> AppMemory:
+    """From here on the target's copies are the authoritative ones.
+
+    A planned move has just proven both equal, so the new standby holds everything written before the app stopped.
+    """
+    move = was.move
+    assert move is not None
+    lost = Standing.CLEAN if move.kind.planned else Standing.OUTDATED
+    proven = marked(move, "stopped") if move.kind.planned else None
+    volumes = {
+        name: stand(stand(memory, move.source, lost, move.epoch), move.target, Standing.ACTIVE)
+        for name, memory in was.volumes.items()
+    }
+    volumes = {name: replace(memory, proven_at=proven, proven_sequence=0) for name, memory in volumes.items()}
+    return replace(was, active=move.target, volumes=volumes)
