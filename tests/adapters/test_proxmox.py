@@ -20,9 +20,10 @@ from failoverd.adapters.fencing.proxmox import _busy as busy
 from failoverd.clock import SystemClock
 from failoverd.core.model import Guest, GuestState, Unknown
 from tests.lab.standins import proxmox as standin
-from tests.lab.standins.proxmox import FakeTask, Resident, Server, Settings, Switches
+from tests.lab.standins.proxmox import Server
 from tests.lab.standins.proxmox_model import Kind as StandinKind
 from tests.lab.standins.proxmox_model import Token
+from tests.lab.standins.proxmox_settings import FakeTask, Resident, Settings, Switches
 
 TLS = Path(__file__).parent.parent / "data" / "tls"
 ALL = frozenset({"VM.Audit", "VM.PowerMgmt", "Sys.Audit"})
@@ -39,6 +40,9 @@ class FakePower:
 
     def running(self, host: str) -> bool:
         return self.on[host]
+
+    def age(self, host: str) -> float | None:
+        return 7.5 if self.on[host] else None
 
     def stop(self, host: str) -> None:
         self.cuts += 1
