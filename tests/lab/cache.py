@@ -82,6 +82,9 @@ def _only_builder() -> Iterator[None]:
         except BlockingIOError:
             _say("waiting for another checkout that is building")
             fcntl.flock(lock, fcntl.LOCK_EX)
+        # Whoever left these was killed: the lock is ours.
+        for unfinished in root().glob(".building-*"):
+            shutil.rmtree(unfinished)
         yield
 
 
