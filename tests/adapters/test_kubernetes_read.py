@@ -1,0 +1,406 @@
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from failoverd.adapters.kubernetes import commands
+from failoverd.adapters.kubernetes.cache import MARGIN, Cache, Resource
+from failoverd.adapters.kubernetes.client import Client
+from failoverd.adapters.kubernetes.lease import LeaseLeadership
+from failoverd.adapters.kubernetes.read import KubeReader, KubeReadings
+from failoverd.adapters.kubernetes.resources import LEASES_IDLE
+from failoverd.clock import SystemClock
+from failoverd.core.model import Api, ClaimReading, Command, CommandKind, Lease, Now, Unknown, Workload
+from failoverd.core.rules import Site
+from tests.adapters.apiserver import ApiServer, kubeconfig, serving, status, until
+from tests.adapters.cluster import (
+    CLAIMS,
+    DEPLOYMENT,
+    LEASES,
+    PODS,
+    SOURCES,
+    app,
+    deployment,
+    pod,
+    populate,
+    renew,
+    rules,
+)
+
+SONARR = "media/sonarr"
+BACKUP = (SONARR, "sonarr-data", Site.BACKUP)
+SOON = timedelta(seconds=5)
+
+
+class LateClock(SystemClock):
+    """The machine's clock, put forward by a test."""
+
+    late = timedelta(0)
+
+    def now(self) -> Now:
+        now = super().now()
+        return Now(now.mono + self.late, now.wall + self.late)
+
+
+@pytest.fixture
+async def server():
+    async with serving() as server:
+        populate(server)
+        yield server
+
+
+@pytest.fixture
+async def client(server: ApiServer, tmp_path):
+    client = await Client.load(kubeconfig(tmp_path, server.port))
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def clock():
+    return LateClock()
+
+
+@pytest.fixture
+def wake():
+    return asyncio.Event()
+
+
+@pytest.fixture
+async def reader(client, clock, wake):
+    leadership = LeaseLeadership(client, clock, namespace="failoverd", holder="one")
+    reader = KubeReader(client, rules, leadership, clock=clock, namespace="failoverd", wake=wake)
+    yield reader
+    await reader.close()
+
+
+def workload(readings) -> Workload:
+    found = readings.workloads[SONARR]
+    assert isinstance(found, Workload), found
+    return found
+
+
+async def reading(reader: KubeReader, wanted: Callable[[KubeReadings], Any]) -> KubeReadings:
+    """The first readings that show what is wanted."""
+    async with asyncio.timeout(8):
+        while not wanted(found := await reader.read()):  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.02)
+    return found
+
+
+def why(reading) -> str:
+    assert isinstance(reading, Unknown), reading
+    return reading.why
+
+
+async def test_before_anything_was_listed_everything_is_unknown(server, reader):
+    async def hang(request):
+        if request.path != "/apis/coordination.k8s.io/v1/namespaces/failoverd/leases/failoverd":
+            await asyncio.sleep(60)
+
+    server.fault = hang
+    found = await reader.read()
+    assert isinstance(found.api, Api)
+    assert why(found.workloads[SONARR]) == "deployments in media not listed"
+    assert why(found.nodes["k3s-w1"].lease) == "node leases not listed"
+    assert why(found.claims[BACKUP]).endswith("not listed")
+    assert isinstance(found.commands, Unknown)
+
+
+async def test_the_reference_cluster_at_rest(reader):
+    assert await reader.ready(SOON) == ""
+    found = await reader.read()
+    assert isinstance(found.api, Api)
+    assert abs(found.api.date - datetime.now(UTC)) < timedelta(seconds=3)
+    assert set(found.nodes) == {"k3s-cp1", "k3s-w1", "k3s-w2"}
+    node = found.nodes["k3s-w1"]
+    assert (node.lease, node.uncached) == (Lease(stamp="t0"), False)
+    assert [(p.name, p.owned, p.mover) for p in workload(found).pods] == [
+        ("sonarr-abc12-x", True, False),
+        ("volsync-sonarr-backup-1", False, True),
+        ("volsync-sonarr-primary-1", False, True),
+    ]
+    assert found.claims == {
+        (SONARR, "sonarr-data", site): ClaimReading(bound=True, volume=f"pv-sonarr-{site}") for site in Site
+    }
+    assert found.commands == commands.Inbox()
+
+
+async def test_changes_arrive_by_the_watch(server, reader):
+    await reader.ready(SOON)
+    await reader.read()
+    renew(server, "k3s-w1", "t1")
+    server.put(DEPLOYMENT, deployment(claim="pvc-sonarr-backup", role="backup"))
+    server.drop(f"{PODS}/sonarr-abc12-x")
+    await reading(reader, lambda found: found.nodes["k3s-w1"].lease == Lease(stamp="t1"))
+    await reading(reader, lambda found: len(workload(found).pods) == 2)
+    await reading(reader, lambda found: workload(found).selector == (("role", "backup"),))
+    assert server.count("GET", "/deployments") == 1
+
+
+async def test_a_tick_costs_one_read_however_many_apps_there_are(server, client, clock):
+    apps = [replace(app(), key=f"media/a{n}", name=f"a{n}") for n in range(50)]
+    for one in apps:
+        server.put(DEPLOYMENT.replace("sonarr", one.name), deployment())
+    leadership = LeaseLeadership(client, clock, namespace="failoverd", holder="one")
+    reader = KubeReader(client, lambda: rules(*apps), leadership, clock=clock, namespace="failoverd")
+    assert await reader.ready(SOON) == ""
+    opened = 8 * 2  # a list and a watch each of nodes, leases, volumes, commands, pods, claims, sources, workloads
+    await until(lambda: len(server.requests) >= opened)
+    before = len(server.requests)
+    for _ in range(20):
+        assert all(isinstance(w, Workload) for w in (await reader.read()).workloads.values())
+    assert len(server.requests) == before + 20
+    assert before == opened
+    await reader.close()
+
+
+async def test_nodes_to_be_confirmed_are_read_from_the_api_server_itself(server, reader):
+    await reader.ready(SOON)
+    before = server.count("GET", "k3s-w1")
+    found = await reader.read(frozenset({"k3s-w1"}))
+    assert found.nodes["k3s-w1"].uncached
+    assert not found.nodes["k3s-w2"].uncached
+    assert server.count("GET", "k3s-w1") == before + 2
+
+
+async def test_a_node_that_cannot_be_confirmed_is_unknown_whatever_the_cache_says(server, reader):
+    await reader.ready(SOON)
+
+    def refuse(request: web.Request) -> web.Response | None:
+        bad = request.path == f"{LEASES}/k3s-w1"
+        return web.json_response(status(500, "etcd"), status=500) if bad else None
+
+    server.fault = refuse
+    node = (await reader.read(frozenset({"k3s-w1"}))).nodes["k3s-w1"]
+    assert "500 etcd" in why(node.lease)
+    assert not node.uncached
+
+
+async def test_what_does_not_exist_is_unknown_and_named(server, reader):
+    await reader.ready(SOON)
+    for path in (f"{LEASES}/k3s-w1", "/api/v1/nodes/k3s-w2", DEPLOYMENT):
+        server.drop(path)
+    nodes = await reading(reader, lambda found: isinstance(found.claims[BACKUP], Unknown))
+    assert why(nodes.claims[BACKUP]) == "Node k3s-w2 does not exist"
+    await reading(reader, lambda found: isinstance(found.nodes["k3s-w1"].lease, Unknown))
+    found = await reading(reader, lambda found: isinstance(found.workloads[SONARR], Unknown))
+    assert why(found.workloads[SONARR]) == "Deployment media/sonarr does not exist"
+    assert why(found.nodes["k3s-w1"].lease) == "Lease kube-node-lease/k3s-w1 does not exist"
+    assert why(found.nodes["k3s-w2"].node) == "Node k3s-w2 does not exist"
+
+
+async def claim_after(server, reader, path, body):
+    await reader.ready(SOON)
+    before = (await reader.read()).claims[BACKUP]
+    if body is None:
+        server.drop(path)
+    else:
+        server.put(path, body)
+    return (await reading(reader, lambda found: found.claims[BACKUP] != before)).claims[BACKUP]
+
+
+async def test_a_volume_that_the_sites_node_cannot_reach_is_said(server, reader):
+    elsewhere = [{"matchExpressions": [{"key": "role", "operator": "In", "values": ["primary"]}]}]
+    affinity = {"nodeAffinity": {"required": {"nodeSelectorTerms": elsewhere}}}
+    path = "/api/v1/persistentvolumes/pv-sonarr-backup"
+    found = await claim_after(server, reader, path, {"spec": affinity})
+    assert found == ClaimReading(bound=True, volume="pv-sonarr-backup", reachable=False)
+
+
+async def test_a_source_that_replicates_something_else_makes_the_claim_unknown(server, reader):
+    found = await claim_after(server, reader, f"{SOURCES}/sonarr-backup", {"spec": {"sourcePVC": "other"}})
+    assert "replicates claim other, the configuration says pvc-sonarr-backup" in why(found)
+
+
+async def test_a_claim_or_volume_or_source_that_is_missing_is_unknown(server, reader):
+    found = await claim_after(server, reader, "/api/v1/persistentvolumes/pv-sonarr-backup", None)
+    assert why(found) == "PersistentVolume pv-sonarr-backup does not exist"
+    found = await claim_after(server, reader, f"{SOURCES}/sonarr-backup", None)
+    assert why(found) == "ReplicationSource media/sonarr-backup does not exist"
+    found = await claim_after(server, reader, f"{CLAIMS}/pvc-sonarr-backup", None)
+    assert why(found) == "PersistentVolumeClaim media/pvc-sonarr-backup does not exist"
+
+
+async def test_a_watch_that_has_gone_silent_vouches_for_nothing(server, reader, clock):
+    server.bookmarks = False
+    await reader.ready(SOON)
+    assert isinstance((await reader.read()).nodes["k3s-w1"].lease, Lease)
+    clock.late = LEASES_IDLE + MARGIN + timedelta(seconds=1)
+    found = await reader.read()
+    assert why(found.nodes["k3s-w1"].lease) == "watch of node leases silent for 18 s"
+    assert isinstance(found.workloads[SONARR], Workload)
+    clock.late = timedelta(seconds=90)
+    assert why((await reader.read()).workloads[SONARR]).startswith("watch of deployments in media silent")
+
+
+async def test_after_the_api_server_was_unreachable_everything_is_listed_again(server, reader):
+    await reader.ready(SOON)
+    lists = server.count("GET", "/deployments")
+
+    def dead(request: web.Request) -> None:
+        request.transport.abort()  # type: ignore[union-attr]
+
+    server.fault = dead
+    server.cut()
+    found = await reader.read()
+    assert why(found.api).startswith("API server: GET ")
+    assert "not listed" in why(found.workloads[SONARR])
+    await asyncio.sleep(1)
+    server.put(DEPLOYMENT, deployment(replicas=0))
+    server.fault = None
+    found = await reading(reader, lambda found: isinstance(found.workloads[SONARR], Workload))
+    assert workload(found).replicas == 0
+    assert server.count("GET", "/deployments") > lists
+
+
+async def test_an_error_answer_is_no_reason_to_list_everything_again(server, reader):
+    await reader.ready(SOON)
+    server.fault = lambda r: (
+        web.json_response(status(503, "busy"), status=503) if r.path.endswith("leases/failoverd") else None
+    )
+    found = await reader.read()
+    assert "503 busy" in why(found.api)
+    assert isinstance(found.workloads[SONARR], Workload)
+
+
+async def test_without_the_right_to_list_the_reason_is_told(server, client, clock):
+    server.fault = lambda r: (
+        web.json_response(status(403, "pods is forbidden"), status=403) if r.path == PODS else None
+    )
+    leadership = LeaseLeadership(client, clock, namespace="failoverd", holder="one")
+    reader = KubeReader(client, rules, leadership, clock=clock, namespace="failoverd")
+    assert "pods is forbidden" in await reader.ready(timedelta(seconds=1))
+    assert "403 pods is forbidden" in why((await reader.read()).workloads[SONARR])
+    await reader.close()
+
+
+async def test_while_an_app_stands_still_between_places_its_pods_are_read_themselves(server, reader):
+    await reader.ready(SOON)
+    held = deployment(replicas=0)
+    held["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/reconcile"] = "disabled"
+    server.put(DEPLOYMENT, held)
+    await reading(reader, lambda found: workload(found).replicas == 0)
+    # A pod that no watch has told of yet: placed behind the watch's back.
+    late = pod("sonarr-abc12-late")
+    late["metadata"]["resourceVersion"] = "1"
+    server.objects[f"{PODS}/sonarr-abc12-late"] = late
+    assert "sonarr-abc12-late" in [p.name for p in workload(await reader.read()).pods]
+    server.fault = lambda r: web.json_response(status(500, "etcd"), status=500) if r.path == PODS else None
+    assert "500 etcd" in why((await reader.read()).workloads[SONARR])
+
+
+async def test_a_command_arrives_and_wakes_the_loop(server, client, reader, wake):
+    await reader.ready(SOON)
+    await reader.read()
+    wake.clear()
+    now = datetime.now(UTC)
+    told = Command(id="c1", kind=CommandKind.PAUSE, app="*", expires=now + timedelta(minutes=1))
+    await commands.write(client, "failoverd", told, now)
+    await asyncio.wait_for(wake.wait(), 5)
+    assert (await reader.read()).commands == commands.Inbox(commands=(told,))
+
+
+async def test_another_configuration_changes_what_is_watched(server, client, clock):
+    current = [rules()]
+    leadership = LeaseLeadership(client, clock, namespace="failoverd", holder="one")
+    reader = KubeReader(client, lambda: current[0], leadership, clock=clock, namespace="failoverd")
+    await reader.ready(SOON)
+    current[0] = rules(replace(app(), key="tv/sonarr", namespace="tv"))
+    server.put(DEPLOYMENT.replace("media", "tv"), deployment())
+    assert await reader.ready(SOON) == ""
+    found = await reader.read()
+    assert list(found.workloads) == ["tv/sonarr"]
+    assert isinstance(found.workloads["tv/sonarr"], Workload)
+    await reader.close()
+
+
+THINGS = Resource(name="things", path=PODS, keep={"metadata": {"name": True}}, idle=timedelta(milliseconds=300))
+
+
+@pytest.fixture
+async def cache(client):
+    cache = Cache(client, THINGS, SystemClock())
+    task = asyncio.create_task(cache.run())
+    await until(lambda: not cache.doubted(SystemClock().now().mono))
+    yield cache
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_only_the_fields_that_are_used_are_kept(cache):
+    assert cache.get("sonarr-abc12-x", "media") == {"metadata": {"name": "sonarr-abc12-x"}}
+
+
+async def test_an_idle_watch_is_opened_again_without_a_new_list(server, cache):
+    server.bookmarks = False
+    await until(lambda: server.count("GET", "/pods", watch=True) >= 3)
+    assert server.count("GET", "/pods") == 1
+    server.put(f"{PODS}/late", pod("late"))
+    await until(lambda: cache.get("late", "media"))
+
+
+async def test_a_version_that_is_gone_leads_to_a_new_list(server, cache):
+    await until(lambda: server.count("GET", "/pods", watch=True) == 1)
+    server.oldest = server.version + 1
+    server.put(f"{PODS}/late", pod("late"))
+    server.bookmarks = False
+    server.cut()
+    await until(lambda: server.count("GET", "/pods") >= 2)
+    await until(lambda: cache.get("late", "media"))
+
+
+async def test_what_was_deleted_while_nobody_watched_is_gone_after_the_new_list(server, cache):
+    server.fault = lambda r: r.transport.abort()
+    server.cut()
+    server.drop(f"{PODS}/sonarr-abc12-x")
+    server.log.clear()
+    await asyncio.sleep(0.2)
+    server.fault = None
+    cache.doubt()
+    await until(lambda: not cache.doubted(SystemClock().now().mono))
+    assert cache.get("sonarr-abc12-x", "media") is None
+
+
+async def test_a_server_that_ends_every_watch_at_once_is_not_hammered(server, cache):
+    server.fault = lambda r: web.Response(text="") if r.query.get("watch") else None
+    server.cut()
+    await asyncio.sleep(0.3)
+    before = len(server.requests)
+    await asyncio.sleep(1.5)
+    assert len(server.requests) - before <= 8
+
+
+async def test_a_long_list_is_read_in_pages(server, client):
+    pages = {"": ("p2", "a"), "p2": ("", "b")}
+
+    def paged(request: web.Request) -> web.Response | None:
+        if request.query.get("watch"):
+            return None
+        more, name = pages[request.query.get("continue", "")]
+        items = [{"metadata": {"name": name, "namespace": "media"}}]
+        metadata = {"resourceVersion": "1", "continue": more}
+        return web.json_response({"items": items, "metadata": metadata})
+
+    server.fault = paged
+    cache = Cache(client, THINGS, SystemClock())
+    task = asyncio.create_task(cache.run())
+    await until(lambda: not cache.doubted(SystemClock().now().mono))
+    assert {"a", "b"} <= {thing["metadata"]["name"] for thing in cache.all()}
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("body", [{"metadata": {}}, {"items": []}, {"items": [{}], "metadata": {}}])
+async def test_a_list_that_is_none_is_never_an_empty_list(server, client, body):
+    server.fault = lambda _: web.json_response(body)
+    cache = Cache(client, THINGS, SystemClock())
+    task = asyncio.create_task(cache.run())
+    await until(lambda: cache.error)
+    assert "not listed" in cache.doubted(SystemClock().now().mono)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
