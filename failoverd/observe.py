@@ -117,12 +117,15 @@ class Probe(Generic[T]):
         self._task: asyncio.Task[T] | None = None
         self._asked_at = timedelta(0)
         self._late = ""
+        self.slow = False
+        """It did not answer in time when it was last asked: nobody waits for it until an answer has come again."""
 
     def ask(self, call: Callable[[], Awaitable[T]], now: timedelta) -> asyncio.Task[T]:
         """Begin to read, unless an earlier question is still open."""
         if self._task is not None and self._task.done():
             # It came too late for its tick. Only what was wrong with it is worth keeping.
             self._late = self._reason(self._task)
+            self.slow = bool(self._late) or self._task.cancelled() or self._task.exception() is not None
             self._task = None
         if self._task is None:
             self._task, self._asked_at = asyncio.ensure_future(_awaited(call)), now
@@ -134,10 +137,11 @@ class Probe(Generic[T]):
         if task is None:
             return Unknown(f"{self._what}: not asked")
         if self._asked_at != asked or not task.done():
+            self.slow = True
             waited = DEADLINE if self._asked_at == asked else now - self._asked_at
             last = f" (before that: {self._late})" if self._late else ""
             return Unknown(f"{self._what}: no answer within {round(waited.total_seconds(), 1):g} s{last}")
-        self._task, self._late = None, ""
+        self._task, self._late, self.slow = None, "", False
         error = task.exception() if not task.cancelled() else asyncio.CancelledError("cancelled")
         if error is not None:
             return Unknown(f"{self._what}: {type(error).__name__}: {error}")
@@ -217,7 +221,9 @@ class WorldObserver:
         """One snapshot, after DEADLINE at the latest."""
         asked = now.mono
         quiet = self._quiet(asked)
-        await asyncio.wait(self._begin(asked, confirm, quiet), timeout=DEADLINE.total_seconds())
+        awaited = self._begin(asked, confirm, quiet)
+        if awaited:
+            await asyncio.wait(awaited, timeout=DEADLINE.total_seconds())
         mono = self._clock.now().mono
         found = self._kube_probe.answer(asked, mono)
         readings = _Nothing(self._rules, found) if isinstance(found, Unknown) else found
@@ -248,15 +254,19 @@ class WorldObserver:
         await asyncio.gather(*left, return_exceptions=True)
 
     def _begin(self, mono: timedelta, confirm: frozenset[str], quiet: frozenset[str]) -> list[asyncio.Task[Any]]:
-        tasks: list[asyncio.Task[Any]] = [self._kube_probe.ask(lambda: self._read_kube(confirm), mono)]
-        for key, folder in self._folder_probes.items():
-            tasks.append(folder.ask(partial(self._sides[key].read, mono), mono))
-        for node, guest in self._power_probes.items():
-            tasks.append(guest.ask(self._power[node].state, mono))
+        """Ask everything; the tasks worth waiting for: a dead side must not slow down the move away from it."""
+        asked: list[tuple[Probe[Any], asyncio.Task[Any]]] = [
+            (self._kube_probe, self._kube_probe.ask(lambda: self._read_kube(confirm), mono))
+        ]
+        asked += [
+            (folder, folder.ask(partial(self._sides[key].read, mono), mono))
+            for key, folder in self._folder_probes.items()
+        ]
+        asked += [(guest, guest.ask(self._power[node].state, mono)) for node, guest in self._power_probes.items()]
         for node in quiet:
             probe = self._kubelet_probes.setdefault(node, Probe(f"kubelet of {node}"))
-            tasks.append(probe.ask(partial(self._kubelet, node), mono))
-        return tasks
+            asked.append((probe, probe.ask(partial(self._kubelet, node), mono)))
+        return [task for probe, task in asked if not probe.slow]
 
     async def _read_kube(self, confirm: frozenset[str]) -> Readings:
         readings = await self._reader.read(confirm)

@@ -199,11 +199,26 @@ async def test_an_open_question_is_not_asked_again_and_its_late_answer_is_not_us
     assert world.asked.count("backup") == 3
     asyncio.get_running_loop().call_later(0.05, world.hang["primary"].set)
     seen = await look(observer, world)
-    assert isinstance(seen.folders[PRIMARY], Unknown)  # answered within this look, but asked in an older one
+    assert isinstance(seen.folders[PRIMARY], Unknown)  # asked in an older look
+    await asyncio.sleep(0.1)
     del world.hang["primary"]
     seen = await look(observer, world)
     assert world.asked.count("primary") == 2
     assert seen.folders[PRIMARY] == FOLDER
+
+
+async def test_nobody_waits_for_a_side_that_did_not_answer_last_time_until_it_answers_again(observer, world):
+    world.hang["primary"] = asyncio.Event()
+    await look(observer, world)
+    before = world.asked.count("backup")
+    began = time.monotonic()
+    for _ in range(3):
+        await look(observer, world)
+    assert time.monotonic() - began < 0.2  # the deadline of one look
+    assert world.asked.count("backup") == before + 3
+    world.hang["primary"].set()
+    await asyncio.sleep(0.05)
+    assert (await look(observer, world)).folders[PRIMARY] == FOLDER
 
 
 async def test_what_a_late_answer_complained_of_is_told_with_the_next_silence(observer, world):

@@ -62,7 +62,8 @@ def _take(rules: Rules, asked: Asked, command: Command, date: datetime) -> Asked
         return _answer(asked, command, "paused", paused)
     if command.kind is CommandKind.RESUME and (command.app == "*" or command.app in known):
         pauses = {key: pause for key, pause in asked.memory.pauses.items() if key != command.app}
-        resumed = asked.resumed | {command.app}
+        # the end of a pause for all is no answer to a contradiction: a frozen app is resumed by name
+        resumed = asked.resumed | ({command.app} - {"*"})
         return replace(_answer(asked, command, "resumed", replace(asked.memory, pauses=pauses)), resumed=resumed)
     app = known.get(command.app)
     was = asked.memory.apps.get(command.app)

@@ -169,7 +169,7 @@ def _judge_node(
         silent_for=silent,
         down_since=_last_write(reading, seen),
         isolated=isolated,
-        fenceable=long_silent and not alone and not doubts and _mapped(rules, remembered),
+        fenceable=long_silent and not alone and not doubts and _can_fence(rules, remembered, reading),
         doubts=doubts,
         unproven=() if proven else proof_doubts,
         alone=alone,
@@ -197,6 +197,11 @@ def _stopped_long_enough(
         and seen.stopped_since is not None
         and now.mono - seen.stopped_since >= timings.proof_after
     )
+
+
+def _can_fence(rules: Rules, remembered: NodeMemory, reading: NodeReading) -> bool:
+    """Whether a fence could work at all: the hypervisor answers, and says nothing that would undo it."""
+    return isinstance(reading.guest, Guest) and not reading.guest.managed and _mapped(rules, remembered)
 
 
 def _mapped(rules: Rules, remembered: NodeMemory) -> bool:

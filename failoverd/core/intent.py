@@ -114,12 +114,12 @@ def call_off(case: Case, why: str) -> AppMemory:
     # memory alone, so that a workload that cannot be read now never costs us the way home.
     at_home = was.undo is not None and patch.is_home(case.app, was.undo, was.active)
     undo = None if at_home else was.undo
-    return finish(replace(was, volumes=volumes, undo=undo), was.move, f"{UNTOUCHED}, {why}")
+    return finish(replace(was, volumes=volumes, undo=undo), was.move, f"{UNTOUCHED}, {why}", case.date)
 
 
-def finish(was: AppMemory, move: Move, outcome: str) -> AppMemory:
+def finish(was: AppMemory, move: Move, outcome: str, at: datetime) -> AppMemory:
     """`was` with its move ended. Of too many those that came to nothing are dropped first: budgets count the rest."""
-    ended = replace(move, outcome=outcome, scanned=())
+    ended = replace(move, outcome=outcome, scanned=(), ended_at=at)
     kept = [*was.moves, ended]
     while len(kept) > KEPT:
         nothing = [known for known in kept if known.outcome.startswith("aborted")]

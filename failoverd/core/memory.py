@@ -145,6 +145,8 @@ class Move:
     scanned: tuple[tuple[str, Site, int, str], ...] = ()
     """Barrier scans (volume, site, sequence, Syncthing start time); redone when a mover restarted."""
 
+    ended_at: datetime | None = None
+
     @property
     def untouched(self) -> bool:
         """Whether it ended before its epoch was written on the workload."""
@@ -169,6 +171,16 @@ class AppMemory:
     frozen_why: str = ""
     stable_since: datetime | None = None
     """Since when everything needed for going home has been well."""
+
+    @property
+    def written_epoch(self) -> int:
+        """The epoch our last patch wrote: moves called off before their first patch used theirs up unwritten."""
+        epoch = self.epoch
+        for move in reversed(self.moves):
+            if not move.untouched:
+                break
+            epoch = move.epoch - 1
+        return epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -264,9 +264,9 @@ def starting(case: Case, move: Move) -> Step:
     ready = [pod for pod in case.pods(move.target) if pod.ready and not pod.deleting]
     arrived = _arrive(case, move.target)
     if ready:
-        return Step(was=finish(arrived, mark(started, "ready", case.date), "done"), event=Event.READY)
+        return Step(was=finish(arrived, mark(started, "ready", case.date), "done", case.date), event=Event.READY)
     if case.verdict(move.target).health is Health.DOWN:
-        lost = finish(arrived, started, "failed: the target was lost before the app was ready")
+        lost = finish(arrived, started, "failed: the target was lost before the app was ready", case.date)
         return Step(was=lost, event=Event.TARGET_LOST)
     return Step(was=replace(case.was, move=started), waiting=_why_not_ready(case, move, started))
 
@@ -293,7 +293,7 @@ def aborting(case: Case, move: Move) -> Step:
     if isinstance(workload, Unknown):
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
     if patch.is_started(case.app, workload, case.was, move.source):
-        ended = finish(_arrive(case, move.source), move, f"aborted: {_abort_why(move)}")
+        ended = finish(_arrive(case, move.source), move, f"aborted: {_abort_why(move)}", case.date)
         return Step(was=ended, event=Event.RESTORED)
     wrong = [
         volume.name

@@ -107,17 +107,20 @@ def _point_at(app: App, workload: Workload, site: Site) -> list[PatchOp]:
     return ops
 
 
-def _select(workload: Workload, place: Place) -> list[PatchOp]:
+def _select(workload: Workload, place: Place, undo: Undo | None) -> list[PatchOp]:
     path = f"{TEMPLATE}/nodeSelector"
     if workload.selector is None:
         return [_set(path, dict(place.selector))] if place.selector else []
-    return [_set(f"{path}/{_escape(key)}", value) for key, value in place.selector]
+    wanted, present = dict(place.selector), dict(workload.selector)
+    ours = [key for key, _ in undo.selector] if undo else []
+    drop = [_remove(f"{path}/{_escape(key)}") for key in ours if key in present and key not in wanted]
+    return [*drop, *(_set(f"{path}/{_escape(key)}", value) for key, value in place.selector)]
 
 
 def _unselect(workload: Workload, undo: Undo) -> list[PatchOp]:
     path = f"{TEMPLATE}/nodeSelector"
     present = dict(workload.selector or ())
-    if not undo.had_selector:
+    if not undo.had_selector and set(present) <= {key for key, _ in undo.selector}:
         return [_remove(path)] if workload.selector is not None else []
     ops = []
     for key, value in undo.selector:
@@ -146,7 +149,7 @@ def start(app: App, workload: Workload, was: AppMemory, site: Site, place: Place
         ops += _unselect(workload, was.undo)
         ops.append(PatchOp(op="replace", path="/spec/replicas", value=was.undo.replicas))
         return (*ops, *_unmark(workload, was.undo))
-    ops += _select(workload, place)
+    ops += _select(workload, place, was.undo)
     ops.append(PatchOp(op="replace", path="/spec/replicas", value=max(was.replicas, 1)))
     return (*ops, _set(_annotation(names.ACTIVE), site.value))
 
@@ -177,7 +180,7 @@ def restore_hold(app: App, workload: Workload, was: AppMemory, place: Place) -> 
     ops = [test("/metadata/uid", workload.uid), test("/metadata/resourceVersion", workload.version)]
     if not workload.annotations:
         ops.append(_set(ANNOTATIONS, {}))
-    ops += [*hold(workload), *_point_at(app, workload, was.active), *_select(workload, place)]
+    ops += [*hold(workload), *_point_at(app, workload, was.active), *_select(workload, place, was.undo)]
     return (
         *ops,
         _set(_annotation(names.EPOCH), str(was.epoch)),

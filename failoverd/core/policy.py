@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 
 from failoverd.core import proof
 from failoverd.core.case import Case
@@ -29,6 +30,10 @@ from failoverd.core.rules import Failback, Mode, Require, Site
 
 LATE = timedelta(seconds=5)
 """A loop this late, or a wall clock that ran this far away, saw nothing in between."""
+
+TRY_AGAIN = timedelta(seconds=30)
+"""After an unplanned move that came to nothing; doubled each time in a row."""
+LONGEST_BACK_OFF = timedelta(hours=1)
 
 OVERRIDABLE = frozenset(
     {
@@ -70,7 +75,7 @@ Guard = Callable[[Case, Wish], Iterator[Objection]]
 
 def objections(case: Case, wish: Wish) -> tuple[Objection, ...]:
     """Everything that speaks against `wish`, in the order of `GUARDS`."""
-    return tuple(objection for guard in GUARDS for objection in guard(case, wish))
+    return tuple(dict.fromkeys(objection for guard in GUARDS for objection in guard(case, wish)))
 
 
 def binding(found: tuple[Objection, ...], wish: Wish) -> tuple[Objection, ...]:
@@ -179,14 +184,14 @@ def target_data(case: Case, wish: Wish) -> Iterator[Objection]:
         folder = case.folder(volume, wish.target)
         heard = case.seen(volume).answered_at.get(wish.target)
         ago = case.now.mono - heard if heard is not None else None
-        if ago is None or ago > limit:
+        if isinstance(folder, Unknown) or ago is None or ago > limit:
             why = folder.why if isinstance(folder, Unknown) else "silent"
             since = f"{ago.total_seconds():.0f} s ago" if ago is not None else "never"
             yield _object(
                 Why.SYNCTHING_SILENT,
                 f"{volume.name} at {wish.target}: Syncthing last answered {since}: {why}",
             )
-        elif isinstance(folder, Folder):
+        else:
             yield from _folder_health(volume.name, wish.target, folder)
         standing = case.copy(volume, wish.target).standing
         if standing is not Standing.CLEAN:
@@ -238,7 +243,9 @@ def workload(case: Case, wish: Wish) -> Iterator[Objection]:
     if not case.runs_on(case.was.active):
         claims = ", ".join(claim for _, _, claim in seen.claims)
         yield _object(Why.DIVERGED, f"{case.app.key} names {claims}, but its active site is {case.was.active}")
-    if seen.epoch is not None and seen.epoch != case.was.epoch:
+    if seen.replicas == 0:
+        yield _object(Why.SHAPE, f"{case.app.kind} {case.app.key} has been scaled to 0: there is nothing to move")
+    if seen.epoch is not None and not case.was.written_epoch <= seen.epoch <= case.was.epoch:
         yield _object(Why.DIVERGED, f"{case.app.key} carries epoch {seen.epoch}, remembered is {case.was.epoch}")
 
 
@@ -249,15 +256,16 @@ def strangers(case: Case, wish: Wish) -> Iterator[Objection]:
 
 
 def counted(case: Case) -> list[Move]:
-    """Moves that count against the budget: done, within its period."""
+    """Moves that count against the budget: those that moved the app, within its period."""
     since = case.date - case.rules.timings.max_moves_per
-    return [move for move in case.was.moves if move.outcome == "done" and move.began_at >= since]
+    return [move for move in case.was.moves if not move.outcome.startswith("aborted") and move.began_at >= since]
 
 
 def motion(case: Case, wish: Wish) -> Iterator[Objection]:
     """Bounded motion: a budget for all automatic moves, a cooldown for elective ones."""
     if wish.command:
         return
+    yield from _back_off(case, wish)
     timings, moves = case.rules.timings, counted(case)
     allowed = timings.max_moves - (1 if wish.elective else 0)
     if len(moves) >= allowed:
@@ -268,10 +276,26 @@ def motion(case: Case, wish: Wish) -> Iterator[Objection]:
             f"{timings.max_moves} allowed{kept}",
         )
     if wish.elective and moves:
-        ended = moves[-1].marks[-1][1] if moves[-1].marks else moves[-1].began_at
-        left = ended + timings.cooldown - case.date
+        left = (moves[-1].ended_at or moves[-1].began_at) + timings.cooldown - case.date
         if left > timedelta(0):
             yield _object(Why.COOLDOWN, f"cooldown: {left.total_seconds():.0f} s left")
+
+
+def _back_off(case: Case, wish: Wish) -> Iterator[Objection]:
+    """What has just come to nothing is not tried again at once, and each time in a row twice as much later."""
+    nothing = list(takewhile(lambda move: move.outcome.startswith("aborted"), reversed(case.was.moves)))
+    if not nothing:
+        return
+    first = case.rules.timings.cooldown if wish.elective else TRY_AGAIN
+    wait = min(first * 2 ** min(len(nothing) - 1, 10), max(first, LONGEST_BACK_OFF))
+    left = (nothing[0].ended_at or nothing[0].began_at) + wait - case.date
+    if left > timedelta(0):
+        why = Why.FENCE_FAILED if "fence" in nothing[0].outcome else Why.COOLDOWN
+        yield _object(
+            why,
+            f"{len(nothing)} moves in a row came to nothing ({nothing[0].outcome}): "
+            f"tried again in {left.total_seconds():.0f} s",
+        )
 
 
 def going_home(case: Case, wish: Wish) -> Iterator[Objection]:

@@ -101,6 +101,10 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     """Roles, adoption, take-back, scans and the GitOps monitor; alarms beside the step."""
     if case.rules.mode is Mode.OBSERVE:
         return Step(was=case.was, actions=tuple(_scans(case)) if case.rules.observe_scan else ()), ()
+    workload = case.workload
+    if isinstance(workload, Workload) and workload.epoch is not None and workload.epoch > case.was.epoch:
+        why = f"the workload carries epoch {workload.epoch}, remembered is {case.was.epoch}: memory is from the past"
+        return Step(was=replace(case.was, frozen_why=why), event=Event.CONTRADICTED), ()
     tended = roles.care(case)
     was = replace(case.was, volumes=tended.volumes)
     if tended.frozen:

@@ -24,6 +24,7 @@ from failoverd.core.model import (
     Revert,
     Role,
     Scan,
+    Scanned,
     SetIgnores,
     SetRole,
     Unknown,
@@ -154,6 +155,11 @@ def _adopt(case: Case, volume: Volume, active: Folder, standby: Folder) -> _Tend
     if missing:
         return _Tended(memory=memory, waiting=f"adopting: {missing}")
     if standby.type != Role.RECEIVE_ONLY:
+        found = _scanned(case, volume, site)
+        if found is None or found.errors or (active.remote_sequence or 0) < found.sequence:
+            # what changed there and was never scanned would be lost to the first revert
+            scan = Scan(app=case.app.key, volume=volume.name, site=site, reason="before it only receives")
+            return _Tended(memory=memory, actions=(scan,), waiting="adopting: the standby to be scanned")
         act = SetRole(
             app=case.app.key,
             volume=volume.name,
@@ -168,9 +174,25 @@ def _adopt(case: Case, volume: Volume, active: Folder, standby: Folder) -> _Tend
     return _Tended(memory=with_standby(memory, site, clean))
 
 
+def _scanned(case: Case, volume: Volume, site: Site) -> Scanned | None:
+    """What a scan of this copy has just found; None when none has just ended well."""
+    for receipt in case.snapshot.receipts:
+        act = receipt.action
+        if isinstance(act, Scan) and (act.app, act.volume, act.site) == (case.app.key, volume.name, site):
+            return receipt.scanned if receipt.ok else None
+    return None
+
+
 def _watch_clean(case: Case, volume: Volume, standby: Folder) -> _Tended:
     memory, site = case.was.volumes[volume.name], case.was.active.other
     copy = memory.copies[site]
+    if standby.type == Role.SEND_ONLY:
+        # we never leave a clean standby so: somebody's hand, or this memory is from before a move
+        return _Tended(
+            memory=memory,
+            frozen=f"{volume.name}: {site} is a clean standby as far as is remembered, yet it is sendonly: "
+            "which copy is the true one must be decided by hand",
+        )
     changed = copy.device and copy.device != standby.device
     if standby.type == Role.RECEIVE_ONLY and not changed:
         alarms: tuple[Objection, ...] = ()
@@ -212,11 +234,22 @@ def _take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> _
         )
         return _Tended(memory=memory, actions=(act,), waiting=f"take-back of {site}: receiveonly, keeping versions")
     if step is TakeBackStep.PREPARE:
+        unheard = _unheard(active, standby)
+        if unheard:  # an override beats only what the survivor has heard of
+            return _Tended(memory=memory, waiting=f"take-back of {site}: {unheard}")
         return _override(case, volume, memory, copy)
-    if step is TakeBackStep.OVERRIDE and not active.needs_nothing:
+    if not active.needs_nothing:
         again = Override(**where, site=site.other, reason="the survivor's version of everything counts")
         return _Tended(memory=memory, actions=(again,), waiting=f"take-back of {site}: overriding")
-    missing = _equal_for_take_back(standby, copy)
+    missing = _equal_for_take_back(standby, copy) or _unheard(active, standby)
+    if missing and not standby.versioning:
+        again_kept = replace(copy, step=TakeBackStep.REVERT)
+        keep = SetRole(
+            **where, site=site, role=Role.RECEIVE_ONLY, keep=True, reason="more to displace: keeping it again"
+        )
+        return _Tended(
+            memory=with_standby(memory, site, again_kept), actions=(keep,), waiting=f"take-back of {site}: {missing}"
+        )
     if missing:
         drop = Revert(**where, site=site, reason="what only the lost side has goes to its versions")
         acts = (drop,) if standby.receive_only or step is TakeBackStep.OVERRIDE else ()
@@ -236,26 +269,20 @@ def _take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> _
 
 def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory) -> _Tended:
     survivor = case.was.active
-    for receipt in case.snapshot.receipts:
-        act = receipt.action
-        if (
-            isinstance(act, Scan)
-            and (act.app, act.volume, act.site) == (case.app.key, volume.name, survivor)
-            and receipt.ok
-            and receipt.scanned
-        ):
-            following = replace(copy, step=TakeBackStep.OVERRIDE, scanned=receipt.scanned.sequence)
-            order = Override(
-                app=case.app.key,
-                volume=volume.name,
-                site=survivor,
-                reason="the survivor's version of everything counts",
-            )
-            return _Tended(
-                memory=with_standby(memory, survivor.other, following),
-                actions=(order,),
-                waiting=f"take-back of {survivor.other}: overriding",
-            )
+    found = _scanned(case, volume, survivor)
+    if found is not None:
+        following = replace(copy, step=TakeBackStep.OVERRIDE, scanned=found.sequence)
+        order = Override(
+            app=case.app.key,
+            volume=volume.name,
+            site=survivor,
+            reason="the survivor's version of everything counts",
+        )
+        return _Tended(
+            memory=with_standby(memory, survivor.other, following),
+            actions=(order,),
+            waiting=f"take-back of {survivor.other}: overriding",
+        )
     scan = Scan(app=case.app.key, volume=volume.name, site=survivor, reason="before the take-back's override")
     return _Tended(memory=memory, actions=(scan,), waiting=f"take-back of {survivor.other}: scanning the survivor")
 
@@ -269,6 +296,13 @@ def _equal_for_take_back(standby: Folder, copy: CopyMemory) -> str:
         return f"returned side needs {standby.need_items + standby.need_deletes} items"
     if standby.remote_sequence is None or standby.remote_sequence < copy.scanned:
         return f"returned side has heard of {standby.remote_sequence or 0} of {copy.scanned}"
+    return ""
+
+
+def _unheard(active: Folder, standby: Folder) -> str:
+    """What the survivor has not been told of yet; empty when it knows all the returned side has announced."""
+    if active.remote_sequence is None or active.remote_sequence < standby.sequence:
+        return f"survivor has heard of {active.remote_sequence or 0} of {standby.sequence}"
     return ""
 
 
@@ -290,7 +324,7 @@ def _not_yet(case: Case, site: Site) -> str:
             return ""
     seen = case.watch.nodes.get(node, NodeWatch())
     changes = [changed for _, changed in seen.sequences.values()]
-    quiet_since = max([*changes, seen.up_since or case.now.mono])
+    quiet_since = max([*changes, seen.up_since if seen.up_since is not None else case.now.mono])
     needed = case.rules.timings.quiet_for + POD_GRACE
     quiet = case.now.mono - quiet_since
     if quiet < needed:
