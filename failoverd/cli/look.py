@@ -108,7 +108,7 @@ def _reasons(app: dict[str, Any]) -> Iterator[str]:
         yield f"moving: {_arrow(app['move'])}: {app['move']['reason']}"
     if app["waiting"]:
         yield f"waiting for: {app['waiting']}"
-    if app["wanted"]:
+    if app["wanted"] and not app["move"]:
         yield f"wanted: {app['wanted']}" + ("" if app["objections"] else ", and nothing objects")
     elif not app["move"]:
         yield "nothing calls for a move"

@@ -116,8 +116,8 @@ def _acting(commands: Commands[Parser]) -> None:
         parser.add_argument("app", metavar="APP", help="name or namespace/name")
     for parser in (switch, failover):
         parser.add_argument("--to", type=Site, choices=list(Site), help="the site it must end on; else the other")
-    for parser in (failover, release):
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+    for parser in (switch, failover, failback, release):
+        parser.add_argument("--yes", action="store_true", help="do not ask (planned moves never do)")
     pause = _add(commands, "pause", "begin no moves until resumed")
     resume = _add(commands, "resume", "allow moves again")
     for parser in (pause, resume):
