@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -218,6 +220,16 @@ def test_a_fault_of_ours_is_one_line_too(
     assert said.count("\n") == 1
     assert "ZeroDivisionError" in said
     assert "Traceback" not in said
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-m", "failoverd", "config", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert program.stdout is not None
+    program.stdout.close()
+    _, err = program.communicate(timeout=50)
+    assert (program.returncode, err) == (0, b"")
 
 
 @given(

@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command is None:
             parser.print_help()
             return Exit.USAGE
-        return int(HANDLERS[command](arguments))
+        status = int(HANDLERS[command](arguments))
+        sys.stdout.flush()
+        return status
     except Stop as stop:
         for line in stop.lines:
             print(f"failoverd: {line}", file=sys.stderr)
