@@ -16,7 +16,7 @@ from tests.lab.lab import Lab
 from tests.lab.layout import NODE_IMAGE, HostName, LabError
 from tests.lab.manifests.apps import DEFAULT, App, Peers, repo_files
 from tests.lab.manifests.crd import replication_source
-from tests.lab.standins.hands import FOLDER, poke, replication, syncthing
+from tests.lab.standins.hands import FOLDER, MERGE, poke, replication, syncthing
 from tests.lab.standins.proxmox_setup import prepare
 
 T = TypeVar("T")
@@ -90,8 +90,18 @@ def _placed(lab: Lab, apps: Iterable[App]) -> bool:
         path = f"/api/v1/namespaces/{app.namespace}/pods?labelSelector=app.kubernetes.io%2Fname%3D{app.name}"
         pods = lab.api("GET", path)[1].get("items") or [{"spec": {}}]
         if not all("nodeName" in pod["spec"] for pod in pods):
+            _poke_claims(lab, app.namespace)
             return False
     return True
+
+
+def _poke_claims(lab: Lab, namespace: str) -> None:
+    """Has the volume controller look at pending claims: one it saw before its volume waits 15 s for a resync."""
+    path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+    note = {"metadata": {"annotations": {"lab/poked": str(time.time())}}}
+    for claim in lab.api("GET", path)[1].get("items", ()):
+        if claim.get("status", {}).get("phase") == "Pending":
+            lab.api("PATCH", f"{path}/{claim['metadata']['name']}", note, MERGE)
 
 
 def _leaving(lab: Lab) -> list[str]:
