@@ -50,7 +50,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyAnswer:
-    """What a service answered through the API server, whatever its status."""
+    """What a service answered through the API server, whatever its status; `date` may be the service's own."""
 
     status: int
     body: bytes

@@ -35,13 +35,19 @@ async def patch_workload(client: Client, app: App, ops: Sequence[PatchOp]) -> No
     Raises KubeError: 422 when a `test` failed (the workload is not what was decided upon; nothing changed),
     404 when it does not exist, status 0 when it is not known whether the patch was applied.
     """
-    await client.request(
-        "PATCH",
-        workload_path(app),
-        [_operation(op) for op in ops],
-        content_type=JSON_PATCH,
-        query={"fieldManager": FIELD_MANAGER},
-    )
+    try:
+        await client.request(
+            "PATCH",
+            workload_path(app),
+            [_operation(op) for op in ops],
+            content_type=JSON_PATCH,
+            query={"fieldManager": FIELD_MANAGER},
+        )
+    except KubeError as error:
+        if error.status != 422:
+            raise
+        # The API server's own words for a failed test say nothing at all.
+        raise KubeError(422, f"{app.kind} {app.key} is not what was decided upon: {error}") from None
 
 
 async def delete_pod(client: Client, namespace: str, pod: str, uid: str) -> str:

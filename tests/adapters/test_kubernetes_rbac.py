@@ -1,0 +1,94 @@
+"""Every request the adapter makes is covered by the needs it declares, and nothing it declares is unused."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from failoverd.adapters.kubernetes import commands, events, lease, memory, rbac, read, write
+from failoverd.adapters.kubernetes.client import Client
+from failoverd.adapters.kubernetes.rbac import Grant
+from failoverd.clock import SystemClock
+from failoverd.core.memory import Memory
+from failoverd.core.model import PatchOp
+from failoverd.core.rules import WorkloadKind
+from tests.adapters.apiserver import kubeconfig, serving
+from tests.adapters.cluster import DEPLOYMENT, app, deployment, populate, rules, statefulset
+
+STATEFULSET = DEPLOYMENT.replace("deployments/sonarr", "statefulsets/db")
+DAEMON = read.NEEDS + write.NEEDS + events.NEEDS + memory.NEEDS + lease.NEEDS
+
+
+def asked(method: str, path: str, query: dict[str, str]) -> tuple[str, str, str, str, str]:
+    """(namespace, group, resource, name, verb) as the API server's authoriser sees a request."""
+    parts = path.strip("/").split("/")
+    group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1], parts[3:])
+    namespace = ""
+    if rest[0] == "namespaces":
+        namespace, rest = rest[1], rest[2:]
+    resource, name = rest[0], rest[1] if len(rest) > 1 else ""
+    if not name and "fieldSelector" in query:
+        name = query["fieldSelector"].removeprefix("metadata.name=")
+    verbs = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+    reading = "get" if len(rest) > 1 else "watch" if "watch" in query else "list"
+    verb = verbs.get(method, reading)
+    return namespace, group, resource, name, verb
+
+
+def covers(grant: Grant, request: tuple[str, str, str, str, str]) -> bool:
+    namespace, group, resource, name, verb = request
+    return (
+        (grant.namespace, grant.group, grant.resource) == (namespace, group, resource)
+        and verb in grant.verbs
+        and (not grant.names or name in grant.names)
+    )
+
+
+async def everything(client: Client, server) -> None:
+    """Whatever a daemon does in its life, once."""
+    clock, configured = SystemClock(), rules(app(), app(WorkloadKind.STATEFULSET, name="db"))
+    leadership = lease.LeaseLeadership(client, clock, namespace="failoverd", holder="one")
+    await leadership.turn()
+    await leadership.turn()
+    await leadership.fresh(clock.now())
+    reader = read.KubeReader(client, lambda: configured, leadership, clock=clock, namespace="failoverd")
+    assert await reader.ready(timedelta(seconds=8)) == ""
+    for path, held in ((DEPLOYMENT, deployment()), (STATEFULSET, statefulset())):
+        held["spec"]["replicas"] = 0
+        held["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/reconcile"] = "disabled"
+        server.put(path, held)
+    async with asyncio.timeout(8):
+        while not (server.count("GET", DEPLOYMENT) and server.count("GET", STATEFULSET)):
+            await reader.read(frozenset({"k3s-w1"}))
+    await reader.close()
+    store = memory.MemoryStore(client, "failoverd")
+    await store.load()
+    await store.save(Memory())
+    await store.save(Memory())
+    for _ in range(2):
+        await memory.History(client, "failoverd").append([{"id": "a"}])
+    await commands.read(client, "failoverd")
+    one = PatchOp(op="replace", path="/spec/replicas", value=1)
+    for moved in configured.apps:
+        await write.patch_workload(client, moved, (one,))
+    await write.delete_pod(client, "media", "sonarr-abc12-x", "u-sonarr-abc12-x")
+    told, at = events.Events(client), datetime.now(UTC)
+    for _ in range(2):
+        await told.write(events.Event(app=app(), uid="u", reason="R", text="t", at=at))
+
+
+async def test_every_request_is_granted_and_every_verb_that_changes_something_is_used(tmp_path):
+    configured = rules(app(), app(WorkloadKind.STATEFULSET, name="db"))
+    grants = rbac.expand(DAEMON, configured, "failoverd")
+    async with serving() as server:
+        populate(server)
+        client = await Client.load(kubeconfig(tmp_path, server.port))
+        await everything(client, server)
+        await client.close()
+        made = {asked(method, path, query) for method, path, query, _ in server.requests}
+    assert [request for request in made if not any(covers(grant, request) for grant in grants)] == []
+    unused = [
+        (grant.namespace, grant.resource, verb)
+        for grant in grants
+        for verb in grant.verbs
+        if not any(covers(grant, request) and request[4] == verb for request in made)
+    ]
+    assert unused == []
