@@ -33,6 +33,8 @@ from failoverd.ports import Clock
 
 DEADLINE = timedelta(seconds=2)
 """For everything of one tick, which is itself 2 s at rest."""
+PATIENCE = timedelta(milliseconds=500)
+"""What comes to nothing and takes longer than this is not waited for the next time."""
 QUIET_AFTER = timedelta(seconds=12)
 """A lease moves every 10 s; only a node whose lease has not is worth a probe of its kubelet."""
 STEPPED = timedelta(seconds=3)
@@ -141,11 +143,13 @@ class Probe(Generic[T]):
             waited = DEADLINE if self._asked_at == asked else now - self._asked_at
             last = f" (before that: {self._late})" if self._late else ""
             return Unknown(f"{self._what}: no answer within {round(waited.total_seconds(), 1):g} s{last}")
-        self._task, self._late, self.slow = None, "", False
+        self._task, self._late = None, ""
         error = task.exception() if not task.cancelled() else asyncio.CancelledError("cancelled")
         if error is not None:
             return Unknown(f"{self._what}: {type(error).__name__}: {error}")
-        return task.result()
+        found = task.result()
+        self.slow = isinstance(found, Unknown) and now - asked > PATIENCE
+        return found
 
     def cancel(self) -> asyncio.Task[T] | None:
         """Stop reading; what is still to be waited for."""
