@@ -360,6 +360,17 @@ def test_second_lab_comes_and_leaves_nothing(lab: Lab, second: Path, tmp_path: P
     assert node_ready(lab, "k3s-w2") == "True"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_that_is_interrupted_removes_what_it_made(lab: Lab, second: Path, number: signal.Signals) -> None:
+    with lab_command(second, "up", "--bare") as command:
+        layout = eventually("a beginning", lambda: Layout.load(second), 20)
+        time.sleep(2)
+        command.send_signal(number)
+        _, err = command.communicate(timeout=60)
+    assert (command.returncode, "Traceback" in err) == (128 + number, False)
+    assert lifecycle.traces(layout) == []
+
+
 @pytest.mark.parametrize("seconds", [0.6, 2.0, 5.0])
 def test_down_cleans_up_after_an_up_that_was_killed(lab: Lab, second: Path, seconds: float) -> None:
     with lab_command(second, "up", "--bare") as command:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -24,10 +25,12 @@ def _up(arguments: Arguments) -> None:
     lab = Lab.up(state, number=arguments.instance, flux_interval=arguments.flux_interval)
     if already:
         print("the lab is up already", file=sys.stderr)
-    elif not arguments.bare:
+    installed = state / "apps-installed"
+    if not arguments.bare and not installed.exists():
         from tests.lab.standins.deploy import install  # noqa: PLC0415 - a bare lab does without
 
         install(lab)
+        installed.touch()
     print(lifecycle.summary(lab.layout))
     print(f"took {time.monotonic() - begun:.1f} s", file=sys.stderr)
 
@@ -138,11 +141,15 @@ def main() -> int:
         parser.error(f"unrecognized arguments: {' '.join(options)}")
     # What stands before kubectl's first word is its own too: `kubectl -n media get pods`.
     arguments.words = options + getattr(arguments, "words", [])
+    # Ended from outside, a half-made lab is removed just as it is after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         arguments.act(arguments)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
