@@ -31,7 +31,7 @@ from failoverd.core.model import (
 from failoverd.core.rules import Rules, Site
 from failoverd.loop import Loop
 from failoverd.ports import Conflict, StoreError
-from failoverd.simulator.clock import WorldClock
+from failoverd.simulator.clock import WorldClock, until
 from failoverd.simulator.json_patch import PatchFailed
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_look import Look, stamp
@@ -40,6 +40,8 @@ from failoverd.simulator.world_pair import SyncPair
 RENEW_MS = 7_000
 DEADLINE_MS = 12_000
 """Defaults of the leadership lease: renewed every 7 s, given up after 12 s without an answer."""
+PATIENCE_MS = 2_000
+"""A look waits this long for what does not answer."""
 TIMEOUT_S = 3.0
 """How long a request to something that does not answer takes to fail."""
 
@@ -56,6 +58,12 @@ class WorldObserver:
         """One snapshot of the world as this instance can see it."""
         assert now.mono <= timedelta(milliseconds=self.world.time.now_ms), "a look into the future"
         look = Look(self.world, self.host)
+        snapshot = self._snapshot(look, confirm, instance)
+        if look.waited:
+            await until(self.world, self.world.time.now_ms + PATIENCE_MS)
+        return snapshot
+
+    def _snapshot(self, look: Look, confirm: frozenset[str], instance: Instance) -> Snapshot:
         return Snapshot(
             api=look.api(),
             instance=instance,

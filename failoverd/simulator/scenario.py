@@ -7,12 +7,15 @@ daemon`, `expect TEXT`.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from difflib import unified_diff
+from pathlib import Path
 from typing import get_type_hints
 
 from failoverd.core.memory import Memory
@@ -24,7 +27,7 @@ from failoverd.simulator.world import World
 from failoverd.simulator.world_data import Rhythm
 from failoverd.simulator.world_faults import BadFault, duration_ms, inject
 from failoverd.simulator.world_render import site_of
-from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
+from failoverd.simulator.world_spec import ImpossibleWorld, WorldSpec, simple_app, simple_rules
 
 RULE = "----"
 
@@ -293,4 +296,46 @@ def differences(one: Iterable[str], other: Iterable[str]) -> str:
     return "\n".join(unified_diff(list(one), list(other), "in the file", "seen now", lineterm=""))
 
 
-__all__ = ["BadFault", "BadScenario", "Scenario", "differences", "parse", "play", "spec_of"]
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of `failoverd simulate`; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="failoverd simulate",
+        description="Play a scenario file in simulated time and print what the daemon makes of it.",
+    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="scenario files; none: a power cut")
+    given = parser.parse_args(arguments)
+    texts = [(str(path), path) for path in given.files]
+    try:
+        for name, path in texts:
+            sys.stdout.write(_played(name, path.read_text(encoding="utf-8")))
+        if not texts:
+            sys.stdout.write(_played("built-in story", STORY))
+    except (OSError, UnicodeDecodeError, BadScenario, BadFault, ImpossibleWorld) as error:
+        sys.stderr.write(f"failoverd simulate: {error}\n")
+        return 2
+    return 0
+
+
+def _played(name: str, text: str) -> str:
+    try:
+        return play(parse(text)).text()
+    except (BadScenario, BadFault, ImpossibleWorld) as error:
+        raise BadScenario(f"{name}: {error}") from None
+
+
+STORY = """\
+# The primary loses power; the app moves to the backup; the primary returns and the app goes home.
+world stable_for=60s cooldown=60s
+run 40s
+----
+
+fault power_off k3s-w1
+run 60s
+----
+
+fault power_on k3s-w1
+run 8m
+truth
+----
+"""
+"""Told by `failoverd simulate` without a file."""

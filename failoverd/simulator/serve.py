@@ -85,7 +85,7 @@ class Serve:
         certificate = self.folder / "kubelet.pem"
         serve_cert.write(certificate, "kubelet")
         self._kubelets = Kubelets(self.world, certificate)
-        await self._kubelets.start()
+        await self._kubelets.follow()
         self._write_kubeconfig()
         self._ticker = asyncio.create_task(self._run(), name="world")
         return self
@@ -105,6 +105,7 @@ class Serve:
         while True:
             self.tick()
             self.kube.store.sync()
+            await self._kubelets.follow()
             await sleep(STEP)
 
     async def _start(self, app: web.Application) -> str:

@@ -58,42 +58,47 @@ class Chat:
 
 @dataclass(slots=True)
 class Kubelets:
-    """What a kubelet's port answers: 401 while it lives, a reset while only its host does, silence otherwise.
+    """What a kubelet's port answers: 401 while it lives, a refusal while only its host does, silence otherwise.
 
     Every node has an address of its own within 127.0.0.0/8, so the real port can be used without being root.
     """
 
     world: World
-    certificate: Path | None
-    """PEM file with certificate and key; None: nothing listens, and a probe finds nobody."""
-    _servers: list[asyncio.Server] = field(default_factory=list)
+    certificate: Path
+    """PEM file with certificate and key."""
+    _servers: dict[str, asyncio.Server] = field(default_factory=dict)
+    _context: ssl.SSLContext = field(init=False)
 
-    async def start(self) -> None:
-        """Listen for every node."""
-        if self.certificate is None:
-            return
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate)
+    def __post_init__(self) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(self.certificate)
+
+    async def follow(self) -> None:
+        """Listen where something should answer or stay silent; a closed port is what refuses."""
         for node in self.world.nodes.values():
-            await self._listen(node, context)
+            refuses = node.alive and node.linked and not node.kubelet
+            if refuses and node.name in self._servers:
+                self._servers.pop(node.name).close()
+            elif not refuses and node.name not in self._servers:
+                with contextlib.suppress(OSError):  # where loopback has one address only, probes find nobody
+                    self._servers[node.name] = await self._listen(node)
 
-    async def _listen(self, node: Node, context: ssl.SSLContext) -> None:
+    async def _listen(self, node: Node) -> asyncio.Server:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError, ssl.SSLError):
+            # Cancelled only when everything ends; asyncio would print that as an error.
+            with contextlib.suppress(OSError, ssl.SSLError, asyncio.CancelledError):
                 while not (node.alive and node.linked) and not writer.transport.is_closing():
                     await sleep(timedelta(milliseconds=200))
                 if node.kubelet:
-                    await writer.start_tls(context)
+                    await writer.start_tls(self._context)
                     await reader.read(1)
                     writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 12\r\n\r\nUnauthorized")
                     await writer.drain()
             writer.transport.abort()
 
-        with contextlib.suppress(OSError):
-            server = await asyncio.start_server(answer, node.address, KUBELET_PORT)
-            self._servers.append(server)
+        return await asyncio.start_server(answer, node.address, KUBELET_PORT)
 
     async def close(self) -> None:
         """Stop listening."""
-        for server in self._servers:
+        for server in self._servers.values():
             server.close()

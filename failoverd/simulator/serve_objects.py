@@ -144,7 +144,9 @@ def _pod_status(pod: PodTruth, *, ready: bool) -> Raw:
     scheduled: Raw = {"type": "PodScheduled", "status": "True" if pod.node else "False"}
     if not pod.node:
         scheduled |= {"reason": "Unschedulable", "message": pod.waiting}
-    conditions = [scheduled, {"type": "Ready", "status": "True" if pod.ready and ready else "False"}]
+    looked_at = bool(pod.node or pod.waiting)
+    conditions = [scheduled] if looked_at else []
+    conditions.append({"type": "Ready", "status": "True" if pod.ready and ready else "False"})
     status: Raw = {"phase": "Running" if pod.running or pod.ready else "Pending", "conditions": conditions}
     if pod.node and not pod.ready:
         status["containerStatuses"] = [{"state": {"waiting": {"reason": pod.waiting}}, "ready": False}]

@@ -32,7 +32,7 @@ class PodTruth:
     deleted_ms: int = 0
     stopping: bool = False
     owned: bool = True
-    waiting: str = "unscheduled"
+    waiting: str = ""
     grace_ms: int = 30_000
 
     def reading(self, *, node_ready: bool) -> Pod:

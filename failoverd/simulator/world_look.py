@@ -40,6 +40,8 @@ class Look:
     def __init__(self, world: World, host: Host) -> None:
         self.world, self.host = world, host
         self.now_ms = world.time.now_ms
+        self.waited = False
+        """Whether something did not answer at all: the real look waits for it until its deadline."""
 
     @property
     def reaches_api(self) -> bool:
@@ -48,6 +50,7 @@ class Look:
 
     @property
     def _no_api(self) -> Unknown:
+        self.waited = True
         return Unknown(f"API server: {self.world.api_fault or 'no route'}")
 
     def api(self) -> Api | Unknown:
@@ -73,6 +76,7 @@ class Look:
         if self.now_ms - node.renewal_ms(self.now_ms) <= PROBE_AFTER_MS:
             return Unknown("not probed")
         if not (node.alive and node.linked and self.host.linked):
+            self.waited = True
             return Kubelet.SILENT
         return Kubelet.ALIVE if node.kubelet else Kubelet.REFUSED
 
@@ -81,6 +85,7 @@ class Look:
         if guest is None:
             return None
         if not guest.reachable or not self.host.linked:
+            self.waited = True
             return Unknown(f"{guest.name}: no answer within 2 s")
         return Guest(
             state=self.world.guest_state(node),
@@ -138,6 +143,7 @@ class Look:
         truth = self.world.apps[key]
         node, side = self.world.node_at(truth, site), truth.pairs[volume].sides[site]
         if not self.host.linked or not node.linked or not node.alive or side.hung:
+            self.waited = True
             return f"Syncthing of {side.name}: no answer within 2 s"
         return "" if side.up else f"Syncthing of {side.name}: connection refused"
 
