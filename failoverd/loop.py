@@ -41,6 +41,7 @@ class Loop:
     snapshot: Snapshot | None = None
     _tasks: dict[str, asyncio.Task[Receipt]] = field(default_factory=dict)
     _due: timedelta | None = None
+    _led: bool = False
 
     async def run(self) -> None:
         """Tick until `stop` is set, each time waiting for as long as the decision said."""
@@ -57,11 +58,18 @@ class Loop:
         confirm = self.decision.confirm if self.decision else frozenset()
         snapshot = await self.observer.observe(now, confirm, instance)
         snapshot = replace(snapshot, receipts=self._receipts(), in_flight=frozenset(self._tasks))
-        if not isinstance(self.memory, Memory) or not instance.leader:
-            self.memory = await self.store.load()  # a follower's memory is only as good as its last look
+        if not isinstance(self.memory, Memory) or not (instance.leader and self._led):
+            # what a follower remembers may be older than the last act of the one that led before it
+            self.memory = await self.store.load()
+        self._led = instance.leader
         rules = self.rules()
         decision = decide(rules, self.memory, self.watch, snapshot, now)
+        before = self.memory
         acts = await self._remember(decision)
+        if not acts and isinstance(before, Memory) and decision.memory != before:
+            # nothing of it came to pass: it is not said either, and decided again from what is then remembered
+            unsaid = replace(decision.watch, said=self.watch.said, saved_at=self.watch.saved_at)
+            decision = replace(decision, memory=before, watch=unsaid, actions=(), notes=())
         self.watch, self.turned_at, self.decision, self.snapshot = decision.watch, now, decision, snapshot
         self.voice.say(decision, snapshot, now)
         if acts:
@@ -95,7 +103,7 @@ class Loop:
             self.memory = Unknown(f"Memory could not be saved: {error}")
             return False
         self.memory = decision.memory
-        return True
+        return self._may_write()  # saving may have taken longer than our leadership lasts
 
     def _may_write(self) -> bool:
         return not isinstance(self.memory, Unknown) and self.leadership.instance(self.clock.now()).leader

@@ -65,7 +65,8 @@ class Plan:
     command: Command | None = None
     fence: bool = False
     """Nothing but the missing proof objects, and a fence could give it."""
-    alarms: tuple[Objection, ...] = ()
+    refused: tuple[Objection, ...] = ()
+    """Why a command cannot be heard now, where that is no objection to what goes on."""
 
 
 def decide(rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot: Snapshot, now: Now) -> Decision:
@@ -109,24 +110,33 @@ def _plan(sight: Sight, app: App, asked: commands.Asked) -> Plan:
         rules=sight.rules,
         app=app,
         memory=asked.memory,
-        was=was or rest.newborn(app, app.preferred),
+        was=rest.with_volumes(app, was) if was else rest.newborn(app, app.preferred),
         snapshot=sight.snapshot,
         verdicts=sight.verdicts,
         watch=sight.watch,
         now=sight.now,
     )
-    resumed = bool({app.key, "*"} & asked.resumed) and case.was.phase in (Phase.FROZEN, Phase.RELEASED)
+    resumed = app.key in asked.resumed and case.was.phase in (Phase.FROZEN, Phase.RELEASED)
     if newborn or resumed:
         return _first(case, resumed=resumed)
+    if case.was.phase in (Phase.ADOPTING, Phase.WATCHING):
+        return _at_rest(case, asked)
+    command, wish = asked.wishes.get(app.key, (None, None))
+    plan = _elsewhere(case)
+    if wish is not None and policy.can_see(case):
+        plan = replace(plan, wish=wish, command=command, refused=tuple(policy.occupied(case, wish)))
+    return plan
+
+
+def _elsewhere(case: Case) -> Plan:
+    """An app that moves, is frozen or was given back: no new wish is heard."""
     if case.was.phase is Phase.FROZEN:
         why = Objection(why=Why.FROZEN, text=f"frozen: {case.was.frozen_why}")
         return Plan(case=case, step=None, decision=AppDecision(phase=Phase.FROZEN, objections=(why,), alarms=(why,)))
     if case.was.phase is Phase.RELEASED:
         step = rest.released(case)
         return Plan(case=case, step=step, decision=AppDecision(phase=Phase.RELEASED, waiting=step.waiting))
-    if case.was.move is not None:
-        return _move_on(case)
-    return _at_rest(case, asked)
+    return _move_on(case)
 
 
 def _first(case: Case, *, resumed: bool) -> Plan:
@@ -182,9 +192,12 @@ def _wants_fence(case: Case, wish: Wish) -> bool:
     verdict, node = case.verdict(case.was.active), case.place(case.was.active).node
     if wish.kind is not Kind.FAILOVER or verdict.proven or not case.rules.fence(node):
         return False
-    if wish.forced:
-        return verdict.health is not Health.UP
     when = case.rules.fence_when
+    if when is FenceWhen.NEVER:
+        return False
+    if wish.forced:  # nobody's word makes the power of an unproven guest ours to cut
+        known = case.memory.nodes.get(node)
+        return verdict.health is not Health.UP and known is not None and hysteresis.mapped(case.rules, known)
     willing = when in (FenceWhen.ALL, FenceWhen.ANY) and not verdict.isolated
     return verdict.fenceable and (willing or when is FenceWhen.ISOLATED)
 
@@ -204,8 +217,8 @@ def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
     by_node: dict[str, list[str]] = {}
     wanting: dict[str, list[str]] = {}
     for key, plan in plans.items():
-        if plan.case is None or plan.case.was.phase is Phase.RELEASED:
-            continue
+        if plan.case is None or plan.case.was.phase is Phase.RELEASED or plan.case.was.move is not None:
+            continue  # an app that is leaving already keeps no other from it
         node = plan.case.place(plan.case.was.active).node
         by_node.setdefault(node, []).append(key)
         if plan.wish is not None and plan.fence:
@@ -291,7 +304,9 @@ def _answer(memory: Memory, plan: Plan, was: AppMemory | None) -> tuple[Memory, 
         return memory, []
     if was is not None and was.move is not None and was.move.command == plan.command.id:
         return commands.done(memory, plan.command), [say.answered(plan.command, "begun")]
-    reasons = "; ".join(str(objection) for objection in plan.decision.objections) or "not possible now"
+    reasons = (
+        "; ".join(str(objection) for objection in plan.refused or plan.decision.objections) or "not possible now"
+    )
     return commands.done(memory, plan.command), [say.answered(plan.command, f"refused: {reasons}")]
 
 

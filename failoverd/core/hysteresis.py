@@ -201,10 +201,11 @@ def _stopped_long_enough(
 
 def _can_fence(rules: Rules, remembered: NodeMemory, reading: NodeReading) -> bool:
     """Whether a fence could work at all: the hypervisor answers, and says nothing that would undo it."""
-    return isinstance(reading.guest, Guest) and not reading.guest.managed and _mapped(rules, remembered)
+    return isinstance(reading.guest, Guest) and not reading.guest.managed and mapped(rules, remembered)
 
 
-def _mapped(rules: Rules, remembered: NodeMemory) -> bool:
+def mapped(rules: Rules, remembered: NodeMemory) -> bool:
+    """Whether the guest of a node is known to be the right one, under this very configuration."""
     return bool(remembered.mapped) and remembered.mapped == rules.fence_hash
 
 
@@ -266,7 +267,7 @@ def _proof_doubts(
     if isinstance(guest, Unknown):
         return [Objection(why=Why.NOT_DEAD, text=f"{name} is not proven dead: guest unknown: {guest.why}")]
     found = []
-    if not _mapped(rules, remembered):
+    if not mapped(rules, remembered):
         found.append(
             Objection(
                 why=Why.MAPPING,

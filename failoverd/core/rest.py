@@ -37,6 +37,15 @@ def newborn(app: App, active: Site, epoch: int = 0, phase: Phase = Phase.ADOPTIN
     return AppMemory(phase=phase, active=active, epoch=epoch, volumes=volumes, frozen_why=why)
 
 
+def with_volumes(app: App, was: AppMemory) -> AppMemory:
+    """`was` with the volumes configured now: a new one is unproven at the standby, a removed one is forgotten."""
+    names = {volume.name for volume in app.volumes}
+    if was.move is not None or names == set(was.volumes):
+        return was
+    fresh = newborn(app, was.active).volumes
+    return replace(was, volumes={name: was.volumes.get(name, fresh[name]) for name in fresh})
+
+
 def first_look(case: Case, *, resumed: bool = False) -> AppMemory | str:
     """Memory for an app never seen before, or what must be known first.
 
