@@ -64,8 +64,7 @@ def print_example(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every
 
 def print_rbac(arguments: argparse.Namespace) -> int:
     """Print Roles and their bindings."""
-    config = loaded(arguments)
-    print(rbac.manifest(config.rules, config.settings.kubernetes.namespace, arguments.user), end="")
+    print(rbac.manifest(loaded(arguments), arguments.user), end="")
     return Exit.OK
 
 

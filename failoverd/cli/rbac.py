@@ -1,4 +1,4 @@
-"""`failoverd config rbac`: Roles for the configured apps, from what the Kubernetes adapter says it asks for."""
+"""`failoverd config rbac`: Roles for the configured apps, from what the adapters say they ask for."""
 
 from __future__ import annotations
 
@@ -10,30 +10,61 @@ from itertools import groupby
 from failoverd.adapters import kubernetes
 from failoverd.adapters.kubernetes.commands import OPERATOR_NEEDS
 from failoverd.adapters.kubernetes.rbac import Grant, Need, expand
-from failoverd.core.rules import Rules
+from failoverd.adapters.syncthing import access
+from failoverd.config import Config
+from failoverd.config.edges import Via
 
 DAEMON = "failoverd"
 OPERATOR = "failoverd-operator"
 
 
-def daemon_needs() -> tuple[Need, ...]:
+WAYS = {Via.DIRECT: (True,), Via.PROXY: (False,), Via.AUTO: (True, False)}
+"""`auto` is direct in the cluster and the proxy outside, and one Role serves the instances of both."""
+
+
+def daemon_needs(config: Config) -> tuple[Need, ...]:
     """What the daemon asks for: the tables of every module of the adapter, so that none can be forgotten."""
     found: list[Need] = []
     for module in pkgutil.iter_modules(kubernetes.__path__, f"{kubernetes.__name__}."):
         found += getattr(importlib.import_module(module.name), "NEEDS", ())
+    for direct in WAYS[config.settings.syncthing.via]:
+        found += access.needs(direct=direct)
     return tuple(found)
 
 
-def manifest(rules: Rules, namespace: str, users: Sequence[str]) -> str:
-    """All Roles and bindings as YAML: the daemon's to its ServiceAccount, the operator's to `users`."""
-    account = f"- kind: ServiceAccount\n  name: {DAEMON}\n  namespace: {namespace}\n"
-    parts = [f"apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {DAEMON}\n  namespace: {namespace}\n"]
-    parts += _roles(DAEMON, expand(daemon_needs(), rules, namespace), account)
+def daemon_grants(config: Config) -> tuple[Grant, ...]:
+    """The daemon's rules for the configured apps."""
+    return expand(daemon_needs(config), config.rules, config.settings.kubernetes.namespace)
+
+
+def operator_grants(config: Config) -> tuple[Grant, ...]:
+    """The rules of somebody who commands by the CLI."""
+    return expand(OPERATOR_NEEDS, config.rules, config.settings.kubernetes.namespace)
+
+
+def manifest(config: Config, users: Sequence[str]) -> str:
+    """ServiceAccounts, Roles and bindings as YAML: the daemon's, then the operator's, which `users` get as well."""
+    namespace = config.settings.kubernetes.namespace
+    parts = [_account(DAEMON, namespace)]
+    parts += _roles(DAEMON, daemon_grants(config), _subject(DAEMON, namespace))
     people = "".join(
         f"- apiGroup: rbac.authorization.k8s.io\n  kind: User\n  name: {_quoted(user)}\n" for user in users
     )
-    parts += _roles(OPERATOR, expand(OPERATOR_NEEDS, rules, namespace), people)
+    parts.append(_account(OPERATOR, namespace))
+    parts += _roles(OPERATOR, operator_grants(config), _subject(OPERATOR, namespace) + people)
     return "---\n".join(parts)
+
+
+def _account(name: str, namespace: str) -> str:
+    # Pods say themselves whether they want the token.
+    return (
+        f"apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: {namespace}\n"
+        "automountServiceAccountToken: false\n"
+    )
+
+
+def _subject(name: str, namespace: str) -> str:
+    return f"- kind: ServiceAccount\n  name: {name}\n  namespace: {namespace}\n"
 
 
 def _roles(name: str, grants: Iterable[Grant], subjects: str) -> Iterator[str]:
@@ -43,12 +74,11 @@ def _roles(name: str, grants: Iterable[Grant], subjects: str) -> Iterator[str]:
         head = f"metadata:\n  name: {name}\n{where}"
         rules = "".join(_rule(grant) for grant in group)
         yield f"apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\n{head}rules:\n{rules}"
-        if subjects:
-            yield (
-                f"apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}Binding\n{head}"
-                f"roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {name}\n"
-                f"subjects:\n{subjects}"
-            )
+        yield (
+            f"apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}Binding\n{head}"
+            f"roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {name}\n"
+            f"subjects:\n{subjects}"
+        )
 
 
 def _rule(grant: Grant) -> str:

@@ -236,7 +236,7 @@ def test_names_of_sources_become_names_of_their_secrets_and_services():
         rbac.Need(where=rbac.Where.APPS, group="", resource=resource, verbs=("get",), named=named)
         for resource, named in (
             ("secrets", rbac.Named.SOURCE_SECRETS),
-            ("services/proxy", rbac.Named.SOURCE_SERVICES),
+            ("services/proxy", rbac.Named.SOURCE_PROXIES),
         )
     ]
     found = {g.resource: g.names for g in rbac.expand(needs, rules(app()), "failoverd")}

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from failoverd.adapters.kubernetes.client import Client
+from failoverd.adapters.kubernetes.rbac import expand
 from failoverd.adapters.syncthing import Direct, SyncthingError, Unreachable
 from failoverd.adapters.syncthing.access import Mover as Reader
 from failoverd.adapters.syncthing.access import needs, sides
@@ -157,10 +158,9 @@ async def test_every_side_has_its_own_way(tmp_path):
 
 
 def test_the_permissions_name_every_object():
-    assert [(need.resource, need.verbs, need.fixed) for need in needs(RULES, direct=True)][1] == (
-        "services", ("get",), ("volsync-sonarr-backup-api", "volsync-sonarr-primary-api"),
-    )  # fmt: skip
-    assert [(need.resource, need.verbs, need.fixed) for need in needs(RULES, direct=False)][1] == (
-        "services/proxy", ("get", "create", "patch"),
-        ("https:volsync-sonarr-backup-api:8384", "https:volsync-sonarr-primary-api:8384"),
-    )  # fmt: skip
+    secrets = ("secrets", ("get",), ("volsync-sonarr-backup", "volsync-sonarr-primary"))
+    services = ("services", ("get",), ("volsync-sonarr-backup-api", "volsync-sonarr-primary-api"))
+    proxied = ("https:volsync-sonarr-backup-api:8384", "https:volsync-sonarr-primary-api:8384")
+    for direct, way in ((True, services), (False, ("services/proxy", ("create", "get", "patch"), proxied))):
+        grants = expand(needs(direct=direct), RULES, "failoverd")
+        assert [(grant.resource, grant.verbs, grant.names) for grant in grants] == [secrets, way]

@@ -29,6 +29,7 @@ class Named(StrEnum):
     STATEFULSETS = "statefulsets"
     SOURCE_SECRETS = "secrets of the sources"
     SOURCE_SERVICES = "services of the sources"
+    SOURCE_PROXIES = "services of the sources, through the API server"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,8 @@ def _names(named: Named, apps: tuple[App, ...]) -> tuple[str, ...]:
         case Named.SOURCE_SECRETS:
             names = {f"volsync-{source}" for source in sources(apps)}
         case Named.SOURCE_SERVICES:
+            names = {f"volsync-{source}-api" for source in sources(apps)}
+        case Named.SOURCE_PROXIES:
             names = {f"https:volsync-{source}-api:8384" for source in sources(apps)}
     return tuple(sorted(names))
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from failoverd.adapters.kubernetes.client import Client, KubeError
-from failoverd.adapters.kubernetes.rbac import Named, Need, Where, sources
+from failoverd.adapters.kubernetes.rbac import Named, Need, Where
 from failoverd.adapters.syncthing import Syncthing
 from failoverd.adapters.syncthing.transport import PORT, Access, Direct, Proxied, Transport, Unreachable
 from failoverd.core.rules import Rules, Site
@@ -33,17 +34,15 @@ def service_name(source: str) -> str:
     return f"volsync-{source}-api"
 
 
-def needs(rules: Rules, *, direct: bool) -> tuple[Need, ...]:
+def needs(*, direct: bool) -> tuple[Need, ...]:
     """The permissions for the direct way, or for the one through the API server."""
-    found = sources(rules.apps)
     secrets = Need(where=Where.APPS, group="", resource="secrets", verbs=("get",), named=Named.SOURCE_SECRETS)
-    if direct:
-        names = tuple(service_name(source) for source in found)
-        return (secrets, Need(where=Where.APPS, group="", resource="services", verbs=("get",), fixed=names))
-    # By method: GET is get, POST is create, PATCH is patch.
-    proxied = tuple(f"https:{service_name(source)}:{PORT}" for source in found)
-    verbs = ("get", "create", "patch")
-    return (secrets, Need(where=Where.APPS, group="", resource="services/proxy", verbs=verbs, fixed=proxied))
+    way = Need(where=Where.APPS, group="", resource="services", verbs=("get",), named=Named.SOURCE_SERVICES)
+    if not direct:
+        # By method: GET is get, POST is create, PATCH is patch.
+        verbs = ("get", "create", "patch")
+        way = replace(way, resource="services/proxy", verbs=verbs, named=Named.SOURCE_PROXIES)
+    return (secrets, way)
 
 
 class Mover:
