@@ -19,6 +19,7 @@ PACKAGES = {
     "ip": "iproute2",
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
     "setsid": "util-linux",
     "mount": "mount",
     "sysctl": "procps",
@@ -41,8 +42,9 @@ def run(argv: Sequence[object], *, stdin: str | None = None, env: Mapping[str, s
 
     Raises LabError with its last words.
     """
+    # Ends with its caller: what a killed `up` had started must not go on while `down` cleans up.
     result = subprocess.run(
-        [str(word) for word in argv],
+        ["setpriv", "--pdeathsig=KILL", *(str(word) for word in argv)],
         input=stdin,
         text=True,
         capture_output=True,

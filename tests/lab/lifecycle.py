@@ -129,7 +129,7 @@ def down(state: Path) -> bool:
     network.destroy(layout)
     _remove_cgroups(layout)
     _remove_mounts(state)
-    shutil.rmtree(state)
+    _remove_folder(state)
     numbers.release(layout.number)
     return True
 
@@ -154,6 +154,18 @@ def _remove_cgroups(layout: Layout) -> None:
                 group.rmdir()
         if time.monotonic() > deadline:
             raise LabError(f"control group {groups[-1]} cannot be removed: a process is left in it")
+
+
+def _remove_folder(state: Path) -> None:
+    """Remove it even while something ends that still writes to it."""
+    deadline = time.monotonic() + 10
+    while state.exists():
+        try:
+            shutil.rmtree(state)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise LabError(f"{state} cannot be removed: {error}") from error
+            time.sleep(0.1)
 
 
 def _remove_mounts(state: Path) -> None:
