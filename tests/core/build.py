@@ -1,0 +1,470 @@
+"""Builders of worlds for the core: small, mutable, in memory, with nothing but what `decide` can see or do.
+
+A `World` is two sites with power, leases, guests, folders, workloads (real Deployment dicts) and pods. A `Life` is
+one daemon in it: Memory outlives it, Watch does not. Every action is carried out truthfully, unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from failoverd.core import names
+from failoverd.core.decide import decide
+from failoverd.core.memory import AppMemory, Memory, Phase
+from failoverd.core.model import (
+    Action,
+    Api,
+    ClaimReading,
+    Command,
+    Decision,
+    DeletePod,
+    FenceOff,
+    FenceOn,
+    Folder,
+    Guest,
+    GuestState,
+    Instance,
+    Kubelet,
+    Lease,
+    NodeObject,
+    NodeReading,
+    Now,
+    Override,
+    Owner,
+    PatchOp,
+    PatchWorkload,
+    Pod,
+    Receipt,
+    Revert,
+    Scan,
+    Scanned,
+    SetIgnores,
+    SetRole,
+    Snapshot,
+    Unknown,
+    Watch,
+    Why,
+    Workload,
+)
+from failoverd.core.rules import App, Copy, Mode, Pair, Place, Rules, Site, Volume, WorkloadKind
+
+EPOCH_OF_TESTS = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+P, B = Site.PRIMARY, Site.BACKUP
+W1, W2, CP = "w1", "w2", "cp1"
+KEY, TWO = "media/sonarr", "docs/paperless"
+
+
+def volume(app: str, name: str) -> Volume:
+    stem = app if name == "data" else f"{app}-{name}"
+    return Volume(
+        name=name,
+        primary=Copy(claim=f"pvc-{stem}", source=f"{stem}-primary"),
+        backup=Copy(claim=f"pvc-{stem}-backup", source=f"{stem}-backup"),
+    )
+
+
+def an_app(key: str = KEY, volumes: tuple[str, ...] = ("data",), **changes: Any) -> App:
+    namespace, name = key.split("/")
+    made = App(
+        key=key,
+        namespace=namespace,
+        name=name,
+        kind=WorkloadKind.DEPLOYMENT,
+        pair="home",
+        volumes=tuple(volume(name, one) for one in volumes),
+    )
+    return replace(made, **changes)
+
+
+def some_rules(*apps: App, fence: str = "pve", **changes: Any) -> Rules:
+    pair = Pair(
+        name="home",
+        primary=Place(node=W1, selector=(("role", "primary"),), domain="pve", fence=fence),
+        backup=Place(node=W2, selector=(("role", "backup"),), domain="nas"),
+    )
+    made = Rules(
+        mode=Mode.ACTIVE,
+        pairs=(pair,),
+        apps=apps or (an_app(),),
+        witnesses=((CP, "cp"), (W1, "pve"), (W2, "nas")),
+        fence_hash="f1",
+    )
+    return replace(made, **changes)
+
+
+def deployment(app: App, **spec: Any) -> dict[str, Any]:
+    """A Deployment as the API server returns it, at the primary."""
+    volumes = [
+        {"name": f"{app.name}-{one.name}", "persistentVolumeClaim": {"claimName": one.primary.claim}}
+        for one in app.volumes
+    ]
+    return {
+        "metadata": {
+            "name": app.name,
+            "uid": f"uid-{app.name}",
+            "resourceVersion": "1",
+            "annotations": {"deployment.kubernetes.io/revision": "1"},
+            "labels": {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"},
+        },
+        "spec": {
+            "replicas": 1,
+            "template": {
+                "spec": {
+                    "nodeSelector": {"role": "primary"},
+                    "volumes": [*volumes, {"name": "tmp", "emptyDir": {}}],
+                    **spec,
+                }
+            },
+        },
+    }
+
+
+def parse(raw: dict[str, Any], pods: Iterable[Pod] = ()) -> Workload:
+    """What the adapter would read from `raw`."""
+    meta, spec = raw["metadata"], raw["spec"]
+    notes = meta.get("annotations")
+    template = spec["template"]["spec"]
+    selector = template.get("nodeSelector")
+    marks = notes or {}
+    return Workload(
+        uid=meta["uid"],
+        version=meta["resourceVersion"],
+        replicas=spec["replicas"],
+        claims=tuple(
+            (index, one["name"], one["persistentVolumeClaim"]["claimName"])
+            for index, one in enumerate(template["volumes"])
+            if "persistentVolumeClaim" in one
+        ),
+        selector=None if selector is None else tuple(selector.items()),
+        annotations=notes is not None,
+        epoch=int(marks[names.EPOCH]) if names.EPOCH in marks else None,
+        active=marks.get(names.ACTIVE, ""),
+        held=marks.get(names.HOLD) == names.HOLD_VALUE,
+        owner=Owner.FLUX if names.FLUX_NAME in meta.get("labels", {}) else Owner.NONE,
+        pods=tuple(pods),
+    )
+
+
+class Failed(Exception):
+    """A JSON Patch whose `test` failed, or that names what is not there."""
+
+
+def json_patch(document: dict[str, Any], ops: Iterable[PatchOp]) -> dict[str, Any]:
+    """RFC 6902: a patched copy, or Failed and nothing changed."""
+    result = copy.deepcopy(document)
+    for op in ops:
+        *path, last = [part.replace("~1", "/").replace("~0", "~") for part in op.path.split("/")[1:]]
+        parent: Any = result
+        try:
+            for part in path:
+                parent = parent[int(part)] if isinstance(parent, list) else parent[part]
+            at: Any = int(last) if isinstance(parent, list) else last
+            if op.op == "test":
+                if parent[at] != op.value or type(parent[at]) is not type(op.value):
+                    raise Failed(f"{op.path} is {parent[at]!r}, not {op.value!r}")
+            elif op.op == "remove":
+                del parent[at]
+            elif op.op == "replace":
+                _ = parent[at]
+                parent[at] = copy.deepcopy(op.value)
+            elif isinstance(parent, list):
+                parent.insert(at, copy.deepcopy(op.value))
+            else:
+                parent[at] = copy.deepcopy(op.value)
+        except (KeyError, IndexError, TypeError) as error:
+            raise Failed(f"{op.op} {op.path}: {error!r}") from None
+    return result
+
+
+def a_folder(device: str, kind: str, **changes: Any) -> Folder:
+    made = Folder(
+        device=device,
+        started="boot-1",
+        type=kind,
+        state="idle",
+        sequence=100,
+        remote_sequence=100,
+        connected=True,
+        local_files=7,
+        ignores=(names.SHM_PATTERN,),
+    )
+    return replace(made, **changes)
+
+
+@dataclass
+class World:
+    """Two sites as they truly are."""
+
+    rules: Rules
+    s: float = 0.0
+    api: bool = True
+    off: set[str] = field(default_factory=set)
+    """Nodes without power; their guests say stopped."""
+    cut: set[str] = field(default_factory=set)
+    """Nodes that live but cannot be reached."""
+    stalled: bool = False
+    """Leases cannot be written, though reads succeed."""
+    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Per node: fields of its reading that a test pins."""
+    raw: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pods: dict[str, list[Pod]] = field(default_factory=dict)
+    folders: dict[tuple[str, str, Site], Folder] = field(default_factory=dict)
+    unread: dict[Any, str] = field(default_factory=dict)
+    """Keys of folders, claims or workloads that cannot be read."""
+    pinned: dict[tuple[str, str, Site], dict[str, Any]] = field(default_factory=dict)
+    claims: dict[tuple[str, str, Site], ClaimReading] = field(default_factory=dict)
+    deaf: set[type[Action]] = field(default_factory=set)
+    """Kinds of action that fail."""
+    did: list[Action] = field(default_factory=list)
+    updated: bool = True
+    _renewed: dict[str, float] = field(default_factory=dict)
+    _made: int = 0
+
+    def __post_init__(self) -> None:
+        for app in self.rules.apps:
+            self.raw[app.key] = deployment(app)
+            self.pods[app.key] = []
+            for one in app.volumes:
+                self.folders[app.key, one.name, P] = a_folder(f"{one.primary.source}-ID", "sendonly")
+                self.folders[app.key, one.name, B] = a_folder(f"{one.backup.source}-ID", "receiveonly")
+        self.advance(0)
+        self.advance(0)
+
+    @property
+    def now(self) -> Now:
+        span = timedelta(seconds=self.s)
+        return Now(timedelta(seconds=5000) + span, EPOCH_OF_TESTS + span)
+
+    @property
+    def date(self) -> datetime:
+        return (EPOCH_OF_TESTS + timedelta(seconds=self.s)).replace(microsecond=0)
+
+    def lives(self, node: str) -> bool:
+        return node not in self.off
+
+    def advance(self, seconds: float) -> None:
+        """Time goes by: leases are renewed every 10 s, controllers and kubelets do their work."""
+        self.s += seconds
+        for node in (CP, W1, W2):
+            due = self.s - self._renewed.get(node, -99.0) >= 10
+            if due and self.lives(node) and node not in self.cut and self.api and not self.stalled:
+                self._renewed[node] = self.s
+        for app in self.rules.apps:
+            self._reconcile(app)
+
+    def _reconcile(self, app: App) -> None:
+        raw, pods = self.raw[app.key], self.pods[app.key]
+        spec = raw["spec"]["template"]["spec"]
+        site = next((one for one in Site if self.runs_at(app, one)), None)
+        node = self.rules.place(app, site).node if site else ""
+        fits = site is not None and (spec.get("nodeSelector") or {}).get("role", site.value) == site.value
+        owned = [pod for pod in pods if pod.owned]
+        for pod in owned:
+            if raw["spec"]["replicas"] == 0 and self.lives(pod.node) and pod.node not in self.cut:
+                pods.remove(pod)
+        if raw["spec"]["replicas"] and not owned and fits and self.lives(node) and node not in self.cut:
+            self._made += 1
+            claims = tuple(one.copy(site or P).claim for one in app.volumes)
+            pods.append(
+                Pod(name=f"{app.name}-{self._made}", uid=f"pod-{self._made}", node=node, claims=claims, owned=True)
+            )
+        else:
+            pods[:] = [replace(pod, ready=True) if pod.owned and self.lives(pod.node) else pod for pod in pods]
+
+    def runs_at(self, app: App, site: Site) -> bool:
+        volumes = self.raw[app.key]["spec"]["template"]["spec"]["volumes"]
+        named = {one.get("persistentVolumeClaim", {}).get("claimName") for one in volumes}
+        return all(one.copy(site).claim in named for one in app.volumes)
+
+    def reading(self, node: str, confirm: frozenset[str]) -> NodeReading:
+        guest = (
+            Guest(state=GuestState.RUNNING if self.lives(node) else GuestState.STOPPED)
+            if self.rules.fence(node)
+            else None
+        )
+        silent = not self.lives(node) or node in self.cut
+        made = NodeReading(
+            lease=Lease(stamp=f"{self._renewed.get(node, 0):.1f}"),
+            node=NodeObject(ready="Unknown" if self.s - self._renewed.get(node, 0) > 40 else "True"),
+            uncached=node in confirm,
+            kubelet=Kubelet.SILENT if silent else Unknown("not probed"),
+            guest=guest,
+        )
+        return replace(made, **self.nodes.get(node, {}))
+
+    def folder(self, key: tuple[str, str, Site]) -> Folder | Unknown:
+        node = self.rules.place(self.rules.app(key[0]), key[2]).node
+        if key in self.unread or not self.lives(node) or node in self.cut:
+            return Unknown(self.unread.get(key, "no answer within 2 s"))
+        other = self.folders[key[0], key[1], key[2].other]
+        made = replace(self.folders[key], remote_sequence=other.sequence)
+        return replace(made, **self.pinned.get(key, {}))
+
+    def workload(self, key: str) -> Workload | Unknown:
+        if key in self.unread:
+            return Unknown(self.unread[key])
+        return replace(parse(self.raw[key], self.pods[key]), updated=self.updated)
+
+    def snapshot(self, confirm: frozenset[str] = frozenset(), **changes: Any) -> Snapshot:
+        lost = Unknown("no answer within 3 s")
+        made = Snapshot(
+            api=Api(date=self.date) if self.api else lost,
+            instance=Instance(leader=True, holder="me"),
+            nodes={
+                node: self.reading(node, confirm) if self.api else NodeReading(lease=lost, node=lost)
+                for node in (CP, W1, W2)
+            },
+            workloads={key: self.workload(key) if self.api else lost for key in self.raw},
+            folders={key: self.folder(key) for key in self.folders},
+            claims={
+                key: self.claims.get(key, ClaimReading(bound=True, volume="pv"))
+                if key not in self.unread
+                else Unknown(self.unread[key])
+                for key in self.folders
+            },
+        )
+        return replace(made, **changes)
+
+    def do(self, action: Action) -> Receipt:
+        """Carry out one action as the real world would."""
+        self.did.append(action)
+        if type(action) in self.deaf:
+            return Receipt(action=action, ok=False, detail="refused")
+        match action:
+            case PatchWorkload(app=key, ops=ops):
+                try:
+                    self.raw[key] = json_patch(self.raw[key], ops)
+                except Failed as error:
+                    return Receipt(action=action, ok=False, detail=str(error))
+                version = int(self.raw[key]["metadata"]["resourceVersion"]) + 1
+                self.raw[key]["metadata"]["resourceVersion"] = str(version)
+            case DeletePod(app=key, uid=uid):
+                self.pods[key][:] = [pod for pod in self.pods[key] if pod.uid != uid]
+            case FenceOff(node=node):
+                self.off.add(node)
+            case FenceOn(node=node):
+                self.off.discard(node)
+            case _:
+                return self._sync(action)
+        return Receipt(action=action, ok=True)
+
+    def _sync(self, action: Action) -> Receipt:
+        assert isinstance(action, SetRole | SetIgnores | Scan | Override | Revert), action
+        key = (action.app, action.volume, action.site)
+        seen = self.folder(key)
+        if isinstance(seen, Unknown):
+            return Receipt(action=action, ok=False, detail=seen.why)
+        found = None
+        match action:
+            case SetRole(role=role, keep=keep):
+                kept = seen.versioning if keep is None else "simple" if keep else ""
+                self.folders[key] = replace(self.folders[key], type=str(role), versioning=kept)
+            case SetIgnores(patterns=patterns):
+                self.folders[key] = replace(self.folders[key], ignores=patterns)
+            case Scan():
+                found = Scanned(at=self.date, sequence=seen.sequence, errors=seen.errors, started=seen.started)
+            case Override():
+                self.folders[key] = replace(self.folders[key], need_items=0, need_deletes=0)
+            case Revert():
+                self.folders[key] = replace(self.folders[key], receive_only=0)
+        return Receipt(action=action, ok=True, scanned=found)
+
+
+@dataclass
+class Life:
+    """One daemon. `restart` forgets what only a process knows; Memory stays."""
+
+    world: World
+    memory: Memory | Unknown | None = None
+    watch: Watch = field(default_factory=Watch)
+    receipts: tuple[Receipt, ...] = ()
+    decision: Decision | None = None
+    commands: tuple[Command, ...] = ()
+    leader: bool = True
+    acts: bool = True
+    saves: int = 0
+    seen: list[Phase] = field(default_factory=list)
+    snapshot: dict[str, Any] = field(default_factory=dict)
+    """Fields of every snapshot that a test pins."""
+
+    def tick(self, seconds: float | None = None) -> Decision:
+        """Wait as long as the last decision said (or `seconds`), look, decide, remember, act."""
+        world, last = self.world, self.decision
+        due = (last.wake_at - world.now.mono).total_seconds() if last else 0.0
+        world.advance(max(due, 0.0) if seconds is None else seconds)
+        confirm = last.confirm if last else frozenset[str]()
+        fields = {"receipts": self.receipts, "commands": self.commands, **self.snapshot}
+        fields.setdefault("instance", Instance(leader=self.leader, holder="me"))
+        made = decide(world.rules, self.memory, self.watch, world.snapshot(confirm, **fields), world.now)
+        if made.memory != self.memory and not isinstance(self.memory, Unknown):
+            self.memory, self.saves = made.memory, self.saves + 1
+        self.watch, self.decision = made.watch, made
+        self.receipts = tuple(world.do(action) for action in made.actions) if self.acts else ()
+        for phase in [made.apps[app.key].phase for app in world.rules.apps[:1]]:
+            if not self.seen or self.seen[-1] is not phase:
+                self.seen.append(phase)
+        return made
+
+    def restart(self) -> None:
+        self.watch, self.receipts, self.decision = Watch(), (), None
+
+    def run(self, seconds: float) -> list[Action]:
+        """Tick for so long; what was done."""
+        until, before = self.world.s + seconds, len(self.world.did)
+        while self.world.s < until:
+            self.tick()
+        return self.world.did[before:]
+
+    def until(self, reached: Callable[[Life], bool], within: float = 400) -> float:
+        """Tick until `reached`; how long that took. Fails when it takes longer than `within` seconds."""
+        began = self.world.s
+        while not reached(self):
+            assert self.world.s - began <= within, (self.app(), self.why(), self.decision and self.decision.apps)
+            self.tick()
+        return self.world.s - began
+
+    def app(self, key: str = "") -> AppMemory:
+        assert isinstance(self.memory, Memory)
+        return self.memory.apps[key or self.world.rules.apps[0].key]
+
+    def standings(self, key: str = "") -> dict[str, tuple[str, str]]:
+        return {
+            name: (str(one.copies[P].standing), str(one.copies[B].standing))
+            for name, one in self.app(key).volumes.items()
+        }
+
+    def phase(self, key: str = "") -> Phase:
+        return self.app(key).phase
+
+    def why(self, key: str = "") -> set[Why]:
+        assert self.decision
+        return {one.why for one in self.decision.apps[key or self.world.rules.apps[0].key].objections}
+
+    def told(self, key: str = "") -> str:
+        assert self.decision
+        return "; ".join(map(str, self.decision.apps[key or self.world.rules.apps[0].key].objections))
+
+
+def at_rest(life: Life) -> bool:
+    return isinstance(life.memory, Memory) and life.phase() is Phase.WATCHING
+
+
+def healthy(*apps: App, seconds: float = 60, **rules: Any) -> Life:
+    """A daemon that has watched a healthy world for a minute."""
+    life = Life(World(some_rules(*apps, **rules)))
+    life.run(seconds)
+    assert at_rest(life), life.app()
+    return life
+
+
+def command(kind: Any, key: str = KEY, **changes: Any) -> Command:
+    made = Command(id="c1", kind=kind, app=key, expires=EPOCH_OF_TESTS + timedelta(days=1), by="anna", why="test")
+    return replace(made, **changes)
+
+
+def kinds(actions: Iterable[Action]) -> list[str]:
+    return [type(action).__name__ for action in actions]
