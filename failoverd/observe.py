@@ -34,7 +34,9 @@ from failoverd.ports import Clock
 DEADLINE = timedelta(seconds=2)
 """For everything of one tick, which is itself 2 s at rest."""
 PATIENCE = timedelta(milliseconds=500)
-"""What comes to nothing and takes longer than this is not waited for the next time."""
+"""What took longer than this is hardly waited for the next time: a dead side must not slow down a move."""
+GRACE = timedelta(milliseconds=100)
+"""For what was slow the last time: a side that is well again answers within milliseconds."""
 QUIET_AFTER = timedelta(seconds=12)
 """A lease moves every 10 s; only a node whose lease has not is worth a probe of its kubelet."""
 STEPPED = timedelta(seconds=3)
@@ -114,23 +116,24 @@ KubeletProbe = Callable[[str], Awaitable[Kubelet | Unknown]]
 class Probe(Generic[T]):
     """One thing that is read again and again, never twice at once."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, clock: Clock) -> None:
         self._what = what
+        self._clock = clock
         self._task: asyncio.Task[T] | None = None
         self._asked_at = timedelta(0)
         self._late = ""
         self.slow = False
-        """It did not answer in time when it was last asked: nobody waits for it until an answer has come again."""
+        """It took longer than PATIENCE when it was last asked, or has not answered yet."""
+        self._took = timedelta(0)
 
     def ask(self, call: Callable[[], Awaitable[T]], now: timedelta) -> asyncio.Task[T]:
         """Begin to read, unless an earlier question is still open."""
         if self._task is not None and self._task.done():
             # It came too late for its tick. Only what was wrong with it is worth keeping.
-            self._late = self._reason(self._task)
-            self.slow = bool(self._late) or self._task.cancelled() or self._task.exception() is not None
+            self._late, self.slow = self._reason(self._task), self._took > PATIENCE
             self._task = None
         if self._task is None:
-            self._task, self._asked_at = asyncio.ensure_future(_awaited(call)), now
+            self._task, self._asked_at = asyncio.ensure_future(self._timed(call)), now
         return self._task
 
     def answer(self, asked: timedelta, now: timedelta) -> T | Unknown:
@@ -143,13 +146,11 @@ class Probe(Generic[T]):
             waited = DEADLINE if self._asked_at == asked else now - self._asked_at
             last = f" (before that: {self._late})" if self._late else ""
             return Unknown(f"{self._what}: no answer within {round(waited.total_seconds(), 1):g} s{last}")
-        self._task, self._late = None, ""
+        self._task, self._late, self.slow = None, "", self._took > PATIENCE
         error = task.exception() if not task.cancelled() else asyncio.CancelledError("cancelled")
         if error is not None:
             return Unknown(f"{self._what}: {type(error).__name__}: {error}")
-        found = task.result()
-        self.slow = isinstance(found, Unknown) and now - asked > PATIENCE
-        return found
+        return task.result()
 
     def cancel(self) -> asyncio.Task[T] | None:
         """Stop reading; what is still to be waited for."""
@@ -158,16 +159,19 @@ class Probe(Generic[T]):
             task.cancel()
         return task
 
+    async def _timed(self, call: Callable[[], Awaitable[T]]) -> T:
+        began = self._clock.now().mono
+        try:
+            return await call()
+        finally:
+            self._took = self._clock.now().mono - began
+
     @staticmethod
     def _reason(task: asyncio.Task[T]) -> str:
         if task.cancelled() or task.exception() is not None:
             return ""
         found = task.result()
         return found.why if isinstance(found, Unknown) else ""
-
-
-async def _awaited(call: Callable[[], Awaitable[T]]) -> T:
-    return await call()
 
 
 class ApiTime:
@@ -214,20 +218,23 @@ class WorldObserver:
         self._kubelet = kubelet
         self._api_time = ApiTime()
         self._moved: dict[str, tuple[str, timedelta]] = {}
-        self._kube_probe: Probe[Readings] = Probe("Kubernetes")
+        self._kube_probe: Probe[Readings] = Probe("Kubernetes", clock)
         self._folder_probes: dict[Key, Probe[Folder | Unknown]] = {
-            key: Probe(f"Syncthing of {key[0]} {key[1]} at {key[2]}") for key in sides
+            key: Probe(f"Syncthing of {key[0]} {key[1]} at {key[2]}", clock) for key in sides
         }
-        self._power_probes: dict[str, Probe[Guest | Unknown]] = {node: Probe(f"guest of {node}") for node in power}
+        self._power_probes: dict[str, Probe[Guest | Unknown]] = {
+            node: Probe(f"guest of {node}", clock) for node in power
+        }
         self._kubelet_probes: dict[str, Probe[Kubelet | Unknown]] = {}
 
     async def observe(self, now: Now, confirm: frozenset[str], instance: Instance) -> Snapshot:
         """One snapshot, after DEADLINE at the latest."""
         asked = now.mono
         quiet = self._quiet(asked)
-        awaited = self._begin(asked, confirm, quiet)
-        if awaited:
-            await asyncio.wait(awaited, timeout=DEADLINE.total_seconds())
+        tasks = self._begin(asked, confirm, quiet)
+        for slow, within in ((False, DEADLINE), (True, GRACE)):
+            if awaited := [task for probe, task in tasks if probe.slow is slow]:
+                await asyncio.wait(awaited, timeout=within.total_seconds())
         mono = self._clock.now().mono
         found = self._kube_probe.answer(asked, mono)
         readings = _Nothing(self._rules, found) if isinstance(found, Unknown) else found
@@ -257,8 +264,9 @@ class WorldObserver:
         left = [task for probe in probes if (task := probe.cancel()) is not None]
         await asyncio.gather(*left, return_exceptions=True)
 
-    def _begin(self, mono: timedelta, confirm: frozenset[str], quiet: frozenset[str]) -> list[asyncio.Task[Any]]:
-        """Ask everything; the tasks worth waiting for: a dead side must not slow down the move away from it."""
+    def _begin(
+        self, mono: timedelta, confirm: frozenset[str], quiet: frozenset[str]
+    ) -> list[tuple[Probe[Any], asyncio.Task[Any]]]:
         asked: list[tuple[Probe[Any], asyncio.Task[Any]]] = [
             (self._kube_probe, self._kube_probe.ask(lambda: self._read_kube(confirm), mono))
         ]
@@ -268,9 +276,9 @@ class WorldObserver:
         ]
         asked += [(guest, guest.ask(self._power[node].state, mono)) for node, guest in self._power_probes.items()]
         for node in quiet:
-            probe = self._kubelet_probes.setdefault(node, Probe(f"kubelet of {node}"))
+            probe = self._kubelet_probes.setdefault(node, Probe(f"kubelet of {node}", self._clock))
             asked.append((probe, probe.ask(partial(self._kubelet, node), mono)))
-        return [task for probe, task in asked if not probe.slow]
+        return asked
 
     async def _read_kube(self, confirm: frozenset[str]) -> Readings:
         readings = await self._reader.read(confirm)
