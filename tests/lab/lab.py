@@ -238,8 +238,10 @@ class Lab:
         found = self.layout.host(host)
         if (self.layout.folder(found) / "services" / f"{name}.json").exists():
             raise LabError(f"{name} is a service of {host} already: stop it first")
-        nodes.enable(self.layout, found, name, argv=argv, env=env, restart=restart, cwd=REPOSITORY)
         run_folder = self.layout.folder(found) / "run"
+        # How an earlier service of this name ended says nothing of this one.
+        (run_folder / f"{name}.exit").unlink(missing_ok=True)
+        nodes.enable(self.layout, found, name, argv=argv, env=env, restart=restart, cwd=REPOSITORY)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             pid = nodes.service_pid(self.layout, found, name)
