@@ -47,7 +47,7 @@ class _WorldSelector(selectors.BaseSelector):
         time = self._world.time
         if timeout is not None and timeout <= 0:
             return []
-        asked = None if timeout is None else time.now_ms + ceil(timeout * 1000)
+        asked = None if timeout is None else time.now_ms + ceil(timeout * 1000 - 1e-3)
         due = [moment for moment in (asked, time.next_ms) if moment is not None]
         if not due:
             raise Stuck("nothing is planned any more")
@@ -61,6 +61,8 @@ class WorldLoop(asyncio.SelectorEventLoop):
     def __init__(self, world: World) -> None:
         super().__init__(_WorldSelector(world))
         self._world = world
+        # Whole milliseconds: what is due within the next microsecond is due.
+        self._clock_resolution = 2e-6
 
     def time(self) -> float:
         """The world's time in seconds."""

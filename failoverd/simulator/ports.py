@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from failoverd.core.memory import Memory
@@ -42,6 +42,8 @@ DEADLINE_MS = 12_000
 """Defaults of the leadership lease: renewed every 7 s, given up after 12 s without an answer."""
 PATIENCE_MS = 2_000
 """A look waits this long for what does not answer."""
+GRACE_MS = 100
+"""And this long when it did not answer the last time either."""
 TIMEOUT_S = 3.0
 """How long a request to something that does not answer takes to fail."""
 
@@ -53,14 +55,17 @@ class WorldObserver:
     world: World
     host: Host
     rules: Rules
+    _slow: set[str] = field(default_factory=set)
 
     async def observe(self, now: Now, confirm: frozenset[str], instance: Instance) -> Snapshot:
         """One snapshot of the world as this instance can see it."""
         assert now.mono <= timedelta(milliseconds=self.world.time.now_ms), "a look into the future"
         look = Look(self.world, self.host)
         snapshot = self._snapshot(look, confirm, instance)
-        if look.waited:
-            await until(self.world, self.world.time.now_ms + PATIENCE_MS)
+        if look.silent:
+            wait_ms = GRACE_MS if look.silent <= self._slow else PATIENCE_MS
+            await until(self.world, self.world.time.now_ms + wait_ms)
+        self._slow = look.silent
         return snapshot
 
     def _snapshot(self, look: Look, confirm: frozenset[str], instance: Instance) -> Snapshot:

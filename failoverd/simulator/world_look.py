@@ -40,8 +40,8 @@ class Look:
     def __init__(self, world: World, host: Host) -> None:
         self.world, self.host = world, host
         self.now_ms = world.time.now_ms
-        self.waited = False
-        """Whether something did not answer at all: the real look waits for it until its deadline."""
+        self.silent: set[str] = set()
+        """What did not answer at all: the real look waits for it, long the first time and hardly afterwards."""
 
     @property
     def reaches_api(self) -> bool:
@@ -50,7 +50,7 @@ class Look:
 
     @property
     def _no_api(self) -> Unknown:
-        self.waited = True
+        self.silent.add("API server")
         return Unknown(f"API server: {self.world.api_fault or 'no route'}")
 
     def api(self) -> Api | Unknown:
@@ -76,7 +76,7 @@ class Look:
         if self.now_ms - node.renewal_ms(self.now_ms) <= PROBE_AFTER_MS:
             return Unknown("not probed")
         if not (node.alive and node.linked and self.host.linked):
-            self.waited = True
+            self.silent.add(f"kubelet {node.name}")
             return Kubelet.SILENT
         return Kubelet.ALIVE if node.kubelet else Kubelet.REFUSED
 
@@ -85,7 +85,7 @@ class Look:
         if guest is None:
             return None
         if not guest.reachable or not self.host.linked:
-            self.waited = True
+            self.silent.add(f"guest {node.name}")
             return Unknown(f"{guest.name}: no answer within 2 s")
         return Guest(
             state=self.world.guest_state(node),
@@ -143,7 +143,7 @@ class Look:
         truth = self.world.apps[key]
         node, side = self.world.node_at(truth, site), truth.pairs[volume].sides[site]
         if not self.host.linked or not node.linked or not node.alive or side.hung:
-            self.waited = True
+            self.silent.add(f"Syncthing {side.name}")
             return f"Syncthing of {side.name}: no answer within 2 s"
         return "" if side.up else f"Syncthing of {side.name}: connection refused"
 
