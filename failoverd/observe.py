@@ -116,8 +116,9 @@ KubeletProbe = Callable[[str], Awaitable[Kubelet | Unknown]]
 class Probe(Generic[T]):
     """One thing that is read again and again, never twice at once."""
 
-    def __init__(self, what: str, clock: Clock) -> None:
+    def __init__(self, what: str, clock: Clock, *, vital: bool = False) -> None:
         self._what = what
+        self.vital = vital
         self._clock = clock
         self._task: asyncio.Task[T] | None = None
         self._asked_at = timedelta(0)
@@ -218,12 +219,12 @@ class WorldObserver:
         self._kubelet = kubelet
         self._api_time = ApiTime()
         self._moved: dict[str, tuple[str, timedelta]] = {}
-        self._kube_probe: Probe[Readings] = Probe("Kubernetes", clock)
+        self._kube_probe: Probe[Readings] = Probe("Kubernetes", clock, vital=True)
         self._folder_probes: dict[Key, Probe[Folder | Unknown]] = {
             key: Probe(f"Syncthing of {key[0]} {key[1]} at {key[2]}", clock) for key in sides
         }
         self._power_probes: dict[str, Probe[Guest | Unknown]] = {
-            node: Probe(f"guest of {node}", clock) for node in power
+            node: Probe(f"guest of {node}", clock, vital=True) for node in power
         }
         self._kubelet_probes: dict[str, Probe[Kubelet | Unknown]] = {}
 
@@ -232,8 +233,9 @@ class WorldObserver:
         asked = now.mono
         quiet = self._quiet(asked)
         tasks = self._begin(asked, confirm, quiet)
-        for slow, within in ((False, DEADLINE), (True, GRACE)):
-            if awaited := [task for probe, task in tasks if probe.slow is slow]:
+        for hopeless, within in ((False, DEADLINE), (True, GRACE)):
+            # what decisions rest on is always waited for
+            if awaited := [task for probe, task in tasks if (probe.slow and not probe.vital) is hopeless]:
                 await asyncio.wait(awaited, timeout=within.total_seconds())
         mono = self._clock.now().mono
         found = self._kube_probe.answer(asked, mono)
