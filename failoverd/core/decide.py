@@ -77,11 +77,15 @@ def decide(rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot
     watch = proof.watch_replication(rules, watch, snapshot, now, {key: was.active for key, was in known.apps.items()})
     blind = _blind(memory)
     if blind:
+        frozen = {app.key: AppDecision(phase=Phase.FROZEN, objections=(blind,)) for app in rules.apps}
+        scene = say.Scene(rules=rules, snapshot=snapshot, verdicts=verdicts, apps=frozen, blind=blind)
+        watch, spoken = say.speak(scene, watch, now) if policy.speaks(snapshot) else (watch, [])
         return Decision(
             memory=known,
             watch=watch,
             verdicts=verdicts,
-            apps={app.key: AppDecision(phase=Phase.FROZEN, objections=(blind,)) for app in rules.apps},
+            apps=frozen,
+            notes=tuple(spoken),
             wake_at=now.mono + rules.timings.tick,
         )
     api = snapshot.api
@@ -270,7 +274,8 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
         memory, actions = known, []
     spoken: list[Note] = []
     if policy.speaks(sight.snapshot):
-        watch, spoken = say.speak(rules, watch, decisions, verdicts)
+        scene = say.Scene(rules=rules, snapshot=sight.snapshot, verdicts=verdicts, apps=decisions)
+        watch, spoken = say.speak(scene, watch, sight.now)
     suspects = frozenset(
         name for name, verdict in verdicts.items() if verdict.health is not Health.UP and name in rules.nodes
     )

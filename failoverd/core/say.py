@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from failoverd.core.machine import Row
 from failoverd.core.memory import AppMemory, Kind, Loss, Move, Phase
-from failoverd.core.model import AppDecision, Command, Health, Note, Verdict, Watch
+from failoverd.core.model import (
+    AppDecision,
+    Command,
+    Health,
+    Note,
+    Now,
+    Objection,
+    Snapshot,
+    Unknown,
+    Verdict,
+    Watch,
+)
 from failoverd.core.rules import Rules
 
 
@@ -81,34 +92,60 @@ def answered(command: Command, text: str) -> Note:
     )
 
 
-def speak(
-    rules: Rules,
-    watch: Watch,
-    decisions: Mapping[str, AppDecision],
-    verdicts: Mapping[str, Verdict],
-) -> tuple[Watch, list[Note]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Everything of a tick that people are told about."""
+
+    rules: Rules
+    snapshot: Snapshot
+    verdicts: Mapping[str, Verdict]
+    apps: Mapping[str, AppDecision]
+    blind: Objection | None = None
+    """Why Memory cannot be used."""
+
+
+def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
     """Holds, alarms and verdicts, each said once when it begins or changes its reasons, and once when it ends."""
-    topics = _topics(rules, decisions, verdicts)
-    notes: list[Note] = []
     said = dict(watch.said)
+    if isinstance(scene.snapshot.api, Unknown):
+        silent = now.mono - watch.api_seen_at if watch.api_seen_at is not None else now.mono
+        topics: dict[str, tuple[str, Note | None]] = {key: (reasons, None) for key, reasons in said.items()}
+        if silent > scene.rules.timings.witness_within:
+            topics[API] = ("unreachable", _api_note(scene.snapshot.api))
+    else:
+        topics = _topics(scene)
+    notes: list[Note] = []
     for incident, (reasons, note) in topics.items():
-        if said.get(incident) != reasons:
-            if reasons or said.get(incident):
-                notes.append(note if reasons else replace(note, resolved=True))
+        if said.get(incident) != reasons and note is not None:
+            notes.append(note)
             said[incident] = reasons
-    for incident in [known_incident for known_incident in said if known_incident not in topics]:
+    for incident in [known for known in said if known not in topics]:
         del said[incident]
-        about, _, name = incident.partition(" ")
-        over = f"{name} is {verdicts[name].health}" if name in verdicts else f"{name}: {about} is over"
-        notes.append(Note(incident=incident, text=over, resolved=True))
+        notes.append(Note(incident=incident, text=_over(incident, scene.verdicts), resolved=True))
     return replace(watch, said=said), notes
 
 
-def _topics(
-    rules: Rules, decisions: Mapping[str, AppDecision], verdicts: Mapping[str, Verdict]
-) -> dict[str, tuple[str, Note]]:
-    topics: dict[str, tuple[str, Note]] = {}
-    for key, decision in decisions.items():
+API = "api server"
+
+
+def _api_note(api: Unknown) -> Note:
+    text = f"API server unreachable, nothing is decided until it answers: {api.why}"
+    return Note(incident=API, text=text, level="error")
+
+
+def _over(incident: str, verdicts: Mapping[str, Verdict]) -> str:
+    about, _, name = incident.partition(" ")
+    if incident == API:
+        return "API server answers again"
+    return f"{name} is {verdicts[name].health}" if name in verdicts else f"{name or 'failoverd'}: {about} is over"
+
+
+def _topics(scene: Scene) -> dict[str, tuple[str, Note | None]]:
+    rules, verdicts = scene.rules, scene.verdicts
+    topics: dict[str, tuple[str, Note | None]] = {}
+    if scene.blind is not None:
+        topics["memory"] = (scene.blind.text, Note(incident="memory", text=scene.blind.text, level="error"))
+    for key, decision in scene.apps.items():
         if decision.wanted is Kind.FAILOVER and decision.objections:
             reasons = ", ".join(sorted({objection.why.value for objection in decision.objections}))
             told = "; ".join(str(objection) for objection in decision.objections)
