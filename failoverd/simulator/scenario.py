@@ -18,7 +18,7 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import get_type_hints
 
-from failoverd.core.memory import Memory
+from failoverd.core.memory import Kind, Memory, Move
 from failoverd.core.model import Action, Command, CommandKind, Decision, Now, Snapshot
 from failoverd.core.rules import Failback, FenceWhen, Mode, Require, Rules, Site, Timings, WorkloadKind
 from failoverd.simulator.clock import run, until
@@ -141,6 +141,7 @@ class Player:
     _told: int = 0
     _last: dict[str, str] = field(default_factory=dict)
     _commands: int = 0
+    _judged: set[str] = field(default_factory=set)
 
     @property
     def rules(self) -> Rules:
@@ -166,6 +167,7 @@ class Player:
             self._changed(f"objections {key}", whys, f": {texts}" if texts else "")
             self._changed(f"alarms {key}", "; ".join(str(alarm) for alarm in app.alarms))
         self._memory(decision.memory)
+        self._judge(decision.memory)
         for action in decision.actions:
             if action.key not in snapshot.in_flight:
                 self._action(action)
@@ -197,6 +199,26 @@ class Player:
         if self._last.get(f"waiting {key}", "") != bare:
             self._last[f"waiting {key}"] = bare
             self._line(f"waiting {key} {text or 'for nothing'}")
+
+    def _judge(self, memory: Memory) -> None:
+        """A finished failover may have lost no more than was stated when it was decided (I4)."""
+        for key, app in memory.apps.items():
+            for move in app.moves:
+                if move.id in self._judged or move.kind is not Kind.FAILOVER:
+                    continue
+                self._judged.add(move.id)
+                if move.outcome == "done":
+                    self._compare(key, move)
+
+    def _compare(self, key: str, move: Move) -> None:
+        truth = self.world.apps[key]
+        for loss in move.losses:
+            parts = [part for part in truth.lost(loss.volume, move.target) if part.pod not in self._judged]
+            self._judged |= {part.pod for part in parts}
+            dead = [part for part in parts if part.site is move.source and part.pod not in truth.writers(part.site)]
+            lost = max((part.until_ms - part.since_ms for part in dead), default=0) / 1000
+            if loss.age_seconds is not None and lost > loss.age_seconds:
+                self.world.accuse("I4", f"{key} {loss.volume}: {lost:g} s lost, {loss.age_seconds:g} s stated")
 
     def _changed(self, what: str, value: str, extra: str = "") -> None:
         before = self._last.get(what)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from failoverd.core.model import Pod
 from failoverd.core.rules import App, Site
-from failoverd.simulator.world_data import Rhythm, Stretch, missing
+from failoverd.simulator.world_data import DATABASE, Rhythm, Stretch
 from failoverd.simulator.world_pair import SyncPair
 from failoverd.simulator.world_render import Raw
 
@@ -86,9 +86,16 @@ class AppTruth:
         return {pod for pair in self.pairs.values() for pod in pair.sides[site].disk.writers}
 
     def lost(self, volume: str, live: Site) -> tuple[Stretch, ...]:
-        """What was ever written to `volume` and is not in the live copy at `live`."""
+        """What was ever written to `volume` and is not in the live copy, each from its first lost write on."""
         pair = self.pairs[volume]
         pair.sides[live].disk.settle()
-        written = tuple(part for side in pair.sides.values() for part in side.disk.written())
-        file = pair.sides[live].disk.files.get("app.db")
-        return missing(file.content if file else (), written)
+        file = pair.sides[live].disk.files.get(DATABASE)
+        has = {part.pod: part.until_ms for part in (file.content if file else ())}
+        found = []
+        for side in pair.sides.values():
+            for part in side.disk.written():
+                held = has.get(part.pod)
+                first = part.since_ms if held is None else self.rhythm.next_write_ms(part.since_ms, held)
+                if (held is None or held < part.until_ms) and first <= part.until_ms:
+                    found.append(replace(part, since_ms=first))
+        return tuple(found)

@@ -67,12 +67,10 @@ class Rhythm:
         into = (now_ms - since_ms) % (self.on_ms + self.off_ms) if self.off_ms else 0
         return now_ms if not self.off_ms else now_ms - max(0, into - self.on_ms)
 
-    def next_rest_ms(self, since_ms: int, now_ms: int) -> int | None:
-        """When it next pauses; None when it never does."""
-        if not self.off_ms:
-            return None
-        into = (now_ms - since_ms) % (self.on_ms + self.off_ms)
-        return now_ms + max(0, self.on_ms - into)
+    def next_write_ms(self, since_ms: int, after_ms: int) -> int:
+        """The first moment from `after_ms` on at which the writer that began at `since_ms` writes."""
+        into = (after_ms - since_ms) % (self.on_ms + self.off_ms)
+        return after_ms if not self.off_ms or into < self.on_ms else after_ms + self.on_ms + self.off_ms - into
 
 
 @dataclass(slots=True, kw_only=True)
