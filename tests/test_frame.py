@@ -214,9 +214,7 @@ def test_a_planted_import_breaks_a_contract_unless_it_is_allowed(
 @pytest.mark.parametrize(
     "call", ["time.time()", "time.monotonic()", "time.sleep(1)", "datetime.datetime.now(datetime.UTC)"]
 )
-@pytest.mark.parametrize(
-    ("file", "accused"), [("loop.py", True), ("core/decide.py", True), ("clock.py", False)]
-)
+@pytest.mark.parametrize(("file", "accused"), [("loop.py", True), ("core/decide.py", True), ("clock.py", False)])
 def test_only_clock_py_may_read_the_clock_or_wait(call: str, file: str, accused: bool) -> None:
     source = f'"""A module."""\n\nimport {call.partition(".")[0]}\n\nVALUE = {call}\n'
     done = subprocess.run(
@@ -260,9 +258,7 @@ def test_bootstrap_can_be_parsed_by_a_python_that_is_too_old_and_tells_it_so() -
 
 
 def test_bootstrap_names_the_package_that_holds_a_missing_ensurepip() -> None:
-    program = (
-        "import runpy, sys; sys.modules['ensurepip'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
-    )
+    program = "import runpy, sys; sys.modules['ensurepip'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
     command = [sys.executable, "-c", program, str(ROOT / "scripts" / "bootstrap.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -143,7 +143,9 @@ def _hopeless(case: Case, move: Move, since: str) -> bool:
 def _deletions(case: Case, move: Move, left: list[Pod]) -> list[DeletePod]:
     """Pods of a dead node only, owned only: on a living node they end by themselves and must be waited for."""
     verdict, node = case.verdict(move.source), case.place(move.source).node
-    gone = verdict.proven or (verdict.health is Health.DOWN and case.app.require is Require.SILENCE)
+    # proven dead when the move began and off now: a new instance need not wait for a dwell of its own
+    still = marked(move, "dead") is not None and _guest_state(case, node) is GuestState.STOPPED
+    gone = verdict.proven or still or (verdict.health is Health.DOWN and case.app.require is Require.SILENCE)
     forced = move.forced and verdict.health is not Health.UP
     if move.kind.planned or not (gone or forced):
         return []
@@ -159,13 +161,17 @@ def _deletions(case: Case, move: Move, left: list[Pod]) -> list[DeletePod]:
     ]
 
 
+def _guest_state(case: Case, node: str) -> GuestState | None:
+    reading = case.snapshot.nodes.get(node)
+    return reading.guest.state if reading and isinstance(reading.guest, Guest) else None
+
+
 def _came_back(case: Case, move: Move) -> tuple[Action, ...]:
     """A fenced guest that runs again in the middle of a move is fenced again; without a fence roles carry I1."""
     node = case.place(move.source).node
-    reading = case.snapshot.nodes.get(node)
     allowed = case.rules.fence(node) and case.rules.fence_when is not FenceWhen.NEVER
     fenced = marked(move, "dead") is not None and allowed
-    if fenced and reading and isinstance(reading.guest, Guest) and reading.guest.state is GuestState.RUNNING:
+    if fenced and _guest_state(case, node) is GuestState.RUNNING:
         if case.verdict(move.source).health is not Health.UP:
             return (FenceOff(node=node, reason=f"{node} runs again in the middle of a move"),)
     return ()

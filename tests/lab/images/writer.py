@@ -119,9 +119,7 @@ class Database:
 
     def _create(self, preload_mb: int) -> None:
         self.db.execute("BEGIN IMMEDIATE")
-        self.db.execute(
-            "CREATE TABLE IF NOT EXISTS t(n integer primary key, at real, host text, payload blob)"
-        )
+        self.db.execute("CREATE TABLE IF NOT EXISTS t(n integer primary key, at real, host text, payload blob)")
         self.db.execute("CREATE TABLE IF NOT EXISTS filler(n integer primary key, payload blob)")
         for _ in range(preload_mb):
             self.db.execute("INSERT INTO filler(payload) VALUES (?)", (os.urandom(1024 * 1024),))
@@ -206,9 +204,7 @@ def opened(settings: Settings, timeline: Timeline) -> dict[str, Sink]:
     for name, directory, kind in settings.volumes:
         try:
             sink: Sink = (
-                Database(directory, settings.journal, settings.preload_mb)
-                if kind == "sqlite"
-                else Files(directory)
+                Database(directory, settings.journal, settings.preload_mb) if kind == "sqlite" else Files(directory)
             )
         except (sqlite3.Error, OSError) as error:
             timeline.line(name, "broken", 0, error=str(error))
