@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv test lint format unit demo lab lab-down e2e bench lock
+.PHONY: help .venv test lint format unit demo lab lab-down e2e bench image lock
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*## /  make \1\t/' | expand -t 18
@@ -43,6 +43,9 @@ e2e: .venv ## the tests on a real cluster (root, Linux)
 
 bench: .venv ## measure what README.md claims (root, Linux)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+image: .venv ## the container image as an archive in dist/ (root, buildah): make image ARGS='--tag NAME'
+	$(BIN)/python scripts/image.py $(ARGS)
 
 lock: .venv ## new versions into requirements.lock and requirements-dev.lock
 	scripts/lock.sh
