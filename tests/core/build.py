@@ -6,21 +6,15 @@ one daemon in it: Memory outlives it, Watch does not. Every action is carried ou
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from failoverd.core import names
-from failoverd.core.decide import decide
-from failoverd.core.memory import AppMemory, Memory, Phase
 from failoverd.core.model import (
     Action,
     Api,
     ClaimReading,
-    Command,
-    Decision,
     DeletePod,
     FenceOff,
     FenceOn,
@@ -34,8 +28,6 @@ from failoverd.core.model import (
     NodeReading,
     Now,
     Override,
-    Owner,
-    PatchOp,
     PatchWorkload,
     Pod,
     Receipt,
@@ -46,11 +38,10 @@ from failoverd.core.model import (
     SetRole,
     Snapshot,
     Unknown,
-    Watch,
-    Why,
     Workload,
 )
 from failoverd.core.rules import App, Copy, Mode, Pair, Place, Rules, Site, Volume, WorkloadKind
+from tests.core.objects import Failed, deployment, json_patch, parse
 
 EPOCH_OF_TESTS = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 P, B = Site.PRIMARY, Site.BACKUP
@@ -94,90 +85,6 @@ def some_rules(*apps: App, fence: str = "pve", **changes: Any) -> Rules:
         fence_hash="f1",
     )
     return replace(made, **changes)
-
-
-def deployment(app: App, **spec: Any) -> dict[str, Any]:
-    """A Deployment as the API server returns it, at the primary."""
-    volumes = [
-        {"name": f"{app.name}-{one.name}", "persistentVolumeClaim": {"claimName": one.primary.claim}}
-        for one in app.volumes
-    ]
-    return {
-        "metadata": {
-            "name": app.name,
-            "uid": f"uid-{app.name}",
-            "resourceVersion": "1",
-            "annotations": {"deployment.kubernetes.io/revision": "1"},
-            "labels": {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"},
-        },
-        "spec": {
-            "replicas": 1,
-            "template": {
-                "spec": {
-                    "nodeSelector": {"role": "primary"},
-                    "volumes": [*volumes, {"name": "tmp", "emptyDir": {}}],
-                    **spec,
-                }
-            },
-        },
-    }
-
-
-def parse(raw: dict[str, Any], pods: Iterable[Pod] = ()) -> Workload:
-    """What the adapter would read from `raw`."""
-    meta, spec = raw["metadata"], raw["spec"]
-    notes = meta.get("annotations")
-    template = spec["template"]["spec"]
-    selector = template.get("nodeSelector")
-    marks = notes or {}
-    return Workload(
-        uid=meta["uid"],
-        version=meta["resourceVersion"],
-        replicas=spec["replicas"],
-        claims=tuple(
-            (index, one["name"], one["persistentVolumeClaim"]["claimName"])
-            for index, one in enumerate(template["volumes"])
-            if "persistentVolumeClaim" in one
-        ),
-        selector=None if selector is None else tuple(selector.items()),
-        annotations=notes is not None,
-        epoch=int(marks[names.EPOCH]) if names.EPOCH in marks else None,
-        active=marks.get(names.ACTIVE, ""),
-        held=marks.get(names.HOLD) == names.HOLD_VALUE,
-        owner=Owner.FLUX if names.FLUX_NAME in meta.get("labels", {}) else Owner.NONE,
-        pods=tuple(pods),
-    )
-
-
-class Failed(Exception):
-    """A JSON Patch whose `test` failed, or that names what is not there."""
-
-
-def json_patch(document: dict[str, Any], ops: Iterable[PatchOp]) -> dict[str, Any]:
-    """RFC 6902: a patched copy, or Failed and nothing changed."""
-    result = copy.deepcopy(document)
-    for op in ops:
-        *path, last = [part.replace("~1", "/").replace("~0", "~") for part in op.path.split("/")[1:]]
-        parent: Any = result
-        try:
-            for part in path:
-                parent = parent[int(part)] if isinstance(parent, list) else parent[part]
-            at: Any = int(last) if isinstance(parent, list) else last
-            if op.op == "test":
-                if parent[at] != op.value or type(parent[at]) is not type(op.value):
-                    raise Failed(f"{op.path} is {parent[at]!r}, not {op.value!r}")
-            elif op.op == "remove":
-                del parent[at]
-            elif op.op == "replace":
-                _ = parent[at]
-                parent[at] = copy.deepcopy(op.value)
-            elif isinstance(parent, list):
-                parent.insert(at, copy.deepcopy(op.value))
-            else:
-                parent[at] = copy.deepcopy(op.value)
-        except (KeyError, IndexError, TypeError) as error:
-            raise Failed(f"{op.op} {op.path}: {error!r}") from None
-    return result
 
 
 def a_folder(device: str, kind: str, **changes: Any) -> Folder:
@@ -372,99 +279,3 @@ class World:
             case Revert():
                 self.folders[key] = replace(self.folders[key], receive_only=0)
         return Receipt(action=action, ok=True, scanned=found)
-
-
-@dataclass
-class Life:
-    """One daemon. `restart` forgets what only a process knows; Memory stays."""
-
-    world: World
-    memory: Memory | Unknown | None = None
-    watch: Watch = field(default_factory=Watch)
-    receipts: tuple[Receipt, ...] = ()
-    decision: Decision | None = None
-    commands: tuple[Command, ...] = ()
-    leader: bool = True
-    acts: bool = True
-    saves: int = 0
-    seen: list[Phase] = field(default_factory=list)
-    snapshot: dict[str, Any] = field(default_factory=dict)
-    """Fields of every snapshot that a test pins."""
-
-    def tick(self, seconds: float | None = None) -> Decision:
-        """Wait as long as the last decision said (or `seconds`), look, decide, remember, act."""
-        world, last = self.world, self.decision
-        due = (last.wake_at - world.now.mono).total_seconds() if last else 0.0
-        world.advance(max(due, 0.0) if seconds is None else seconds)
-        confirm = last.confirm if last else frozenset[str]()
-        fields = {"receipts": self.receipts, "commands": self.commands, **self.snapshot}
-        fields.setdefault("instance", Instance(leader=self.leader, holder="me"))
-        made = decide(world.rules, self.memory, self.watch, world.snapshot(confirm, **fields), world.now)
-        if made.memory != self.memory and not isinstance(self.memory, Unknown):
-            self.memory, self.saves = made.memory, self.saves + 1
-        self.watch, self.decision = made.watch, made
-        self.receipts = tuple(world.do(action) for action in made.actions) if self.acts else ()
-        for phase in [made.apps[app.key].phase for app in world.rules.apps[:1]]:
-            if not self.seen or self.seen[-1] is not phase:
-                self.seen.append(phase)
-        return made
-
-    def restart(self) -> None:
-        self.watch, self.receipts, self.decision = Watch(), (), None
-
-    def run(self, seconds: float) -> list[Action]:
-        """Tick for so long; what was done."""
-        until, before = self.world.s + seconds, len(self.world.did)
-        while self.world.s < until:
-            self.tick()
-        return self.world.did[before:]
-
-    def until(self, reached: Callable[[Life], bool], within: float = 400) -> float:
-        """Tick until `reached`; how long that took. Fails when it takes longer than `within` seconds."""
-        began = self.world.s
-        while not reached(self):
-            assert self.world.s - began <= within, (self.app(), self.why(), self.decision and self.decision.apps)
-            self.tick()
-        return self.world.s - began
-
-    def app(self, key: str = "") -> AppMemory:
-        assert isinstance(self.memory, Memory)
-        return self.memory.apps[key or self.world.rules.apps[0].key]
-
-    def standings(self, key: str = "") -> dict[str, tuple[str, str]]:
-        return {
-            name: (str(one.copies[P].standing), str(one.copies[B].standing))
-            for name, one in self.app(key).volumes.items()
-        }
-
-    def phase(self, key: str = "") -> Phase:
-        return self.app(key).phase
-
-    def why(self, key: str = "") -> set[Why]:
-        assert self.decision
-        return {one.why for one in self.decision.apps[key or self.world.rules.apps[0].key].objections}
-
-    def told(self, key: str = "") -> str:
-        assert self.decision
-        return "; ".join(map(str, self.decision.apps[key or self.world.rules.apps[0].key].objections))
-
-
-def at_rest(life: Life) -> bool:
-    return isinstance(life.memory, Memory) and life.phase() is Phase.WATCHING
-
-
-def healthy(*apps: App, seconds: float = 60, **rules: Any) -> Life:
-    """A daemon that has watched a healthy world for a minute."""
-    life = Life(World(some_rules(*apps, **rules)))
-    life.run(seconds)
-    assert at_rest(life), life.app()
-    return life
-
-
-def command(kind: Any, key: str = KEY, **changes: Any) -> Command:
-    made = Command(id="c1", kind=kind, app=key, expires=EPOCH_OF_TESTS + timedelta(days=1), by="anna", why="test")
-    return replace(made, **changes)
-
-
-def kinds(actions: Iterable[Action]) -> list[str]:
-    return [type(action).__name__ for action in actions]

@@ -8,13 +8,18 @@ import pytest
 from failoverd.core.memory import NodeMemory
 from failoverd.core.model import Guest, GuestState, Health, Kubelet, NodeObject, Unknown, Why
 from failoverd.core.rules import Require
-from tests.core.build import CP, KEY, W1, W2, B, Life, P, World, an_app, at_rest, healthy, some_rules
+from tests.core.build import CP, KEY, W1, W2, B, P, World, an_app, some_rules
+from tests.core.life import Life, at_rest, healthy
 
 SILENCE = an_app(require=Require.SILENCE)
 
 
 def health(life, node=W1):
     return life.decision.verdicts[node].health
+
+
+def next_three(life):
+    return [life.tick().verdicts[W1].health for _ in range(3)]
 
 
 def never_moves(life, seconds):
@@ -35,12 +40,12 @@ def test_a_node_is_up_after_its_dwell_and_not_before():
 def test_one_bad_reading_changes_nothing_and_three_do():
     life = healthy()
     life.world.nodes[W1] = {"node": NodeObject(ready="False")}
-    assert [life.tick() and health(life) for _ in range(3)] == [Health.UP, Health.UP, Health.UNKNOWN]
+    assert next_three(life) == [Health.UP, Health.UP, Health.UNKNOWN]
     life = healthy()
     life.world.nodes[W1] = {"node": NodeObject(ready="False")}
     life.tick()
     life.world.nodes.clear()
-    assert [life.tick() and health(life) for _ in range(3)] == [Health.UP] * 3
+    assert next_three(life) == [Health.UP] * 3
 
 
 def test_a_failed_reading_is_unknown_for_that_tick_and_neither_counts_nor_resets():

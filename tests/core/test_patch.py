@@ -9,7 +9,8 @@ import pytest
 from failoverd.core import names, patch
 from failoverd.core.memory import AppMemory, Kind, Move, Phase, Undo
 from failoverd.core.model import Owner
-from tests.core.build import EPOCH_OF_TESTS, B, Failed, P, an_app, deployment, json_patch, parse, some_rules
+from tests.core.build import EPOCH_OF_TESTS, B, P, an_app, some_rules
+from tests.core.objects import Failed, deployment, json_patch, parse
 
 APPS = {"one": an_app(), "two": an_app("docs/paperless", ("data", "media"))}
 PAIR = some_rules().pairs[0]
@@ -90,7 +91,7 @@ def test_away_it_names_the_other_claims_and_node_and_nothing_else_changes(app, c
     stopped, started, memory = there(app, raw)
     away = parse(started)
     assert {claim for _, _, claim in away.claims} == {one.backup.claim for one in app.volumes}
-    assert dict(away.selector)["role"] == "backup"
+    assert dict(away.selector or ())["role"] == "backup"
     assert (away.epoch, away.active, away.held, away.replicas) == (1, "backup", True, raw["spec"]["replicas"])
     assert patch.is_started(app, away, memory, B)
     assert patch.is_stopped(parse(stopped), a_move(app))

@@ -1,0 +1,145 @@
+"""Fences: begun only while the silence is certain, confirmed, given up or called off, and ended."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from failoverd.core.memory import UNTOUCHED, Phase
+from failoverd.core.model import (
+    CommandKind,
+    FenceOff,
+    FenceOn,
+    PatchWorkload,
+)
+from failoverd.core.rules import AfterFence, Require
+from tests.core.build import KEY, W1, W2, B, P, an_app
+from tests.core.life import at_rest, command, healthy, kinds
+from tests.core.test_moves import arrived, powered_off, switch
+
+
+def fenced_case(require=Require.SILENCE, **rules):
+    life = healthy(an_app(require=require), **rules)
+    life.world.cut.add(W1)
+    return life
+
+
+def test_a_silent_node_is_fenced_once_confirmed_and_only_then_left():
+    life = fenced_case(Require.PROOF)
+    life.until(arrived(B))
+    assert kinds(life.world.did).count("FenceOff") == 1
+    order = [name for name in kinds(life.world.did) if name in ("FenceOff", "PatchWorkload")]
+    assert order[0] == "FenceOff"
+    assert Phase.FENCING in life.seen
+    assert {"dead", "fenced"} <= {name for name, _ in life.app().moves[-1].marks}
+
+
+def test_the_loss_is_stated_anew_when_the_fence_has_ended_the_writing():
+    life = fenced_case(Require.PROOF)
+    life.until(lambda one: one.phase() is Phase.FENCING)
+    early = life.app().move
+    life.until(lambda one: one.phase() is Phase.STOPPING)
+    late = life.app().move
+    assert late.last_write_at >= early.last_write_at
+    assert late.losses[0].age_seconds >= early.losses[0].age_seconds
+
+
+def test_a_node_that_comes_back_before_the_fence_is_not_fenced():
+    life = fenced_case()
+    life.until(lambda one: one.phase() is Phase.FENCING)
+    life.world.cut.clear()
+    life.run(20)
+    assert "FenceOff" not in kinds(life.world.did)
+    assert life.app().moves[-1].outcome.startswith(UNTOUCHED)
+    assert life.standings()["data"] == ("active", "clean")
+    assert life.app().undo is None
+
+
+def test_a_pause_after_the_intent_and_before_the_first_act_calls_the_move_off():
+    for life in (fenced_case(), healthy()):
+        if not life.world.cut:
+            powered_off(life)
+        life.until(lambda one: one.app().move is not None)
+        life.commands = (command(CommandKind.PAUSE),)
+        life.until(at_rest, 20)
+        assert life.app().moves[-1].outcome == f"{UNTOUCHED}, paused"
+        assert life.world.raw[KEY]["spec"]["replicas"] == 1
+
+
+def test_a_failed_fence_is_given_up_where_silence_is_enough_and_called_off_where_not():
+    life = fenced_case(Require.SILENCE)
+    life.world.deaf.add(FenceOff)
+    life.until(arrived(B))
+    assert life.app().moves[-1].outcome == "done"
+    life = fenced_case(Require.PROOF)
+    life.world.deaf.add(FenceOff)
+    life.run(600)
+    assert life.app().active is P
+    assert {move.outcome for move in life.app().moves} == {f"{UNTOUCHED}, the fence failed"}
+    assert 2 <= len(life.app().moves) <= 6  # each try is later than the last
+
+
+def test_a_called_off_fence_while_away_from_home_keeps_the_way_home_and_later_moves_possible():
+    life = healthy(an_app(require=Require.PROOF))
+    switch(life)
+    life.until(arrived(B))
+    app = life.app()
+    life.world.rules = replace(
+        life.world.rules,
+        pairs=(replace(life.world.rules.pairs[0], backup=replace(life.world.rules.pairs[0].backup, fence="nas")),),
+    )
+    life.run(40)
+    life.world.cut.add(W2)
+    life.until(lambda one: one.phase() is Phase.FENCING)
+    life.world.unread[KEY] = "timeout"
+    life.world.cut.clear()
+    life.run(10)
+    life.world.unread.clear()
+    assert life.app().moves[-1].outcome.startswith(UNTOUCHED)
+    assert life.app().undo == app.undo
+    assert life.app().epoch == app.epoch + 1
+    life.run(60)
+    life.world.off.add(W2)
+    life.until(arrived(P), 200)
+
+
+@pytest.mark.parametrize("after", AfterFence)
+def test_a_fenced_node_is_started_again_when_configured_and_only_after_its_moves(after):
+    life = healthy(an_app(require=Require.PROOF), after_fence=after)
+    life.world.cut.add(W1)
+    life.until(arrived(B))
+    life.run(30)
+    started = kinds(life.world.did).count("FenceOn")
+    assert started == (1 if after is AfterFence.START else 0)
+    if started:
+        order = kinds(life.world.did)
+        assert order.index("FenceOn") > max(at for at, name in enumerate(order) if name == "PatchWorkload")
+
+
+def test_a_start_that_was_lost_is_asked_for_again_later():
+    life = healthy(an_app(require=Require.PROOF))
+    life.world.cut.add(W1)
+    life.world.deaf.add(FenceOn)
+    life.until(arrived(B))
+    life.run(150)
+    assert 2 <= kinds(life.world.did).count("FenceOn") <= 3
+
+
+def test_a_guest_that_comes_back_in_the_middle_is_fenced_again():
+    life = healthy(an_app(require=Require.PROOF))
+    powered_off(life)
+    life.world.deaf.add(PatchWorkload)
+    life.until(lambda one: one.phase() is Phase.STOPPING)
+    life.world.off.clear()
+    life.world.cut.add(W1)
+    life.world.deaf.clear()
+    life.world.pods[KEY].clear()
+    life.until(arrived(B))
+    assert "FenceOff" in kinds(life.world.did)
+
+
+def test_each_mark_of_a_move_comes_after_the_one_before():
+    life = fenced_case(Require.PROOF)
+    life.until(arrived(B))
+    times = [at for _, at in life.app().moves[-1].marks]
+    assert all(one <= other for one, other in pairwise(times))

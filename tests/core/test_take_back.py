@@ -1,0 +1,227 @@
+"""Take-back step by step: an outdated copy becomes a clean standby, nothing is lost, nothing flows back. Release."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from failoverd.core.memory import Phase, TakeBackStep
+from failoverd.core.model import (
+    CommandKind,
+    Guest,
+    GuestState,
+    Override,
+    Pod,
+    Revert,
+    Role,
+    Scan,
+    SetRole,
+)
+from failoverd.core.rules import Failback, Require
+from tests.core.build import KEY, W1, W2, B, P, an_app
+from tests.core.life import at_rest, command, healthy, kinds
+
+HERE, THERE = (KEY, "data", P), (KEY, "data", B)
+
+
+def roles(life):
+    return [(act.site, act.role) for act in life.world.did if isinstance(act, SetRole)]
+
+
+def copy_of(life, site=P):
+    return life.app().volumes["data"].copies[site]
+
+
+def lost_and_back(**app):
+    """The app lives at the backup, the primary's power is back, its copy has changes of its own."""
+    life = healthy(an_app(failback=Failback.MANUAL, **app))
+    life.world.off.add(W1)
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    life.world.off.clear()
+    life.world.folders[HERE] = replace(life.world.folders[HERE], receive_only=3, sequence=130)
+    life.world.folders[THERE] = replace(life.world.folders[THERE], need_items=2)
+    return life
+
+
+def reach(life, step):
+    life.until(lambda one: copy_of(one).step is step, 120)
+
+
+def test_the_take_back_goes_through_its_steps_in_order():
+    life = lost_and_back()
+    before = len(life.world.did)
+    life.until(lambda one: one.standings()["data"] == ("clean", "active"), 120)
+    acts = [act for act in life.world.did[before:] if not isinstance(act, Scan)]
+    assert kinds(acts) == ["SetRole", "Override", "Revert", "SetRole"]
+    assert [(act.site, act.role, act.keep) for act in acts if isinstance(act, SetRole)] == [
+        (P, Role.RECEIVE_ONLY, True),
+        (P, Role.RECEIVE_ONLY, False),
+    ]
+    assert [act.site for act in acts if isinstance(act, Override)] == [B]
+    assert [act.site for act in acts if isinstance(act, Revert)] == [P]
+
+
+def test_a_returned_side_is_left_alone_until_its_node_is_up():
+    life = lost_and_back()
+    life.run(15)
+    assert roles(life) == [(B, Role.SEND_ONLY)]
+    assert life.standings()["data"][0] == "outdated"
+
+
+def test_no_override_before_the_survivor_has_heard_all_the_returned_side_announced():
+    life = lost_and_back()
+    life.world.pinned[THERE] = {"remote_sequence": 100}
+    life.run(120)
+    assert "Override" not in kinds(life.world.did)
+    assert "survivor has heard of 100 of 130" in life.decision.apps[KEY].waiting
+    life.world.pinned.clear()
+    life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
+
+
+@pytest.mark.parametrize("step", [TakeBackStep.OVERRIDE, TakeBackStep.REVERT])
+def test_what_the_survivor_lacks_is_overridden_at_every_step_before_anything_is_clean(step):
+    life = lost_and_back()
+    life.world.pinned[HERE] = {"need_items": 1}
+    reach(life, step)
+    life.world.folders[THERE] = replace(life.world.folders[THERE], need_items=5)
+    before = len(life.world.did)
+    life.tick()
+    assert kinds(life.world.did[before:])[0] == "Override"
+    assert life.standings()["data"][0] == "taking back"
+
+
+UNFIT = {
+    "empty": {"local_files": 0},
+    "in error": {"error": "folder marker missing", "state": "error"},
+    "paused": {"paused": True, "state": ""},
+    "not connected": {"connected": False},
+}
+
+
+@pytest.mark.parametrize("changes", UNFIT.values(), ids=UNFIT)
+def test_a_survivor_that_is_not_fit_overrides_nothing(changes):
+    life = lost_and_back()
+    life.world.pinned[THERE] = changes
+    life.run(120)
+    assert "Override" not in kinds(life.world.did)
+    assert life.standings()["data"][0] == "outdated"
+
+
+def test_nothing_is_reverted_while_what_it_displaces_is_not_kept():
+    life = lost_and_back()
+    carry_out = life.world.do
+
+    def watched(action):
+        if isinstance(action, Revert):
+            assert life.world.folders[HERE].versioning
+        return carry_out(action)
+
+    life.do = watched
+    reach(life, TakeBackStep.FINISH)
+    life.world.folders[HERE] = replace(life.world.folders[HERE], receive_only=1)  # found late, versions are off
+    life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
+    assert life.world.folders[HERE].receive_only == 0
+    assert kinds(life.world.did).count("Revert") == 2
+
+
+def test_waiting_for_the_index_repeats_neither_override_nor_revert():
+    life = lost_and_back()
+    life.world.pinned[HERE] = {"remote_sequence": 10}
+    reach(life, TakeBackStep.REVERT)
+    before = len(life.world.did)
+    life.run(60)
+    assert {"Override", "Revert"}.isdisjoint(kinds(life.world.did[before:]))
+
+
+def test_a_take_back_killed_at_every_tick_is_finished_by_the_next_instance():
+    life = lost_and_back()
+    reach(life, TakeBackStep.PREPARE)
+    for number in range(400):
+        life.acts = bool(number % 2)
+        life.tick(1)
+        if number % 7 == 6:
+            life.restart()
+            life.acts = True
+            life.run(24)
+        if life.standings()["data"] == ("clean", "active"):
+            break
+    assert life.standings()["data"] == ("clean", "active")
+
+
+def silently_lost():
+    life = healthy(an_app(require=Require.SILENCE, failback=Failback.MANUAL), fence="")
+    life.world.cut.add(W1)
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    life.world.cut.clear()
+    return life
+
+
+def test_a_side_never_seen_dead_is_left_alone_until_it_has_been_quiet_for_long():
+    life = silently_lost()
+    life.run(20)
+    took = life.until(lambda one: one.standings()["data"][0] == "taking back", 200)
+    assert took >= 70
+
+
+def test_a_side_whose_old_pod_writes_on_is_left_alone():
+    life = silently_lost()
+    for _ in range(100):
+        life.world.folders[HERE] = replace(life.world.folders[HERE], sequence=life.world.folders[HERE].sequence + 1)
+        life.tick()
+    assert life.standings()["data"][0] == "outdated"
+    assert (P, Role.RECEIVE_ONLY) not in roles(life)
+
+
+def test_a_side_that_has_rebooted_since_needs_no_quiet():
+    life = silently_lost()
+    life.world.nodes[W1] = {"guest": Guest(state=GuestState.RUNNING, uptime=timedelta(seconds=5))}
+    took = life.until(lambda one: one.standings()["data"][0] == "taking back", 200)
+    assert took <= 45
+
+
+def test_a_pod_of_the_app_still_there_holds_the_take_back():
+    life = lost_and_back()
+    pod = Pod(name="old", uid="old", node=W1, claims=("pvc-sonarr",), owned=True, deleting=True)
+    life.world.pods[KEY].append(pod)
+    life.run(60)
+    assert life.standings()["data"][0] == "outdated"
+    assert "still on w1" in life.decision.apps[KEY].waiting
+
+
+# ---------------------------------------------------------------- released
+
+
+def test_a_released_app_sends_and_receives_again_and_is_left_alone():
+    life = healthy()
+    life.commands = (command(CommandKind.RELEASE),)
+    life.run(10)
+    assert life.phase() is Phase.RELEASED
+    assert {folder.type for folder in life.world.folders.values()} == {"sendreceive"}
+    before = len(life.world.did)
+    life.world.off.add(W1)
+    life.run(60)
+    assert life.world.did[before:] == []
+
+
+def test_a_released_app_can_be_given_back_by_name_only():
+    life = healthy()
+    life.commands = (command(CommandKind.RELEASE),)
+    life.run(6)
+    life.commands = (command(CommandKind.RESUME, "*", id="c2"),)
+    life.run(6)
+    assert life.phase() is Phase.RELEASED
+    life.commands = (command(CommandKind.RESUME, id="c3"),)
+    life.until(at_rest, 60)
+    assert life.world.folders[THERE].type == "receiveonly"
+
+
+@pytest.mark.parametrize("why", ["outdated", "away"])
+def test_an_app_whose_stale_copy_would_flow_back_is_not_released(why):
+    life = lost_and_back()
+    if why == "away":
+        life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
+    life.commands = (command(CommandKind.RELEASE),)
+    life.run(6)
+    assert at_rest(life)
+    assert life.world.folders[THERE].type == "sendonly"
+    assert W2 in {pod.node for pod in life.world.pods[KEY]}
