@@ -15,6 +15,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from failoverd import logs
+from failoverd.adapters import serving
 from failoverd.adapters.fencing import Fence
 from failoverd.adapters.fencing.proxmox import Endpoint, Kind, Proxmox
 from failoverd.adapters.kubelet import Kubelets
@@ -151,6 +152,7 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
         sides=movers,
         fences=fences,
         api_now=observer.api_now,
+        verify=serving.verify,
     )
     executor: Executor = DryRun() if dry_run else WorldExecutor(rules, clock, leadership, hands)
     notifier = Notifier(_targets(config), clock)

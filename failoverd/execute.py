@@ -13,7 +13,12 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_fixed,
+)
 
 from failoverd.core.model import (
     Action,
@@ -31,6 +36,7 @@ from failoverd.core.model import (
     Scanned,
     SetIgnores,
     SetRole,
+    Verify,
 )
 from failoverd.core.rules import App, Rules, Site
 from failoverd.ports import Clock
@@ -105,6 +111,8 @@ class Hands:
     """By node."""
     api_now: Callable[[], datetime | None]
     """The API server's time."""
+    verify: Callable[[str], Awaitable[str]]
+    """Asks a URL; what it answered. Raises when it does not answer with success."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +168,10 @@ async def _revert(_: Rules, hands: Hands, act: Revert) -> Done:
     return Done(detail="asked for")
 
 
+async def _verify(_: Rules, hands: Hands, act: Verify) -> Done:
+    return Done(detail=await hands.verify(act.url))
+
+
 async def _fence_off(_: Rules, hands: Hands, act: FenceOff) -> Done:
     return Done(detail=await _fence(hands, act.node).off())
 
@@ -177,6 +189,7 @@ HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
         Scan: _scan,
         Override: _override,
         Revert: _revert,
+        Verify: _verify,
         FenceOff: _fence_off,
         FenceOn: _fence_on,
     }

@@ -27,6 +27,7 @@ from failoverd.core.model import (
     Scanned,
     SetIgnores,
     SetRole,
+    Verify,
 )
 from failoverd.core.rules import Site
 from failoverd.execute import HANDLERS, TOKENED, DryRun, Hands, WorldExecutor
@@ -48,6 +49,11 @@ ALL: list[tuple[Action, tuple[object, ...], str]] = [
     (Revert(**SIDE), ("revert",), "asked for"),
     (FenceOff(reason="test", node="k3s-w1"), ("off",), "CT 101 is stopped"),
     (FenceOn(reason="test", node="k3s-w1"), ("on",), "CT 101 is running"),
+    (
+        Verify(reason="test", app="media/sonarr", move="media/sonarr#1", url="http://x/"),
+        ("verify", "http://x/"),
+        "HTTP 200",
+    ),
 ]  # fmt: skip
 
 
@@ -93,6 +99,10 @@ class Fake:
     async def revert(self) -> None:
         await self._do("revert")
 
+    async def verify(self, url: str) -> str:
+        await self._do("verify", url)
+        return "HTTP 200"
+
     async def off(self) -> str:
         await self._do("off")
         return "CT 101 is stopped"
@@ -105,7 +115,7 @@ class Fake:
 def executor(fake: Fake, side: execute.Side | None = None, api_now: datetime | None = AT) -> WorldExecutor:
     hands = Hands(
         patch=fake.patch, delete_pod=fake.delete_pod, sides={PRIMARY: side or fake},
-        fences={"k3s-w1": fake}, api_now=lambda: api_now,
+        fences={"k3s-w1": fake}, api_now=lambda: api_now, verify=fake.verify,
     )  # fmt: skip
     return WorldExecutor(RULES, SystemClock(), fake, hands)
 

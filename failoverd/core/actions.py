@@ -120,6 +120,15 @@ class FenceOn(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verify(Action):
+    """Ask the app's `verify_url` whether it really serves, for up to a minute."""
+
+    app: str
+    move: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scanned:
     """What a scan found."""
 

@@ -22,6 +22,7 @@ from failoverd.core.actions import (
     Scanned,
     SetIgnores,
     SetRole,
+    Verify,
 )
 from failoverd.core.memory import Kind, Memory, Phase
 from failoverd.core.readings import (
@@ -83,6 +84,7 @@ __all__ = [
     "Snapshot",
     "Unknown",
     "Verdict",
+    "Verify",
     "VolumeWatch",
     "Watch",
     "Why",
@@ -198,6 +200,7 @@ class Why(StrEnum):
     UNSTABLE = "not stable long enough"
     MANUAL = "failback by hand"
     EXPIRED = "command expired"
+    VERIFY = "verify_url"
     STALE_COMMAND = "command meant for another epoch"
 
 
@@ -302,4 +305,5 @@ class Watch:
     api_seen_at: timedelta | None = None
     saved_at: timedelta | None = None
     """When proofs were last put into Memory."""
-    phase_since: Mapping[str, timedelta] = field(default_factory=dict)
+    verified: Mapping[str, str] = field(default_factory=dict)
+    """Move id -> why the app's `verify_url` did not answer after it; empty where it did."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from failoverd.core.case import Case
-from failoverd.core.model import Folder, Health, Now, Role, Scan, Scanned, Snapshot, VolumeWatch, Watch
+from failoverd.core.model import Folder, Health, Now, Role, Scan, Scanned, Snapshot, Verify, VolumeWatch, Watch
 from failoverd.core.rules import App, Rules, Site, Volume
 
 COST = 20
@@ -42,7 +42,16 @@ def watch_replication(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now, 
                     if mark not in known or known[mark][0] != folder.sequence:
                         changed = {**known, mark: (folder.sequence, now.mono)}
                         nodes[name] = replace(nodes[name], sequences=changed)
-    return replace(watch, volumes=volumes, nodes=nodes)
+    return replace(watch, volumes=volumes, nodes=nodes, verified=_verified(watch, snapshot))
+
+
+def _verified(watch: Watch, snapshot: Snapshot) -> Mapping[str, str]:
+    answers = {
+        receipt.action.move: "" if receipt.ok else receipt.detail
+        for receipt in snapshot.receipts
+        if isinstance(receipt.action, Verify)
+    }
+    return {**watch.verified, **answers} if answers else watch.verified
 
 
 def _hear(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snapshot, now: Now) -> VolumeWatch:

@@ -20,6 +20,7 @@ from failoverd.core.model import (
     Scan,
     SetRole,
     Unknown,
+    Verify,
     Why,
     Workload,
 )
@@ -125,9 +126,27 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     monitored, alarm = _monitor(case)
     actions += monitored
     alarms += alarm
+    actions += _verification(case)
+    alarms += _unverified(case)
     was = _stability(case, was)
     event = Event.ADOPTED if was.phase is Phase.ADOPTING and _has_roles(case, was) else None
     return Step(was=was, event=event, actions=tuple(actions), waiting=tended.waiting), tuple(alarms)
+
+
+def _verification(case: Case) -> list[Action]:
+    """After a move, once: whether the app really serves. What comes of it is an alarm, never a rollback."""
+    last = case.was.moves[-1] if case.was.moves else None
+    if last is None or last.outcome != "done" or not case.app.verify_url or last.id in case.watch.verified:
+        return []
+    if case.date - last.marks[-1][1] > case.rules.timings.monitor_for:
+        return []
+    return [Verify(app=case.app.key, move=last.id, url=case.app.verify_url, reason="the app was moved")]
+
+
+def _unverified(case: Case) -> list[Objection]:
+    last = case.was.moves[-1] if case.was.moves else None
+    why = case.watch.verified.get(last.id, "") if last else ""
+    return [Objection(why=Why.VERIFY, text=f"verify_url of {case.app.key} after its move: {why}")] if why else []
 
 
 def _has_roles(case: Case, was: AppMemory) -> bool:

@@ -27,6 +27,7 @@ from failoverd.core.model import (
     SetRole,
     Snapshot,
     Unknown,
+    Verify,
 )
 from failoverd.core.rules import Rules, Site
 from failoverd.loop import Loop
@@ -193,6 +194,11 @@ class WorldExecutor:
         self.world.power_on(action.node)
         return Receipt(action=action, ok=True)
 
+    async def _verify(self, action: Verify) -> Receipt:
+        await self._api()
+        serving = any(pod.ready for pod in self.world.apps[action.app].pods)
+        return Receipt(action=action, ok=serving, detail="" if serving else f"{action.url}: no answer")
+
     async def _wait(self, seconds: float) -> None:
         passed = asyncio.get_running_loop().create_future()
         self.world.time.after(int(seconds * 1000), lambda: None if passed.done() else passed.set_result(None))
@@ -226,6 +232,7 @@ _HANDLERS: dict[type[Action], Callable[..., Awaitable[Receipt]]] = {
     Revert: WorldExecutor._revert,
     FenceOff: WorldExecutor._fence_off,
     FenceOn: WorldExecutor._fence_on,
+    Verify: WorldExecutor._verify,
 }
 """What carries out each kind of action; a test asks that none is missing."""
 

@@ -205,6 +205,20 @@ def commit(world: World, app: str) -> None:
     world.flux.look(truth)
 
 
+def scale(world: World, app: str, replicas: str) -> None:
+    """Somebody sets the number of replicas, in Git and in the cluster."""
+    truth = world.apps[_app(world, app)]
+    truth.git["spec"]["replicas"] = int(replicas)
+    world.replace(truth, {**truth.raw, "spec": {**truth.raw["spec"], "replicas": int(replicas)}}, by="somebody")
+
+
+def helm(world: World, app: str) -> None:
+    """The workload turns out to belong to a Helm release."""
+    truth = world.apps[_app(world, app)]
+    labels = {"app": truth.app.name, render.MANAGED_BY: "Helm"}
+    world.replace(truth, {**truth.raw, "metadata": {**truth.raw["metadata"], "labels": labels}}, by="somebody")
+
+
 def stranger(world: World, app: str, volume: str, site: str) -> None:
     """Somebody's own pod mounts a claim of the app."""
     truth, place = world.apps[_app(world, app)], Site(site)
@@ -286,7 +300,7 @@ FAULTS: dict[str, Callable[..., None]] = {
         power_off, power_on, reboot, cut, heal, kubelet_stop, kubelet_start, cordon, uncordon,
         stall_api, api_errors, lose_answers, hypervisor, guest_task, guest_lies, guest_refuses, hide_tasks,
         syncthing_hang, syncthing_wake, syncthing_restart, wipe_config, set_type, wipe_disk, unbind, restless,
-        strip_hold, commit, stranger, stranger_leaves, clock_jump, isolate, leader, lose_memory,
+        strip_hold, commit, scale, helm, stranger, stranger_leaves, clock_jump, isolate, leader, lose_memory,
     )
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from failoverd.core.model import Owner, Pod, Workload
 from failoverd.core.rules import App, Site, WorkloadKind
 
 Raw = dict[str, Any]
+MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
 def manifest(app: App, selector: tuple[tuple[str, str], ...], *, strategy: str, flux: bool, uid: str) -> Raw:
@@ -119,9 +120,15 @@ def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = Tru
         epoch=int(epoch) if epoch is not None and str(epoch).lstrip("-").isdigit() else None,
         active=marks.get(names.ACTIVE, ""),
         held=held(raw),
-        owner=Owner.FLUX if flux else Owner.NONE,
-        owner_name=f"{labels[names.FLUX_NAMESPACE]}/{labels[names.FLUX_NAME]}" if flux else "",
+        owner=Owner.FLUX if flux else Owner.UNSUPPORTED if MANAGED_BY in labels else Owner.NONE,
+        owner_name=_owner_name(labels),
         shape=f"{replicas} replicas cannot share one copy" if replicas > 1 else "",
         pods=tuple(pods),
         updated=updated,
     )
+
+
+def _owner_name(labels: dict[str, str]) -> str:
+    if names.FLUX_NAME in labels:
+        return f"{labels[names.FLUX_NAMESPACE]}/{labels[names.FLUX_NAME]}"
+    return "Helm release" if MANAGED_BY in labels else ""
