@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -141,6 +142,7 @@ class Player:
     _told: int = 0
     _last: dict[str, str] = field(default_factory=dict)
     _commands: int = 0
+    _counts: Counter[str] = field(default_factory=Counter)
     _judged: set[str] = field(default_factory=set)
 
     @property
@@ -154,7 +156,7 @@ class Player:
         self.flush()
         for receipt in snapshot.receipts:
             if not receipt.ok:
-                self._line(f"receipt {receipt.action.key}: {receipt.detail}")
+                self._again(f"receipt {receipt.action.key}: {receipt.detail}")
         for name, verdict in decision.verdicts.items():
             word = f"{verdict.health}{' (proven)' if verdict.proven else ''}"
             why = f" ({'; '.join(verdict.evidence)})" if verdict.evidence else ""
@@ -191,7 +193,23 @@ class Player:
         if type(action).__name__ == "Scan" and self._last.get(action.key) is not None:
             return
         self._last[action.key] = action.reason
-        self._line(f"action {action.key}: {action.reason}")
+        self._again(f"action {action.key}: {action.reason}")
+
+    def _again(self, text: str) -> None:
+        """A line that may come often: written once a block, and in the end how often it came."""
+        self._counts[text] += 1
+        if self._counts[text] == 1:
+            self._line(text)
+
+    def end_block(self) -> list[str]:
+        """What was seen since the last block ended."""
+        self.flush()
+        for text, count in self._counts.items():
+            if count > 1:
+                self._line(f"{count} times: {text}")
+        self._counts.clear()
+        lines, self.lines = self.lines, []
+        return lines
 
     def _waiting(self, key: str, text: str) -> None:
         """A text that only counts on is said once."""
@@ -304,10 +322,7 @@ def play(scenario: Scenario) -> Scenario:
                     await until(world, world.time.now_ms + wait_ms)
                     if task.done():
                         task.result()
-            player.flush()
-            blocks.append(Block(block.commands, player.lines))
-            player.lines = []
-        player.lines = []
+            blocks.append(Block(block.commands, player.end_block()))
         return blocks
 
     return Scenario(scenario.story, scenario.world, run(world, main()))

@@ -142,6 +142,8 @@ class World:
             linked=lambda: all(self._node(app, site).alive and self._node(app, site).linked for site in Site),
             changed=self.touch,
         )
+        for site, side in sides.items():
+            side.expects = sides[site.other].device
         pair.check()
         return pair
 

@@ -153,11 +153,18 @@ def syncthing_restart(world: World, app: str, volume: str, site: str) -> None:
 
 
 def wipe_config(world: World, app: str, volume: str, site: str) -> None:
-    """The mover's configuration volume is lost: a new device with VolSync's defaults."""
+    """The mover's configuration is lost: VolSync's defaults, and a new device that the peer turns away."""
     pair, place = _pair(world, app, volume), Site(site)
     pair.stop(place)
     pair.sides[place].forget(f"{pair.sides[place].device}-NEW")
     world.time.after(5_000, lambda: pair.start(place))
+
+
+def accept_device(world: World, app: str, volume: str, site: str) -> None:
+    """Git names the new device of this side: the peer lets it in."""
+    pair = _pair(world, app, volume)
+    pair.sides[Site(site).other].expects = pair.sides[Site(site)].device
+    pair.check()
 
 
 def set_type(world: World, app: str, volume: str, site: str, kind: str) -> None:
@@ -299,7 +306,8 @@ FAULTS: dict[str, Callable[..., None]] = {
     for act in (
         power_off, power_on, reboot, cut, heal, kubelet_stop, kubelet_start, cordon, uncordon,
         stall_api, api_errors, lose_answers, hypervisor, guest_task, guest_lies, guest_refuses, hide_tasks,
-        syncthing_hang, syncthing_wake, syncthing_restart, wipe_config, set_type, wipe_disk, unbind, restless,
+        syncthing_hang, syncthing_wake, syncthing_restart, wipe_config, accept_device, set_type, wipe_disk,
+        unbind, restless,
         strip_hold, commit, scale, helm, stranger, stranger_leaves, clock_jump, isolate, leader, lose_memory,
     )
 }  # fmt: skip

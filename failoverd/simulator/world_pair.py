@@ -44,9 +44,14 @@ class SyncPair:
         """What both sides say of the connection; after a host's death that is no sign of life."""
         return self.real or self.time.now_ms < self.shown_until_ms
 
+    def possible(self) -> bool:
+        """Whether the two could be connected: both run, reach each other and know each other's device."""
+        known = all(side.expects in ("", self.sides[site.other].device) for site, side in self.sides.items())
+        return known and all(side.running for side in self.sides.values()) and self.linked()
+
     def check(self) -> None:
         """Power, link or a process changed: connect or lose the connection."""
-        possible = all(side.running for side in self.sides.values()) and self.linked()
+        possible = self.possible()
         if possible and not self.real:
             self._once("connect", CONNECT_MS, self._connect)
         elif not possible and self.real:
@@ -111,7 +116,7 @@ class SyncPair:
             self.start(site)
 
     def _connect(self) -> None:
-        if all(side.running for side in self.sides.values()) and self.linked():
+        if self.possible():
             self.real = True
             self._exchange()
 

@@ -28,6 +28,8 @@ class Side:
     site: Site
     device: str
     disk: Disk
+    expects: str = ""
+    """The peer's device, as Git has it: another one is turned away."""
     tell: Callable[[str], None]
     """Says what happened to data, for the transcript."""
     accuse: Callable[[str, str], None]
