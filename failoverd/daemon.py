@@ -134,7 +134,7 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
         client,
         clock,
         namespace=namespace,
-        holder=config.instance or identity(),
+        holder=identity(config.instance),
         config=config.hash,
         timings=LeaseTimings(renew=wait.renew_every, deadline=wait.renew_deadline, duration=wait.duration),
     )

@@ -298,3 +298,9 @@ def test_times_always_have_six_decimals():
 
 def test_two_processes_of_one_host_have_different_names():
     assert identity() != identity()
+
+
+def test_two_processes_of_one_name_are_two_holders():
+    one, other = identity("failoverd-7d9"), identity("failoverd-7d9")
+    assert one != other
+    assert {name.rpartition("_")[0] for name in (one, other)} == {"failoverd-7d9"}

@@ -77,9 +77,9 @@ class Record:
         return self.holder, self.renewed, self.transitions
 
 
-def identity() -> str:
-    """A name no other process bears: the host's, and something random, so that two of one host differ."""
-    return f"{socket.gethostname()}_{secrets.token_hex(4)}"
+def identity(name: str = "") -> str:
+    """A name no other process bears: the given or the host's, and something random, so that two of one differ."""
+    return f"{name or socket.gethostname()}_{secrets.token_hex(4)}"
 
 
 def micro_time(moment: datetime) -> str:
