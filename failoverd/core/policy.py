@@ -193,7 +193,12 @@ def target_data(case: Case, wish: Wish) -> Iterator[Objection]:
             )
         else:
             yield from _folder_health(volume.name, wish.target, folder)
-        standing = case.copy(volume, wish.target).standing
+        known = case.copy(volume, wish.target)
+        if isinstance(folder, Folder) and known.device and folder.device != known.device:
+            yield _object(
+                Why.NOT_CLEAN, f"{volume.name} at {wish.target} is another Syncthing installation than the one proven"
+            )
+        standing = known.standing
         if standing is not Standing.CLEAN:
             yield _object(
                 Why.NOT_CLEAN, f"{volume.name} at {wish.target} is {standing}, only a clean copy is promoted"

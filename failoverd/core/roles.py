@@ -85,7 +85,12 @@ def _tend(case: Case, volume: Volume) -> _Tended:
     active, standby = case.folder(volume, site), case.folder(volume, site.other)
     memory = case.was.volumes[volume.name]
     if isinstance(active, Unknown):
-        return _Tended(memory=memory, waiting=f"Syncthing at {site}: {active.why}")
+        # a standby that was wiped meanwhile must not pass for clean just when it is needed
+        told = f"Syncthing at {site}: {active.why}"
+        clean = memory.copies[site.other].standing is Standing.CLEAN
+        if clean and isinstance(standby, Folder):
+            return replace(_watch_clean(case, volume, standby), waiting=told)
+        return _Tended(memory=memory, waiting=told)
     patterns = tuple(_ignores(case, volume, site, active))
     if active.type != Role.SEND_ONLY:
         if isinstance(standby, Folder) and standby.type == Role.SEND_ONLY:

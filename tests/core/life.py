@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from failoverd.core.decide import decide
-from failoverd.core.memory import AppMemory, Memory, Phase
+from failoverd.core.memory import Memory, Phase
 from failoverd.core.model import Action, Command, Decision, Instance, Receipt, Unknown, Watch, Why
 from failoverd.core.rules import App
 from tests.core.build import EPOCH_OF_TESTS, KEY, B, P, World, some_rules
@@ -70,7 +70,8 @@ class Life:
             self.tick()
         return self.world.s - began
 
-    def app(self, key: str = "") -> AppMemory:
+    def app(self, key: str = "") -> Any:
+        """What is remembered of an app (AppMemory): tests reach into what they know is there."""
         assert isinstance(self.memory, Memory)
         return self.memory.apps[key or self.world.rules.apps[0].key]
 
@@ -81,7 +82,7 @@ class Life:
         }
 
     def phase(self, key: str = "") -> Phase:
-        return self.app(key).phase
+        return Phase(self.app(key).phase)
 
     def why(self, key: str = "") -> set[Why]:
         assert self.decision
