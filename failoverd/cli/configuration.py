@@ -64,7 +64,7 @@ def print_example(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every
 
 def print_rbac(arguments: argparse.Namespace) -> int:
     """Print Roles and their bindings."""
-    print(rbac.manifest(loaded(arguments), arguments.user), end="")
+    print(rbac.manifest(load(path_of(arguments), files=False), arguments.user), end="")
     return Exit.OK
 
 

@@ -14,6 +14,7 @@ from failoverd.adapters.syncthing import access
 from failoverd.config import Config
 from failoverd.config.edges import Via
 
+HEAD = "# Printed by `failoverd config rbac` for the apps of one configuration: print it anew when these change.\n"
 DAEMON = "failoverd"
 OPERATOR = "failoverd-operator"
 
@@ -52,7 +53,7 @@ def manifest(config: Config, users: Sequence[str]) -> str:
     )
     parts.append(_account(OPERATOR, namespace))
     parts += _roles(OPERATOR, operator_grants(config), _subject(OPERATOR, namespace) + people)
-    return "---\n".join(parts)
+    return HEAD + "---\n".join(parts)
 
 
 def _account(name: str, namespace: str) -> str:

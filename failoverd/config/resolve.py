@@ -33,17 +33,20 @@ _OWN = ("instance", "log", "web")
 """Tables that may differ between instances of one installation."""
 
 
-def resolve(settings: Settings, origin: Origin, path: FilePath) -> Config:
-    """The complete configuration. Raises ConfigError with every problem there is."""
-    return _Resolver(settings, origin, path).config()
+def resolve(settings: Settings, origin: Origin, path: FilePath, *, files: bool = True) -> Config:
+    """The complete configuration; without `files` those it names are not looked for and secrets are empty.
+
+    Raises ConfigError with every problem there is.
+    """
+    return _Resolver(settings, origin, path, files=files).config()
 
 
 class _Resolver:
-    def __init__(self, settings: Settings, origin: Origin, path: FilePath) -> None:
+    def __init__(self, settings: Settings, origin: Origin, path: FilePath, *, files: bool) -> None:
         self.settings = settings
         self.origin = origin
         self.path = path
-        self.secrets = Secrets(path.parent, origin)
+        self.secrets = Secrets(path.parent, origin, files=files)
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
 
@@ -264,7 +267,7 @@ class _Resolver:
         if not name:
             return None
         file = self.path.parent / FilePath(name).expanduser()
-        if not file.is_file():
+        if self.secrets.files and not file.is_file():
             self._say(path, f"there is no file {file}")
         return file
 

@@ -16,9 +16,11 @@ LARGEST = 64 * 1024
 class Secrets:
     """Reads secrets; what is wrong goes to `problems`. A secret's text never enters a message."""
 
-    def __init__(self, folder: FilePath, origin: Origin) -> None:
+    def __init__(self, folder: FilePath, origin: Origin, *, files: bool = True) -> None:
+        """`files`: whether the files that are named must be there, and are read."""
         self.folder = folder
         self.origin = origin
+        self.files = files
         self.problems: list[Problem] = []
 
     def read(self, table: BaseModel, path: Path, field: str, *, needed: bool) -> str:
@@ -39,6 +41,8 @@ class Secrets:
         return ""
 
     def _file(self, path: Path, file: FilePath) -> str:
+        if not self.files:
+            return ""
         try:
             with file.open("rb") as stream:
                 text = stream.read(LARGEST + 1).decode()

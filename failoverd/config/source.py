@@ -23,8 +23,11 @@ LARGEST = 1024 * 1024
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
-def load(path: Path) -> Config:
-    """The configuration in `path` and the environment. Raises ConfigError with every problem found."""
+def load(path: Path, *, files: bool = True) -> Config:
+    """The configuration in `path` and the environment. Raises ConfigError with every problem found.
+
+    Without `files` the files it names need not be here: where it is edited is seldom where it is used.
+    """
     text = _text(path)
     try:
         written = tomllib.loads(text)
@@ -43,7 +46,7 @@ def load(path: Path) -> Config:
     except SettingsError as error:
         raise ConfigError([*problems, _not_json(str(error), origin)]) from error
     try:
-        config = resolve(settings, origin, path)
+        config = resolve(settings, origin, path, files=files)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from error
     if problems:
