@@ -13,6 +13,7 @@ from failoverd.core.model import (
     Action,
     Folder,
     Health,
+    NodeWatch,
     Objection,
     Owner,
     PatchWorkload,
@@ -195,8 +196,8 @@ def _stability(case: Case, was: AppMemory) -> AppMemory:
     home = case.app.preferred
     folders = case.folders(home)
     well = (
-        case.verdict(home).health is Health.UP
-        and case.verdict(was.active).health is Health.UP
+        _is_well(case, home)
+        and _is_well(case, was.active)
         and roles.adopted(was)
         and all(isinstance(folder, Folder) and not folder.error for folder in folders)
     )
@@ -205,6 +206,14 @@ def _stability(case: Case, was: AppMemory) -> AppMemory:
     if not well and _briefly_unread(case, folders):
         return was
     return replace(was, stable_since=case.date if well else None)
+
+
+def _is_well(case: Case, site: Site) -> bool:
+    """Whether a node is UP, or was when it was last read: a reading that fails ends no stability."""
+    node = case.place(site).node
+    reading, seen = case.snapshot.nodes.get(node), case.watch.nodes.get(node, NodeWatch())
+    unread = reading is None or isinstance(reading.node, Unknown) or isinstance(reading.lease, Unknown)
+    return case.verdict(site).health is Health.UP or (unread and seen.up_since is not None and seen.bad_count == 0)
 
 
 def _briefly_unread(case: Case, folders: list[Folder | Unknown]) -> bool:

@@ -25,7 +25,7 @@ from failoverd.core.model import (
     Why,
 )
 from failoverd.core.rules import Failback, FenceWhen, Mode, Require
-from tests.core.build import CP, EPOCH_OF_TESTS, KEY, TWO, W1, W2, B, P, an_app
+from tests.core.build import CP, KEY, W1, W2, B, P, an_app
 from tests.core.life import Life, at_rest, command, healthy
 
 HERE, THERE = (KEY, "data", P), (KEY, "data", B)
@@ -347,76 +347,6 @@ def test_a_forced_failover_does_not_set_these_aside(why):
     life.commands = (command(CommandKind.FAILOVER, target=B, id="forced"),)
     life.run(60)
     assert life.app().active is P
-
-
-def test_a_forced_failover_never_cuts_the_power_of_an_unproven_guest_nor_where_fencing_is_off():
-    for never in (True, False):
-        life = healthy(fence_when=FenceWhen.NEVER if never else FenceWhen.ALL)
-        if not never:
-            life.world.rules = replace(life.world.rules, fence_hash="another config")
-        life.world.cut.add(W1)
-        life.run(20)
-        life.commands = (command(CommandKind.FAILOVER, target=B),)
-        life.run(60)
-        assert FenceOff not in {type(act) for act in life.world.did}
-
-
-@pytest.mark.parametrize(
-    ("when", "isolated", "fenced"),
-    [
-        (FenceWhen.ALL, False, True),
-        (FenceWhen.ANY, False, True),
-        (FenceWhen.NEVER, False, False),
-        (FenceWhen.ALL, True, False),
-        (FenceWhen.ANY, True, False),
-        (FenceWhen.ISOLATED, True, True),
-        (FenceWhen.NEVER, True, False),
-    ],
-)
-def test_when_a_silent_node_is_fenced(when, isolated, fenced):
-    life = healthy(fence_when=when)
-    life.world.cut.add(W1)
-    if isolated:
-        life.world.nodes[W1] = {"kubelet": Kubelet.ALIVE}
-    life.run(75)
-    assert (FenceOff in {type(act) for act in life.world.did}) is fenced
-
-
-@pytest.mark.parametrize(("when", "fenced"), [(FenceWhen.ALL, False), (FenceWhen.ANY, True)])
-def test_one_app_that_may_not_move_keeps_its_node_from_the_fence_unless_any_is_enough(when, fenced):
-    life = healthy(an_app(), an_app(TWO), fence_when=when)
-    life.world.claims[TWO, "data", B] = ClaimReading(bound=False)
-    life.world.cut.add(W1)
-    life.run(75)
-    assert (FenceOff in {type(act) for act in life.world.did}) is fenced
-
-
-def test_budget_and_cooldown_survive_a_restart_and_a_new_leader():
-    life = budget_spent()
-    life.restart()
-    life.run(60)
-    assert Why.BUDGET in life.why()
-    assert life.app().active is P
-
-
-def test_one_failover_is_kept_back_from_failbacks():
-    life = away(seconds=0)
-    ended = EPOCH_OF_TESTS - timedelta(hours=3)
-    moves = (move_done(life, 1, ended), *life.app().moves)
-    life.memory = replace(life.memory, apps={KEY: replace(life.app(), moves=moves)})
-    life.run(1500)
-    assert life.app().active is B
-    assert "one failover is kept back" in life.told()
-
-
-def test_a_failback_that_cannot_reach_its_barrier_is_tried_ever_more_rarely():
-    life = away()
-    life.world.pinned[THERE] = {"errors": 1}
-    began = life.world.s
-    life.run(4 * 3600)
-    tries = [move for move in life.app().moves if move.outcome.startswith("aborted")]
-    assert life.world.s - began >= 4 * 3600
-    assert 2 <= len(tries) <= 6
 
 
 def test_the_reasons_to_wait_are_never_roles_already_set():
