@@ -38,7 +38,7 @@ def test_one_failover_is_kept_back_from_failbacks():
 
 def test_a_failback_that_cannot_reach_its_barrier_is_tried_ever_more_rarely():
     life = away()
-    life.world.pinned[THERE] = {"errors": 1}
+    life.world.pinned[KEY, "data", B] = {"errors": 1}
     began = life.world.s
     life.run(4 * 3600)
     tries = [move for move in life.app().moves if move.outcome.startswith("aborted")]
