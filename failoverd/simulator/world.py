@@ -132,6 +132,7 @@ class World:
                 site=site,
                 device=f"{app.name}-{volume}-{site}".upper(),
                 disk=Disk(site, lambda: self.time.now_ms),
+                live=lambda site=site: self._live(app, site),  # type: ignore[misc]
                 tell=self.tell,
                 accuse=self.accuse,
             )
@@ -146,6 +147,10 @@ class World:
             side.expects = sides[site.other].device
         pair.check()
         return pair
+
+    def _live(self, app: App, site: Site) -> bool:
+        truth = self.apps.get(app.key)
+        return truth is None or render.site_of(app, truth.raw) is site
 
     # ---------------------------------------------------------------- looking
 

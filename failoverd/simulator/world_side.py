@@ -34,6 +34,8 @@ class Side:
     """Says what happened to data, for the transcript."""
     accuse: Callable[[str, str], None]
     """(promise, what happened): something a promise forbids."""
+    live: Callable[[], bool] = lambda: True
+    """Whether the workload names this side's copy: a leftover pod elsewhere writes what counts for nothing."""
     kind: Role = Role.SEND_RECEIVE
     paused: bool = False
     versioning: str = ""
@@ -157,7 +159,7 @@ class Side:
             self.disk.files[entry.path] = File(content=entry.content, changed_ms=entry.changed_ms)
 
     def _displace(self, entry: Entry, old: File, own: Entry | None) -> None:
-        if self.disk.writers:
+        if self.disk.writers and self.live():
             self.accuse("I1", f"{self.name}: the peer's {entry.path} replaced the running app's")
         if entry.path == SHM:
             return

@@ -1,0 +1,58 @@
+"""The `world key=value …` line of a scenario: which world the story happens in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import get_type_hints
+
+from failoverd.core.rules import Failback, FenceWhen, Mode, Require, Timings, WorkloadKind
+from failoverd.simulator.world_data import Rhythm
+from failoverd.simulator.world_faults import duration_ms
+from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
+
+
+class BadScenario(Exception):
+    """A scenario file that cannot be understood; the text names the line."""
+
+
+def spec_of(line: str) -> WorldSpec:
+    """The world that a `world key=value …` line describes. Raises BadScenario."""
+    given = dict(word.partition("=")[::2] for word in line.split()[1:])
+    take = given.pop
+    volumes = tuple(take("volumes", "data").split(","))
+    app = replace(
+        simple_app(),
+        require=Require(take("require", "proof")),
+        failback=Failback(take("failback", "auto")),
+        kind=WorkloadKind(take("kind", "Deployment")),
+        max_data_age=timedelta(milliseconds=duration_ms(take("max_data_age", "5m"))),
+    )
+    apps = [
+        replace(app, **{n: getattr(simple_app(name, volumes=volumes), n) for n in ("key", "name", "volumes")})
+        for name in take("apps", "sonarr").split(",")
+    ]
+    fenced = tuple(name for name in take("fence", "k3s-w1").split(",") if name != "none")
+    rules = simple_rules(tuple(apps), fenced=fenced, mode=Mode(take("mode", "active")))
+    if "fence_when" in given:
+        rules = replace(rules, fence_when=FenceWhen(take("fence_when")))
+    spec = WorldSpec(
+        rules=rules,
+        seed=int(take("seed", "1")),
+        strategy=take("strategy", "RollingUpdate"),
+        flux=take("flux", "yes") == "yes",
+        boot=timedelta(milliseconds=duration_ms(take("boot", "20s"))),
+        rhythm=Rhythm(off_ms=0) if take("writer", "bursts") == "restless" else Rhythm(),
+        shared_access=take("access", "once") == "many",
+        api_node=take("api", ""),
+    )
+    return replace(spec, rules=replace(rules, timings=_timings(given)))
+
+
+def _timings(given: dict[str, str]) -> Timings:
+    hints, changes = get_type_hints(Timings), {}
+    for key, value in given.items():
+        if key not in hints:
+            raise BadScenario(f"the world line knows no {key!r}")
+        changes[key] = timedelta(milliseconds=duration_ms(value)) if hints[key] is timedelta else int(value)
+    return replace(Timings(), **changes)  # type: ignore[arg-type]
