@@ -2,13 +2,12 @@
 
 A file is a comment with the story, a `world` line, then blocks of commands, each followed by `----` and
 what was observed. Commands: `fault …`, `run 20s`, `command switchover media/sonarr backup`, `restart
-daemon`, `expect TEXT`.
+daemon [now|save|act|receipt [NAME]]`, `truth`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from difflib import unified_diff
 from pathlib import Path
 
 from failoverd.simulator.clock import run, until
-from failoverd.simulator.ports import Recorder, instance
+from failoverd.simulator.daemons import Daemons
+from failoverd.simulator.ports import Recorder
 from failoverd.simulator.scenario_player import Player
 from failoverd.simulator.scenario_world import BadScenario, spec_of
 from failoverd.simulator.world import World
@@ -80,22 +80,18 @@ def play(scenario: Scenario) -> Scenario:
     player = Player(world)
 
     async def main() -> list[Block]:
-        loop = instance(world, voice=Recorder(player.hear))
-        task = asyncio.ensure_future(loop.run())
+        daemons = Daemons(world, Recorder(player.hear), world.spec.instances)
+        daemons.start()
         blocks = []
         for block in scenario.blocks:
             for line in block.commands:
-                if line == "restart daemon":
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
-                    loop = instance(world, voice=Recorder(player.hear))
-                    task = asyncio.ensure_future(loop.run())
+                if line.startswith("restart daemon"):
+                    await daemons.restart(line.split()[2:])
                     continue
                 wait_ms = player.do(line)
                 if wait_ms:
                     await until(world, world.time.now_ms + wait_ms)
-                    if task.done():
-                        task.result()
+                    daemons.check()
             blocks.append(Block(block.commands, player.end_block()))
         return blocks
 

@@ -45,6 +45,7 @@ def spec_of(line: str) -> WorldSpec:
         rhythm=Rhythm(off_ms=0) if take("writer", "bursts") == "restless" else Rhythm(),
         shared_access=take("access", "once") == "many",
         api_node=take("api", ""),
+        instances=int(take("instances", "1")),
     )
     return replace(spec, rules=replace(rules, timings=_timings(given)))
 

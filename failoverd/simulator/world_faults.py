@@ -16,6 +16,7 @@ from failoverd.simulator import world_render as render
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_app import PodTruth
 from failoverd.simulator.world_data import Rhythm
+from failoverd.simulator.world_mend import mend
 from failoverd.simulator.world_node import GuestTruth
 from failoverd.simulator.world_pair import SyncPair
 
@@ -307,8 +308,8 @@ FAULTS: dict[str, Callable[..., None]] = {
         power_off, power_on, reboot, cut, heal, kubelet_stop, kubelet_start, cordon, uncordon,
         stall_api, api_errors, lose_answers, hypervisor, guest_task, guest_lies, guest_refuses, hide_tasks,
         syncthing_hang, syncthing_wake, syncthing_restart, wipe_config, accept_device, set_type, wipe_disk,
-        unbind, restless,
-        strip_hold, commit, scale, helm, stranger, stranger_leaves, clock_jump, isolate, leader, lose_memory,
+        unbind, restless, strip_hold, commit, scale, helm, stranger, stranger_leaves, clock_jump, isolate,
+        leader, lose_memory, mend,
     )
 }  # fmt: skip
 

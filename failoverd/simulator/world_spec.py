@@ -32,6 +32,8 @@ class WorldSpec:
     """Whether claims are ReadWriteMany: movers then do not restart when the app moves."""
     api_node: str = ""
     """The node whose death takes the API server along; empty: it lives elsewhere."""
+    instances: int = 1
+    """How many instances of the daemon run; `failoverd-0` leads until something changes that."""
     beginning: datetime = BEGINNING
     """What the API server's clock shows when the world begins."""
     start: tuple[timedelta, timedelta] = (timedelta(seconds=1), timedelta(seconds=3))
