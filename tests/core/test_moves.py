@@ -11,6 +11,7 @@ from failoverd.core.model import (
     Pod,
     Receipt,
     Scan,
+    SetRole,
     Watch,
 )
 from failoverd.core.rules import Require
@@ -213,6 +214,18 @@ def test_another_pod_on_the_claims_holds_the_flip():
     life.run(10)
     assert life.phase() is Phase.BARRIER
     life.world.pods[KEY].remove(backup)
+    life.until(arrived(B))
+
+
+def test_a_pod_that_appears_before_the_flip_holds_it():
+    life = healthy()
+    switch(life)
+    life.until(lambda one: one.phase() is Phase.FLIPPING)
+    debug = Pod(name="debug", uid="d", node=W2, claims=("pvc-sonarr-backup",), owned=False)
+    life.world.pods[KEY].append(debug)
+    life.run(10)
+    assert SetRole not in {type(act) for act in life.world.did}
+    life.world.pods[KEY].remove(debug)
     life.until(arrived(B))
 
 
