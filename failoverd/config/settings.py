@@ -96,7 +96,8 @@ class FailoverTable(Table):
     success_threshold: int = Field(default=3, ge=1)
     """Readings in a row that must say UP."""
     fence_when: FenceWhen = FenceWhen.ALL
-    """Fence a node when `all` or `any` of our apps on it may move, only when `isolated`, or `never`."""
+    """Fence a silent node when `all` or `any` of our apps on it may move, even while it still serves (`isolated`), or
+    `never`."""
     after_fence: AfterFence = AfterFence.START
     """Whether a node we fenced is started again once its apps have moved."""
     max_unhealthy: int = Field(default=1, ge=1)

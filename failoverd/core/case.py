@@ -87,10 +87,18 @@ class Case:
         ]
 
     def strangers(self) -> list[Pod]:
-        """Unfinished pods that mount our claims and are neither the workload's nor VolSync's movers."""
+        """Unfinished pods that mount our claims and are neither the workload's nor VolSync's movers.
+
+        A pod object on a node that is provably off writes nothing, and nobody will end it.
+        """
         if isinstance(self.workload, Unknown):
             return []
-        return [pod for pod in self.workload.pods if not (pod.owned or pod.mover or pod.finished)]
+        dead = {name for name, verdict in self.verdicts.items() if verdict.proven}
+        return [
+            pod
+            for pod in self.workload.pods
+            if not (pod.owned or pod.mover or pod.finished or pod.node in dead)
+        ]
 
     def runs_on(self, site: Site) -> bool:
         """Whether the template names this site's claims for every volume of ours."""

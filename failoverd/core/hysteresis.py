@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from failoverd.core.memory import Memory, NodeMemory
 from failoverd.core.model import (
     Api,
+    FenceOff,
     Guest,
     GuestState,
     Health,
@@ -54,7 +55,7 @@ def look(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now) -> Watch:
             seen = replace(seen, good_count=0, bad_count=0, up_since=None)
         seen = _see_lease(seen, reading, snapshot, now, elapsed, anew=fresh_start)
         seen = _see_health(rules.timings, seen, reading, now, reachable=reachable)
-        nodes[name] = _see_guest(seen, reading, snapshot, now)
+        nodes[name] = _see_fence(_see_guest(seen, reading, snapshot, now), snapshot, name, now)
     return replace(watch, nodes=nodes, looked_at=now.mono, api_seen_at=now.mono if reachable else watch.api_seen_at)
 
 
@@ -104,6 +105,12 @@ def _see_guest(seen: NodeWatch, reading: NodeReading, snapshot: Snapshot, now: N
         wall = snapshot.api.date + timedelta(seconds=1)  # the Date header is cut to whole seconds
     since = seen.stopped_since if seen.stopped_since is not None else now.mono
     return replace(seen, stopped_count=seen.stopped_count + 1, stopped_since=since, stopped_wall=wall)
+
+
+def _see_fence(seen: NodeWatch, snapshot: Snapshot, name: str, now: Now) -> NodeWatch:
+    begun = [receipt.action for receipt in snapshot.receipts]
+    asked = any(isinstance(act, FenceOff) and act.node == name for act in begun)
+    return replace(seen, fence_asked_at=now.mono) if asked else seen
 
 
 def silent_for(seen: NodeWatch, now: Now) -> timedelta:

@@ -275,6 +275,8 @@ class NodeWatch:
     stopped_count: int = 0
     stopped_since: timedelta | None = None
     stopped_wall: datetime | None = None
+    fence_asked_at: timedelta | None = None
+    """When this process last asked for its power to be cut."""
     sequences: Mapping[str, tuple[int, timedelta]] = field(default_factory=dict)
     """Per app and volume: Syncthing's sequence on this node and when it was seen to change."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from failoverd.core import patch, policy
 from failoverd.core.barrier import compare
@@ -54,8 +54,22 @@ def fencing(case: Case, move: Move) -> Step:
         if move.forced or (case.app.require is Require.SILENCE and verdict.health is Health.DOWN):
             return Step(was=case.was, event=Event.FENCE_GIVEN_UP)
         return Step(was=call_off(case, "the fence failed"), event=Event.CALLED_OFF)
-    act = FenceOff(node=node, reason=f"{node} may still be writing")
-    return Step(was=case.was, actions=(act,), waiting=f"for {node} to be confirmed stopped")
+    if began is None and _guest_state(case, node) is GuestState.STOPPED:
+        # not our doing: it gets the dwell of a guest that might be rebooting, and is not started by us later
+        return Step(was=case.was, waiting=f"for {node}, which is off already, to stay off")
+    return Step(was=case.was, actions=_off(case, node, "may still be writing"), waiting=f"{node} to be confirmed off")
+
+
+FENCE_AGAIN = timedelta(seconds=5)
+"""Between two requests to cut the same node's power: a refusal does not change within a tick."""
+
+
+def _off(case: Case, node: str, why: str) -> tuple[FenceOff, ...]:
+    seen = case.watch.nodes.get(node)
+    asked = seen.fence_asked_at if seen else None
+    if asked is not None and case.now.mono - asked < FENCE_AGAIN:
+        return ()
+    return (FenceOff(node=node, reason=f"{node} {why}"),)
 
 
 def _fence_began(case: Case, node: str) -> datetime | None:
@@ -100,8 +114,8 @@ def stopping(case: Case, move: Move) -> Step:
         return Step(was=case.was, waiting="a scan from before the stop to end")
     if move.kind.planned:
         return Step(was=_reach(case, move, "stopped"), event=Event.STOPPED)
-    again = _came_back(case, move)
-    if again:
+    if _came_back(case, move):
+        again = _off(case, case.place(move.source).node, "runs again in the middle of a move")
         return Step(was=case.was, actions=again, waiting="the lost node runs again: fenced again")
     return Step(was=flip_to(_reach(case, move, "stopped")), event=Event.STOPPED_UNPLANNED)
 
@@ -166,15 +180,13 @@ def _guest_state(case: Case, node: str) -> GuestState | None:
     return reading.guest.state if reading and isinstance(reading.guest, Guest) else None
 
 
-def _came_back(case: Case, move: Move) -> tuple[Action, ...]:
-    """A fenced guest that runs again in the middle of a move is fenced again; without a fence roles carry I1."""
+def _came_back(case: Case, move: Move) -> bool:
+    """Whether a fenced guest runs again in the middle of a move; without a fence roles alone carry I1."""
     node = case.place(move.source).node
     allowed = case.rules.fence(node) and case.rules.fence_when is not FenceWhen.NEVER
     fenced = marked(move, "dead") is not None and allowed
-    if fenced and _guest_state(case, node) is GuestState.RUNNING:
-        if case.verdict(move.source).health is not Health.UP:
-            return (FenceOff(node=node, reason=f"{node} runs again in the middle of a move"),)
-    return ()
+    running = _guest_state(case, node) is GuestState.RUNNING
+    return bool(fenced and running and case.verdict(move.source).health is not Health.UP)
 
 
 def barrier(case: Case, move: Move) -> Step:

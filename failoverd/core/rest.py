@@ -12,6 +12,8 @@ from failoverd.core.memory import AppMemory, CopyMemory, Kind, Phase, Standing, 
 from failoverd.core.model import (
     Action,
     Folder,
+    Guest,
+    GuestState,
     Health,
     NodeWatch,
     Objection,
@@ -61,6 +63,9 @@ def first_look(case: Case, *, resumed: bool = False) -> AppMemory | str:
         claims = ", ".join(claim for _, _, claim in workload.claims) or "none"
         return f"{case.app.key} names neither site's claims for all volumes, but {claims}"
     active = sites[0]
+    if workload.epoch is not None and not resumed:
+        why = f"no memory of this app, but the workload carries epoch {workload.epoch}"
+        return newborn(case.app, active, workload.epoch, Phase.FROZEN, why)
     unread = [
         f"{volume.name} at {site}: {folder.why}"
         for volume in case.app.volumes
@@ -69,17 +74,15 @@ def first_look(case: Case, *, resumed: bool = False) -> AppMemory | str:
     ]
     if unread:
         return f"not read yet: {'; '.join(unread)}"
-    traces = [] if resumed else _traces(case, workload, active)
+    traces = [] if resumed else _traces(case, active)
     epoch = workload.epoch or 0
     if traces:
         return newborn(case.app, active, epoch, Phase.FROZEN, f"no memory of this app, but {'; '.join(traces)}")
     return newborn(case.app, active, epoch)
 
 
-def _traces(case: Case, workload: Workload, active: Site) -> list[str]:
+def _traces(case: Case, active: Site) -> list[str]:
     traces = []
-    if workload.epoch is not None:
-        traces.append(f"the workload carries epoch {workload.epoch}")
     for volume in case.app.volumes:
         here, there = case.folder(volume, active), case.folder(volume, active.other)
         if isinstance(here, Folder) and here.type == Role.RECEIVE_ONLY:
@@ -97,15 +100,17 @@ def wish_of(case: Case) -> Wish | None:
         how = "proven dead" if verdict.proven else "silent"
         return Wish(kind=Kind.FAILOVER, target=active.other, reason=f"{node} is {how}: {', '.join(verdict.evidence)}")
     silent = verdict.silent_for > case.rules.timings.silence_after
-    if verdict.health is Health.UNKNOWN and (silent or _guest_gone(verdict.unproven)):
+    if verdict.health is Health.UNKNOWN and (silent or _guest_off(case, node)):
         return Wish(kind=Kind.FAILOVER, target=active.other, reason=f"{node}: {', '.join(verdict.evidence)}")
     if active is not case.app.preferred and case.app.failback is Failback.AUTO and roles.adopted(case.was):
         return Wish(kind=Kind.FAILBACK, target=case.app.preferred, reason=f"{case.app.preferred} is well again")
     return None
 
 
-def _guest_gone(unproven: tuple[Objection, ...]) -> bool:
-    return any("guest stopped" in objection.text for objection in unproven)
+def _guest_off(case: Case, node: str) -> bool:
+    reading = case.snapshot.nodes.get(node)
+    guest = reading.guest if reading else None
+    return isinstance(guest, Guest) and guest.state is GuestState.STOPPED
 
 
 def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:

@@ -221,7 +221,8 @@ def _take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> _
     """Prepare, override, revert, finish: each step read back from the world before the next."""
     memory, site = case.was.volumes[volume.name], case.was.active.other
     copy = memory.copies[site]
-    hindrance = _not_yet(case, site) or _unfit(active)
+    # once it only receives, what still moves there is our own doing
+    hindrance = (_not_yet(case, site) if copy.standing is Standing.OUTDATED else "") or _unfit(active)
     if hindrance:
         return _Tended(memory=memory, waiting=f"take-back of {site}: {hindrance}")
     where = {"app": case.app.key, "volume": volume.name}

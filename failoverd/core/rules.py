@@ -37,7 +37,8 @@ class Require(StrEnum):
 
 
 class FenceWhen(StrEnum):
-    """When a node may be fenced: all our apps on it may move, any may, only when isolated, or never."""
+    """When a silent node may be fenced: all our apps on it may move; any may; even while it still serves, cut off
+    from the cluster (`isolated`, else like `any`); never."""
 
     ALL = "all"
     ANY = "any"

@@ -48,8 +48,8 @@ def rto(move: Move) -> dict[str, float]:
     parts: dict[str, float] = {}
     for name, at in move.marks:
         if name in names:
-            parts[names[name]] = (at - before).total_seconds()
-            before = at
+            parts[names[name]] = max((at - before).total_seconds(), 0.0)
+            before = max(before, at)
     return parts
 
 
@@ -75,7 +75,7 @@ def changed(key: str, was: AppMemory, row: Row) -> list[Note]:
     if move.outcome:
         parts = ", ".join(f"{name} {value:.0f} s" for name, value in rto(move).items())
         text = f"{headline(move)}: {move.outcome}" + (f" ({parts})" if parts else "")
-        if move.losses:
+        if move.losses and move.outcome == "done":
             text += f"; lost at most: {losses(move)}"
     level = "warning" if move.kind is Kind.FAILOVER or move.outcome not in ("", "done") else "info"
     return [Note(incident=f"move {move.id}", text=text, level=level, app=move.app, resolved=bool(move.outcome))]
@@ -121,11 +121,14 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
             said[incident] = reasons
     for incident in [known for known in said if known not in topics]:
         del said[incident]
+        if incident.startswith("hold ") and scene.apps[incident.removeprefix("hold ")].phase in MOVING:
+            continue  # the move that it held up has begun, and speaks for itself
         notes.append(Note(incident=incident, text=_over(incident, scene.verdicts), resolved=True))
     return replace(watch, said=said), notes
 
 
 API = "api server"
+MOVING = frozenset(set(Phase) - {Phase.ADOPTING, Phase.WATCHING, Phase.FROZEN, Phase.RELEASED})
 
 
 def _api_note(api: Unknown) -> Note:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from failoverd.adapters.kubernetes.client import Client, KubeError
 
 PORT = 8384
 """VolSync's API Service listens here, under the port name `api`."""
+_PATH = re.compile(r"^[A-Z]+ /\S+: ")
+"""What an error of the Kubernetes client begins with; people are told the side and the call anyway."""
 REREAD_EVERY = 15
 """Failures in a row between two readings of Secret and Service: a dead node must not cost API reads."""
 
@@ -206,7 +209,7 @@ class Proxied:
                 query=query, headers={"X-API-Key": access.api_key}, body=body, timeout=within,
             )  # fmt: skip
         except KubeError as error:
-            raise Unreachable(f"through the API server: {error.reason}") from None
+            raise Unreachable(f"through the API server: {_PATH.sub('', error.reason)}") from None
         if answer.status < 400:
             self._known.trust()
         return Reply(status=answer.status, body=answer.body)

@@ -18,7 +18,7 @@ from failoverd.core.model import Decision, Health, Snapshot
 from failoverd.core.rules import Rules
 from failoverd.core.say import rto
 
-OUTCOMES = ("done", "aborted")
+OUTCOMES = ("done", "aborted", "failed")
 
 
 def registry(board: Board) -> CollectorRegistry:

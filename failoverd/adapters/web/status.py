@@ -187,7 +187,7 @@ def moved(move: Move) -> dict[str, object]:
 
 
 def outcome(move: Move) -> str:
-    """`done` or `aborted`: the reason of an abort would make a label of endless values."""
+    """`done`, `aborted` or `failed`: the reason of an abort would make a label of endless values."""
     return move.outcome.split(":", 1)[0].strip()
 
 
