@@ -329,7 +329,8 @@ def _not_yet(case: Case, site: Site) -> str:
         if reading.guest.uptime < case.date - lost.began_at:
             return ""
     seen = case.watch.nodes.get(node, NodeWatch())
-    changes = [changed for _, changed in seen.sequences.values()]
+    ours = {f"{case.app.key} {volume.name}" for volume in case.app.volumes}  # others may live there, and write
+    changes = [changed for mark, (_, changed) in seen.sequences.items() if mark in ours]
     quiet_since = max([*changes, seen.up_since if seen.up_since is not None else case.now.mono])
     needed = case.rules.timings.quiet_for + POD_GRACE
     quiet = case.now.mono - quiet_since

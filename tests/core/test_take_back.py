@@ -172,6 +172,19 @@ def test_a_side_whose_old_pod_writes_on_is_left_alone():
     assert (P, Role.RECEIVE_ONLY) not in roles(life)
 
 
+def test_the_writes_of_an_app_that_stayed_there_do_not_delay_the_take_back():
+    stayed = an_app("media/radarr", require=Require.PROOF)
+    life = healthy(an_app(require=Require.SILENCE, failback=Failback.MANUAL), stayed, fence="")
+    life.world.cut.add(W1)
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    life.world.cut.clear()
+    key = ("media/radarr", "data", P)
+    for _ in range(150):
+        life.world.folders[key] = replace(life.world.folders[key], sequence=life.world.folders[key].sequence + 1)
+        life.tick()
+    assert life.standings()["data"][0] in {"taking back", "clean"}
+
+
 def test_a_side_that_has_rebooted_since_needs_no_quiet():
     life = silently_lost()
     life.world.nodes[W1] = {"guest": Guest(state=GuestState.RUNNING, uptime=timedelta(seconds=5))}
