@@ -55,7 +55,13 @@ class Events:
             else:
                 self._remember(name, count)
                 return
-        await self._client.request("POST", base, _body(event, name), query=query)
+        try:
+            await self._client.request("POST", base, _body(event, name), query=query)
+        except KubeError as error:
+            if error.status != 409:  # told by an earlier run of ours, or by another instance
+                raise
+            patch = {"lastTimestamp": _stamp(event.at)}
+            await self._client.request("PATCH", f"{base}/{name}", patch, content_type=MERGE_PATCH, query=query)
         self._remember(name, 1)
 
     def _remember(self, name: str, count: int) -> None:
