@@ -12,15 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.world import FIGURES, World
 from tests.lab.lab import REPOSITORY, Lab
 
 STATE = REPOSITORY / ".cache" / "e2e"
 LOGS = REPOSITORY / ".cache" / "e2e-logs"
+FIRST = ("test_lab", "test_standins")
+"""The lab is proven before anything is proven with it; what these two leave behind, the others furnish anew."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Clusters take their time: a test without a limit of its own gets five minutes, the lab's coming included."""
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(300))
@@ -43,3 +47,31 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         if request.session.testsfailed:
             shutil.copytree(made.layout.logs, LOGS)
         made.down()
+
+
+@pytest.fixture(scope="session")
+def furnished_world(lab: Lab) -> Iterator[World]:
+    """The lab with stand-ins, four apps and the daemon's Roles."""
+    made = World(lab)
+    made.furnish()
+    yield made
+    made.daemon.stop()
+    lab.stop("pve", "chat")
+
+
+@pytest.fixture
+def world(furnished_world: World, request: pytest.FixtureRequest) -> Iterator[World]:
+    """The furnished lab. Where the test has failed, the daemon ends and its log stays in .cache."""
+    failed = request.session.testsfailed
+    yield furnished_world
+    if request.session.testsfailed > failed:
+        furnished_world.keep_logs(LOGS.with_name("e2e-daemon") / request.node.name)
+        furnished_world.daemon.stop()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was measured."""
+    if FIGURES:
+        terminalreporter.section("measured")
+        for line in FIGURES:
+            terminalreporter.write_line(line)
