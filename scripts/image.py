@@ -49,7 +49,7 @@ def platforms() -> list[str]:
 
 
 def wheels() -> Path:
-    """A folder of every locked wheel for the image's Python, fetched once per lock, hashes checked. Raises ImageError."""
+    """A folder of every locked wheel for the image's Python, fetched once, hashes checked. Raises ImageError."""
     target = STORE / f"wheels-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}"
     if target.exists():
         return target
@@ -91,7 +91,7 @@ class Buildah:
         if program is None:
             raise ImageError("there is no buildah: install it, on Debian with `apt-get install buildah`")
         STORE.mkdir(parents=True, exist_ok=True)
-        self.words = [program, "--root", STORE / "store", "--runroot", STORE / "run", "--storage-driver"]
+        self.words = [program, "--root", str(STORE / "store"), "--runroot", str(STORE / "run"), "--storage-driver"]
         # overlay shares layers; on a file system that is itself an overlay only vfs works, which copies them.
         driver = "overlay" if self._works("overlay") else "vfs"
         self.words.append(driver)

@@ -26,11 +26,12 @@ PACKAGES = {
     "openssl": "openssl",
     "mmdebstrap": "mmdebstrap",
     "buildah": "buildah",
+    "systemd-analyze": "systemd",
 }
 """Which Debian package brings which program."""
 
-NEEDED = tuple(name for name in PACKAGES if name not in {"mmdebstrap", "buildah"})
-"""What a running lab needs; the other two build images."""
+NEEDED = tuple(name for name in PACKAGES if name not in {"mmdebstrap", "buildah", "systemd-analyze"})
+"""What a running lab needs; the others build images and judge units."""
 
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are found by what runs on the hosts."""

@@ -49,6 +49,8 @@ def control_plane(layout: Layout, kube: Path) -> dict[str, Service]:
                 f"--kubelet-client-certificate={pki}/kubelet-client.crt",
                 f"--kubelet-client-key={pki}/kubelet-client.key",
                 "--profiling=false",
+                f"--audit-policy-file={NODE_DIR}/etc/audit.json",
+                f"--audit-log-path={layout.logs}/audit.log",
             ],
         },
         "kube-controller-manager": {
@@ -106,6 +108,7 @@ def configuration(layout: Layout, host: Host) -> dict[str, str]:
         "containerd.toml": _containerd(),
         "kubelet.json": json.dumps(_kubelet(layout, host), indent=1),
         "kube-proxy.json": json.dumps(_kube_proxy(layout, host), indent=1),
+        "audit.json": json.dumps(_audit(), indent=1),
         POD_NETWORK_CONFIG: json.dumps(_pod_network(host), indent=1),
         "resolv.conf": f"nameserver {layout.host(HostName.PVE).ip}\noptions timeout:1 attempts:2\n",
     }
@@ -126,6 +129,16 @@ state = "{NODE_DIR}/state"
     bin_dir = "/usr/lib/cni"
     conf_dir = "{NODE_DIR}/etc/cni"
 """
+
+
+def _audit() -> dict[str, Any]:
+    """Every request of the daemon's and its operators' accounts is written down, nobody else's."""
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts:failoverd"]}, {"level": "None"}],
+    }
 
 
 def _kubelet(layout: Layout, host: Host) -> dict[str, Any]:
