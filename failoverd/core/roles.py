@@ -93,7 +93,7 @@ def _tend(case: Case, volume: Volume) -> _Tended:
         return _Tended(memory=memory, waiting=told)
     patterns = tuple(_ignores(case, volume, site, active))
     if active.type != Role.SEND_ONLY:
-        if isinstance(standby, Folder) and standby.type == Role.SEND_ONLY:
+        if isinstance(standby, Folder) and standby.type == Role.SEND_ONLY and not _known_loser(case, memory):
             return _Tended(
                 memory=memory,
                 frozen=f"{volume.name}: {site} should send but is {active.type}, while {site.other} is sendonly: "
@@ -114,6 +114,16 @@ def _tend(case: Case, volume: Volume) -> _Tended:
     else:
         tended = _watch_clean(case, volume, standby)
     return replace(tended, actions=(*tended.actions, *patterns))
+
+
+def _known_loser(case: Case, memory: VolumeMemory) -> bool:
+    """Whether the standby is the loser of a move of ours, which comes back sending, and the workload bears it out."""
+    lost = memory.copies[case.was.active.other].standing in (Standing.OUTDATED, Standing.TAKING_BACK)
+    workload = case.workload
+    if isinstance(workload, Unknown) or not case.runs_on(case.was.active):
+        return False
+    home = workload.epoch is None and case.was.undo is None
+    return lost and (home or workload.epoch == case.was.written_epoch)
 
 
 def _ignores(case: Case, volume: Volume, site: Site, folder: Folder) -> list[Action]:
@@ -329,7 +339,8 @@ def _not_yet(case: Case, site: Site) -> str:
         if reading.guest.uptime < case.date - lost.began_at:
             return ""
     seen = case.watch.nodes.get(node, NodeWatch())
-    ours = {f"{case.app.key} {volume.name}" for volume in case.app.volumes}  # others may live there, and write
+    # others may live there, and write; and a side that receives moves by what it receives
+    ours = {f"{case.app.key} {volume.name}" for volume in case.app.volumes if _only_sends(case.folder(volume, site))}
     changes = [changed for mark, (_, changed) in seen.sequences.items() if mark in ours]
     quiet_since = max([*changes, seen.up_since if seen.up_since is not None else case.now.mono])
     needed = case.rules.timings.quiet_for + POD_GRACE
@@ -337,6 +348,10 @@ def _not_yet(case: Case, site: Site) -> str:
     if quiet < needed:
         return f"{node} has been quiet for {quiet.total_seconds():.0f} s of {needed.total_seconds():.0f} s"
     return ""
+
+
+def _only_sends(folder: Folder | Unknown) -> bool:
+    return isinstance(folder, Unknown) or folder.type == Role.SEND_ONLY
 
 
 def _unfit(survivor: Folder) -> str:
