@@ -35,9 +35,12 @@ Content = tuple[Stretch, ...]
 
 def extend(content: Content, stretch: Stretch) -> Content:
     """`content` after `stretch` was written on top of it."""
-    if content and content[-1].pod == stretch.pod:
-        return (*content[:-1], replace(content[-1], until_ms=max(content[-1].until_ms, stretch.until_ms)))
-    return (*content, stretch)
+    if not any(part.pod == stretch.pod for part in content):
+        return (*content, stretch)
+    return tuple(
+        replace(part, until_ms=max(part.until_ms, stretch.until_ms)) if part.pod == stretch.pod else part
+        for part in content
+    )
 
 
 def missing(content: Content, reference: Content) -> tuple[Stretch, ...]:
@@ -129,7 +132,8 @@ class Disk:
         for writer in self.writers.values():
             stretch = self._stretch(writer, self.now_ms())
             file = self.files.get(DATABASE)
-            if file is None or stretch.until_ms > file.changed_ms:
+            held = next((part.until_ms for part in file.content if part.pod == writer.pod), -1) if file else -1
+            if stretch.until_ms > held:
                 self._write(DATABASE, stretch)
 
     def busy(self, path: str) -> bool:
@@ -154,4 +158,4 @@ class Disk:
     def _write(self, path: str, stretch: Stretch) -> None:
         old = self.files.get(path)
         content = extend(old.content if old else (), stretch)
-        self.files[path] = File(content=content, changed_ms=stretch.until_ms)
+        self.files[path] = File(content=content, changed_ms=max(stretch.until_ms, old.changed_ms if old else 0))
