@@ -154,7 +154,7 @@ def _judge_node(
 ) -> Verdict:
     reading, seen, timings = snapshot.nodes[name], watch.nodes[name], rules.timings
     silent = silent_for(seen, now)
-    evidence = tuple(_evidence(reading, seen, silent))
+    evidence = tuple(_evidence(timings, reading, seen, silent))
     if isinstance(snapshot.api, Unknown):
         return Verdict(health=Health.UNKNOWN, evidence=(f"API server: {snapshot.api.why}",), silent_for=silent)
     doubts = tuple(_doubts(rules, reading, seen, name, now))
@@ -229,8 +229,13 @@ def _advancing(seen: NodeWatch, timings: Timings, now: Now) -> bool:
     )
 
 
-def _evidence(reading: NodeReading, seen: NodeWatch, silent: timedelta) -> list[str]:
-    said = [f"lease silent for {silent.total_seconds():.0f} s"]
+def _evidence(timings: Timings, reading: NodeReading, seen: NodeWatch, silent: timedelta) -> list[str]:
+    fresh = silent <= timings.witness_within
+    said = [
+        f"lease moved {silent.total_seconds():.0f} s ago"
+        if fresh
+        else f"lease silent for {silent.total_seconds():.0f} s"
+    ]
     if isinstance(reading.node, NodeObject):
         said.append(f"Ready={reading.node.ready or 'missing'}")
     if not isinstance(reading.kubelet, Unknown):
