@@ -244,3 +244,15 @@ def test_flux_is_pointed_at_the_folder_the_readme_names() -> None:
     assert owner["spec"]["path"] == "./operations/volsync-failover"
     assert "operations/volsync-failover" in (example / "README.md").read_text()
     assert "operations/volsync-failover" in (KUBERNETES / "kustomization.yaml").read_text()
+
+
+def test_a_release_is_tested_first_and_pins_what_it_built() -> None:
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    jobs = yaml.safe_load(text)["jobs"]
+    assert [job.get("needs") for job in jobs.values()] == [None, "test", "image"]
+    assert {"run": "make test"} in jobs["test"]["steps"]
+    assert "push-by-digest=true" in text
+    # What the workflow replaces by the digest is there to be replaced.
+    (pattern,) = re.findall(r'sed -i "s#(.+?)#', text)
+    assert len(re.findall(pattern, (KUBERNETES / "deployment.yaml").read_text())) == 1
+    assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")

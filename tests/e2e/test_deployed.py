@@ -31,7 +31,7 @@ def fresh(world: World) -> Iterator[World]:
     """Everything at home, no daemon running; afterwards the Roles of the other tests again."""
     world.mend()
     world.daemon.stop()
-    if not world.at_home():
+    if world.daemon.memory() and not world.at_home():
         world.reset()
     world.lab.api("DELETE", deployed.LEASE)
     world.since = time.time()
