@@ -41,6 +41,7 @@ from failoverd.execute import DryRun, Hands, WorldExecutor
 from failoverd.loop import Loop
 from failoverd.observe import WorldObserver
 from failoverd.ports import Executor, Leadership, Store
+from failoverd.record import Folder, Recorder, Writer
 from failoverd.scribe import Scribe
 from failoverd.voice import Speaker
 
@@ -109,9 +110,12 @@ class Daemon:
     fences: dict[str, Fence]
     sides: dict[tuple[str, str, Site], Syncthing]
     client: Client
+    recorder: Recorder | None
 
     async def close(self) -> None:
         """End everything in order: what talks to others last."""
+        if self.recorder is not None:
+            await asyncio.to_thread(self.recorder.close)
         await self.observer.close()
         await self.reader.close()
         await self.notifier.close()
@@ -172,6 +176,7 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
     leads: Leadership = leadership
     if dry_run:
         store, leads = Untouched(store), Pretended()
+    recorder = None if dry_run else _recorder(config)
     loop = Loop(
         rules=lambda: rules,
         clock=clock,
@@ -180,6 +185,7 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
         store=store,
         leadership=leads,
         voice=Speaker(show=show, chat=notifier.say),
+        recording=recorder,
         wake=wake,
     )
     return Daemon(
@@ -194,7 +200,16 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
         fences=fences,
         sides=movers,
         client=client,
+        recorder=recorder,
     )
+
+
+def _recorder(config: Config) -> Recorder | None:
+    table, path = config.settings.record, config.record
+    if path is None:
+        return None
+    folder = Folder(path=path, instance=config.instance, largest=table.largest_mb * 1_000_000, keep=table.keep)
+    return Recorder(Writer(folder, config=config.hash, secrets=_secrets(config)), path)
 
 
 def _targets(config: Config) -> Iterable[Target]:
@@ -213,13 +228,17 @@ def _targets(config: Config) -> Iterable[Target]:
 
 def configure_logs(config: Config) -> None:
     """Set the log up as `config` says, with every secret of it struck out."""
-    secrets = [fence.token for fence in config.fences.values()]
-    secrets += [text for channel in config.channels for text in (channel.url, channel.token, channel.secret)]
     logs.configure(
         form=logs.LogFormat(config.settings.log.format.value),
         level=config.settings.log.level.value,
-        secrets=[secret for secret in secrets if secret],
+        secrets=_secrets(config),
     )
+
+
+def _secrets(config: Config) -> list[str]:
+    secrets = [fence.token for fence in config.fences.values()]
+    secrets += [text for channel in config.channels for text in (channel.url, channel.token, channel.secret)]
+    return [secret for secret in secrets if secret]
 
 
 def run(config: Config) -> int:

@@ -15,7 +15,7 @@ from failoverd.core.decide import decide
 from failoverd.core.memory import Memory
 from failoverd.core.model import Action, Decision, Instance, Now, Receipt, Snapshot, Unknown, Watch
 from failoverd.core.rules import Rules
-from failoverd.ports import Clock, Conflict, Executor, Leadership, Observer, Store, StoreError, Voice
+from failoverd.ports import Clock, Conflict, Executor, Leadership, Observer, Recording, Store, StoreError, Voice
 
 SETTLE = timedelta(milliseconds=700)
 """How long a tick waits for the actions it began; slower ones report in a later snapshot."""
@@ -32,6 +32,7 @@ class Loop:
     store: Store
     leadership: Leadership
     voice: Voice
+    recording: Recording | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     watch: Watch = field(default_factory=Watch)
@@ -63,7 +64,7 @@ class Loop:
             self.memory = await self.store.load()
         self._led = instance.leader
         rules = self.rules()
-        decision = decide(rules, self.memory, self.watch, snapshot, now)
+        decision = self._decide(rules, snapshot, now)
         before = self.memory
         acts = await self._remember(decision)
         if not acts and isinstance(before, Memory) and decision.memory != before:
@@ -74,6 +75,14 @@ class Loop:
         self.voice.say(decision, snapshot, now)
         if acts:
             await self._act(decision.actions)
+        return decision
+
+    def _decide(self, rules: Rules, snapshot: Snapshot, now: Now) -> Decision:
+        if self.recording is not None:
+            self.recording.saw(rules, self.memory, self.watch, snapshot, now)
+        decision = decide(rules, self.memory, self.watch, snapshot, now)
+        if self.recording is not None:
+            self.recording.decided(decision)
         return decision
 
     async def drain(self) -> None:

@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Protocol
 
 from failoverd.core.memory import Memory
-from failoverd.core.model import Action, Decision, Instance, Now, Receipt, Snapshot, Unknown
+from failoverd.core.model import Action, Decision, Instance, Now, Receipt, Snapshot, Unknown, Watch
+from failoverd.core.rules import Rules
 
 
 class Conflict(Exception):
@@ -71,4 +72,16 @@ class Voice(Protocol):
 
     def say(self, decision: Decision, snapshot: Snapshot, now: Now) -> None:
         """Take note of one tick."""
+        ...
+
+
+class Recording(Protocol):
+    """Keeps what is decided upon, for replaying it. Neither call may raise or wait."""
+
+    def saw(self, rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot: Snapshot, now: Now) -> None:
+        """Take what `decide` is about to be given."""
+        ...
+
+    def decided(self, decision: Decision) -> None:
+        """Take its answer; not called when it fails."""
         ...

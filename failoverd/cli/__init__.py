@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from failoverd.cli import configuration, look, operate, running
+from failoverd.cli import configuration, look, operate, replay, running
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.parser import Handler, build
 from failoverd.config import ConfigError
@@ -30,6 +30,7 @@ HANDLERS: Mapping[str, Handler] = {
     "config rbac": configuration.print_rbac,
     "demo": running.demo,
     "simulate": running.simulate,
+    "replay": replay.replay,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -55,6 +55,7 @@ def build() -> Parser:
     _acting(commands)
     _configuring(commands)
     _simulating(commands)
+    _replaying(commands)
     return parser
 
 
@@ -153,6 +154,16 @@ def _simulating(commands: Commands[Parser]) -> None:
         parser.set_defaults(command=name)
 
 
+def _replaying(commands: Commands[Parser]) -> None:
+    text = "decide again upon what was recorded, by the same rules or, with --config, by others"
+    replay = _add(commands, "replay", text)
+    replay.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings, or folders of them")
+    replay.add_argument("--from", dest="since", type=_moment, metavar="TIME", help="as in 2026-01-31T22:15 (UTC)")
+    replay.add_argument("--to", dest="until", type=_moment, metavar="TIME", help="nothing after it")
+    replay.add_argument("--app", metavar="APP", help="tell of this app and its nodes only")
+    _output(replay)
+
+
 def _output(parser: Parser) -> None:
     parser.add_argument("-o", dest="output", choices=["table", "json"], default="table", help="format (table)")
 
@@ -162,6 +173,14 @@ def _duration(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is no time; write it as 2026-01-31T22:15') from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _count(text: str) -> int:

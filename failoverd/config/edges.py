@@ -158,6 +158,17 @@ class WebTable(Table):
     """Address and port. Empty: none."""
 
 
+class RecordTable(Table):
+    """Recordings of what the daemon saw and decided, for `failoverd replay`."""
+
+    folder: str = ""
+    """Folder they are written into; it must be there. Empty: nothing is recorded."""
+    largest_mb: int = Field(default=64, ge=1, le=4096)
+    """Megabytes of one file. A full one is packed (gzip), to about a twentieth."""
+    keep: int = Field(default=20, ge=1, le=10_000)
+    """Files kept, the one being written included; the oldest go first."""
+
+
 class LogTable(Table):
     """The log."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ ONLY_PAIR = "default"
 """Name of the pair that `[sites]` makes."""
 SERVICE_ACCOUNT = FilePath("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_OWN = ("instance", "log", "web")
+_OWN = ("instance", "log", "record", "web")
 """Tables that may differ between instances of one installation."""
 
 
@@ -73,6 +74,7 @@ class _Resolver:
         channels = self._channels()
         hours = self._hours()
         kubeconfig = self._kubeconfig()
+        record = self._record()
         self._listen()
         self._durations()
         self._unwise(rules)
@@ -88,6 +90,7 @@ class _Resolver:
             hours=hours,
             instance=settings.instance.name or socket.gethostname(),
             kubeconfig=kubeconfig,
+            record=record,
             hash=_hash(settings),
             notes=tuple(self.notes),
         )
@@ -230,6 +233,16 @@ class _Resolver:
             return self._existing(("kubernetes", "kubeconfig"), given)
         usual = FilePath(self.origin.environ.get("KUBECONFIG") or "~/.kube/config").expanduser()
         return usual if usual.is_file() else None
+
+    def _record(self) -> FilePath | None:
+        if not self.settings.record.folder:
+            return None
+        folder = self.path.parent / FilePath(self.settings.record.folder).expanduser()
+        if self.secrets.files and not folder.is_dir():
+            self._say(("record", "folder"), f"there is no folder {folder}; make it, or leave the key out")
+        elif self.secrets.files and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            self._say(("record", "folder"), f"cannot write into {folder}; let the daemon's user, or name another")
+        return folder
 
     def _listen(self) -> None:
         listen = self.settings.web.listen

@@ -60,6 +60,8 @@ class Config:
     """Name of this instance."""
     kubeconfig: Path | None
     """None: the pod's service account."""
+    record: Path | None = None
+    """Folder of recordings; None: nothing is recorded."""
     hash: str
     """Fingerprint of everything that must be equal on all instances."""
     notes: tuple[Problem, ...] = ()

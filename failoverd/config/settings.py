@@ -20,6 +20,7 @@ from failoverd.config.edges import (
     LeadershipTable,
     LogTable,
     NotifyTable,
+    RecordTable,
     SyncthingTable,
     Table,
     WebTable,
@@ -249,6 +250,7 @@ class Settings(BaseSettings):
     leadership: LeadershipTable = LeadershipTable()
     syncthing: SyncthingTable = SyncthingTable()
     web: WebTable = WebTable()
+    record: RecordTable = RecordTable()
     log: LogTable = LogTable()
 
     @classmethod
