@@ -29,10 +29,9 @@ def _apply_one(box: dict[str, object], operation: Mapping[str, object]) -> None:
         case "remove":
             _remove(box, path)
         case "replace":
-            _remove(box, path)
-            _add(box, path, copy.deepcopy(operation.get("value")))
+            _replace(box, path, copy.deepcopy(operation.get("value")))
         case "test":
-            if not equal(_get(box, path), operation.get("value")):
+            if not equal(_found(box, path), operation.get("value")):
                 raise PatchFailed(f"testing value {path} failed")
         case "move":
             value = _remove(box, str(operation.get("from")))
@@ -79,6 +78,19 @@ def _step(here: object, part: str, path: str) -> object:
 def _get(box: dict[str, object], path: str) -> object:
     parent, last = _parent(box, path)
     return _step(parent, last, path)
+
+
+def _found(box: dict[str, object], path: str) -> object:
+    """As `_get`, but what an object lacks counts as null (so does the API server's library)."""
+    parent, last = _parent(box, path)
+    return parent.get(last) if isinstance(parent, dict) else _step(parent, last, path)
+
+
+def _replace(box: dict[str, object], path: str, value: object) -> None:
+    """Also where an object lacks it: against the RFC, an API server adds it then."""
+    if not isinstance(_parent(box, path)[0], dict):
+        _remove(box, path)
+    _add(box, path, value)
 
 
 def _add(box: dict[str, object], path: str, value: object) -> None:

@@ -25,7 +25,7 @@ from failoverd.simulator.serve_faults import WireFault
 from failoverd.simulator.serve_kube import KubeApi
 from failoverd.simulator.serve_proxmox import ProxmoxApi
 from failoverd.simulator.serve_store import Store
-from failoverd.simulator.serve_syncthing import SyncthingApi
+from failoverd.simulator.serve_syncthing import SCAN, SyncthingApi
 from failoverd.simulator.world import World
 from failoverd.simulator.world_spec import WorldSpec
 
@@ -60,7 +60,7 @@ class Serve:
         self.world = World(replace(self.spec, beginning=self._began.wall))
         self._give_addresses()
         store = Store(self.world, wall=lambda: f"{self.world.wall():%Y-%m-%dT%H:%M:%SZ}")
-        syncthing = SyncthingApi(self.world, self.tick, self.syncthing_faults)
+        syncthing = SyncthingApi(self.world, self.tick, self.syncthing_faults, scan=SCAN / self.factor)
         self.kube = KubeApi(
             self.world, store, secrets.token_hex(16), syncthing, self.tick,
             lambda: format_datetime(self.world.wall(), usegmt=True),

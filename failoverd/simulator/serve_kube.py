@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from failoverd.simulator import json_patch
+from failoverd.simulator.serve_checks import Refused, check, check_version, qualified
 from failoverd.simulator.serve_faults import WireFault, status, strike
 from failoverd.simulator.serve_objects import Raw, from_api
 from failoverd.simulator.serve_store import KINDS, Key, Kind, Store, key_of
@@ -20,18 +21,12 @@ from failoverd.simulator.world_app import AppTruth
 
 BOOKMARK_SECONDS = 30.0
 """A real server sends one about every minute; a quiet watch must not look dead."""
+LAST_BOOKMARK_SECONDS = 2.0
+"""One also comes so long before a watch ends."""
 POLL_SECONDS = 0.1
 
 Proxy = Callable[[str, str, web.Request], Awaitable[web.StreamResponse]]
 """(namespace, service, request with the path below the service)."""
-
-
-class Refused(Exception):
-    """A request ends with this error."""
-
-    def __init__(self, code: int, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        self.code, self.message, self.reason = code, message, reason
 
 
 @dataclass(slots=True)
@@ -141,9 +136,15 @@ class KubeApi:
         self._may("list", kind)
         self.store.sync()
         items = [raw for raw in self.store.select(kind.plural, namespace) if _matches(raw, request.query)]
-        api = f"{kind.group}/{kind.version}".removeprefix("/")
-        version = {"resourceVersion": str(self.store.version)}
-        return web.json_response({"kind": f"{kind.kind}List", "apiVersion": api, "metadata": version, "items": items})
+        metadata: Raw = {"resourceVersion": str(self.store.version)}
+        # A real token also names the version that the pages belong to.
+        begin = int(request.query.get("continue") or 0)
+        end = begin + int(request.query.get("limit") or len(items))
+        if end < len(items):
+            metadata |= {"continue": str(end), "remainingItemCount": len(items) - end}
+        items = [_item(kind, raw) for raw in items[begin:end]]
+        body = {"kind": f"{kind.kind}List", "apiVersion": kind.api, "metadata": metadata, "items": items}
+        return web.json_response(body)
 
     def _create(self, kind: Kind, namespace: str, raw: Raw) -> Raw:
         metadata = raw.setdefault("metadata", {})
@@ -155,10 +156,10 @@ class KubeApi:
         if not name:
             raise Refused(422, f"{kind.kind} is invalid: metadata.name: Required value")
         if key_of(kind.plural, raw) in self.store.objects:
-            raise Refused(409, f'{kind.plural} "{name}" already exists', "AlreadyExists")
+            raise Refused(409, f'{qualified(kind)} "{name}" already exists', "AlreadyExists")
         metadata.pop("resourceVersion", None)
-        _check(kind, raw)
-        return self.store.put(kind.plural, raw)
+        check(kind, raw)
+        return self.store.put(kind.plural, {"kind": kind.kind, "apiVersion": kind.api, **raw})
 
     async def _watch(self, kind: Kind, namespace: str, request: web.Request) -> web.StreamResponse:
         self.store.sync()
@@ -193,7 +194,7 @@ class KubeApi:
     ) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + float(request.query.get("timeoutSeconds", "300"))
-        bookmark = loop.time() + BOOKMARK_SECONDS
+        bookmark = _next_bookmark(loop.time(), end)
         while (now := loop.time()) < end:
             if self.world.api_fault:
                 await self.store.news(POLL_SECONDS)
@@ -204,11 +205,10 @@ class KubeApi:
                     await send(change.type, change.raw)
             last = self.store.version
             if now >= bookmark and request.query.get("allowWatchBookmarks") == "true":
-                bookmark = now + BOOKMARK_SECONDS
-                api = f"{kind.group}/{kind.version}".removeprefix("/")
+                bookmark = _next_bookmark(now, end)
                 metadata = {"resourceVersion": str(last), "creationTimestamp": None}
-                await send("BOOKMARK", {"kind": kind.kind, "apiVersion": api, "metadata": metadata})
-            await self.store.news(min(1.0, max(0.01, end - now)))
+                await send("BOOKMARK", {"kind": kind.kind, "apiVersion": kind.api, "metadata": metadata})
+            await self.store.news(min(1.0, max(0.01, end - now), max(0.01, bookmark - now)))
 
     # ---------------------------------------------------------------- single objects
 
@@ -220,7 +220,7 @@ class KubeApi:
         self.store.sync()
         raw = self.store.objects.get(key)
         if raw is None:
-            raise Refused(404, f'{kind.plural} "{key[2]}" not found', "NotFound")
+            raise Refused(404, f'{qualified(kind)} "{key[2]}" not found', "NotFound")
         if verb == "get":
             return web.json_response(raw)
         body = await _body(request)
@@ -231,16 +231,12 @@ class KubeApi:
 
     def _replace(self, kind: Kind, key: Key, old: Raw, new: Raw) -> Raw:
         metadata = new.get("metadata") or {}
-        sent = metadata.get("resourceVersion")
-        if sent and sent != old["metadata"]["resourceVersion"]:
-            message = "the object has been modified; please apply your changes to the latest version and try again"
-            raise Refused(409, f'Operation cannot be fulfilled on {key[0]} "{key[2]}": {message}', "Conflict")
-        if metadata.get("name") != key[2] or metadata.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
-            raise Refused(422, f'{kind.kind} "{key[2]}" is invalid: metadata: field is immutable', "Invalid")
-        _check(kind, new)
+        check_version(kind, old, metadata)
+        check(kind, new)
         truth = self._truth(key)
         if truth is None:
-            metadata |= {part: old["metadata"][part] for part in ("uid", "creationTimestamp")}
+            metadata |= {part: old["metadata"][part] for part in ("uid", "creationTimestamp", "namespace")}
+            new = {"kind": kind.kind, "apiVersion": kind.api, **new}
             return old if _plain(new) == _plain(old) else self.store.put(key[0], new)
         self.world.replace(truth, from_api(new), by="failoverd")
         self.store.sync()
@@ -274,7 +270,7 @@ class KubeApi:
         scheme, _, rest = request.match_info["service"].partition(":")
         service, _, port = rest.partition(":")
         if scheme != "https" or port not in ("8384", "api"):
-            raise Refused(503, "no endpoints available for service", "ServiceUnavailable")
+            raise Refused(503, f'no service port "{port}" found for service "{service}"', "ServiceUnavailable")
         return await self.proxy(request.match_info["namespace"], service, request)
 
     async def _review(self, request: web.Request) -> web.StreamResponse:
@@ -330,6 +326,8 @@ async def _body(request: web.Request) -> Any:
 
 def _patched(raw: Raw, body: Any, content_type: str) -> Raw:
     if content_type == "application/json-patch+json":
+        if not isinstance(body, list):
+            raise Refused(400, "a JSON Patch is a list of operations")
         try:
             return json_patch.apply(raw, body)
         except json_patch.PatchFailed as failed:
@@ -340,6 +338,17 @@ def _patched(raw: Raw, body: Any, content_type: str) -> Raw:
         assert isinstance(merged, dict)
         return merged
     raise Refused(415, f"the body of the request was in an unknown format: {content_type}")
+
+
+def _item(kind: Kind, raw: Raw) -> Raw:
+    """An object within a list: only custom resources name their kind there."""
+    custom = kind.group == "volsync.backube"
+    return raw if custom else {key: value for key, value in raw.items() if key not in ("kind", "apiVersion")}
+
+
+def _next_bookmark(now: float, end: float) -> float:
+    last = end - LAST_BOOKMARK_SECONDS
+    return min(now + BOOKMARK_SECONDS, last) if now < last else now + BOOKMARK_SECONDS
 
 
 def _plain(raw: Raw) -> Raw:
@@ -356,20 +365,3 @@ def _matches(raw: Raw, query: Mapping[str, str]) -> bool:
             if (found if not path else (found or {}).get(name)) != value:
                 return False
     return True
-
-
-def _check(kind: Kind, raw: Raw) -> None:
-    if kind.plural in ("deployments", "statefulsets"):
-        replicas = raw.get("spec", {}).get("replicas", 1)
-        if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
-            raise Refused(422, f"{kind.kind} is invalid: spec.replicas: Invalid value: {replicas!r}", "Invalid")
-        volumes = raw["spec"]["template"]["spec"].get("volumes") or []
-        if any("persistentVolumeClaim" in v and not v["persistentVolumeClaim"].get("claimName") for v in volumes):
-            raise Refused(422, f"{kind.kind} is invalid: claimName: Required value", "Invalid")
-    if kind.plural == "leases":
-        renewed = raw.get("spec", {}).get("renewTime", "")
-        if renewed and len(renewed.partition(".")[2]) != 7:
-            raise Refused(400, f'Lease in version "v1" cannot be handled: parsing time "{renewed}"')
-    data = raw.get("data") if kind.plural == "configmaps" else None
-    if data is not None and not all(isinstance(value, str) for value in data.values()):
-        raise Refused(400, "ConfigMap in version v1 cannot be handled: data must be text")

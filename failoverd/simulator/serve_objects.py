@@ -99,8 +99,12 @@ def workload(world: World, truth: AppTruth) -> Raw:
     raw: Raw = {**truth.raw, "metadata": dict(truth.raw["metadata"])}
     raw["metadata"] |= {"generation": truth.generation, "creationTimestamp": moment(world, 0)}
     pods = [pod for pod in truth.pods if pod.listed and pod.owned]
-    ready = sum(pod.ready and world.nodes[pod.node or ""].ready(world.time.now_ms) == "True" for pod in pods)
-    raw["status"] = {"observedGeneration": truth.observed, "replicas": len(pods), "readyReplicas": ready}
+    ready = sum(pod.reported and world.nodes[pod.node or ""].ready(world.time.now_ms) == "True" for pod in pods)
+    counted = {"replicas": len(pods), "readyReplicas": ready}
+    raw["status"] = {
+        "observedGeneration": truth.observed,
+        **{name: count for name, count in counted.items() if count},
+    }
     return raw
 
 
@@ -146,9 +150,9 @@ def _pod_status(pod: PodTruth, *, ready: bool) -> Raw:
         scheduled |= {"reason": "Unschedulable", "message": pod.waiting}
     looked_at = bool(pod.node or pod.waiting)
     conditions = [scheduled] if looked_at else []
-    conditions.append({"type": "Ready", "status": "True" if pod.ready and ready else "False"})
-    status: Raw = {"phase": "Running" if pod.running or pod.ready else "Pending", "conditions": conditions}
-    if pod.node and not pod.ready:
+    conditions.append({"type": "Ready", "status": "True" if pod.reported and ready else "False"})
+    status: Raw = {"phase": "Running" if pod.running or pod.reported else "Pending", "conditions": conditions}
+    if pod.node and not pod.reported:
         status["containerStatuses"] = [{"state": {"waiting": {"reason": pod.waiting}}, "ready": False}]
     return status
 
@@ -206,7 +210,8 @@ def _mover(world: World, truth: AppTruth, copy: Copy, node: str, site: Site, vol
         "v1", "Pod", f"{name}-0", namespace, metadata=start,
         spec=_pod_spec((copy.claim,), node, 10), status=status,
     )  # fmt: skip
-    secret = {"apikey": API_KEY, "username": "syncthing", "password": "simulated", "httpsCertPEM": "simulated"}
+    secret = {"apikey": API_KEY, "username": "syncthing", "password": "simulated"}
+    secret |= {"httpsCertPEM": "simulated", "httpsKeyPEM": "simulated"}
     data = {key: base64.b64encode(value.encode()).decode() for key, value in secret.items()}
     yield "secrets", _thing("v1", "Secret", name, namespace, type="Opaque", data=data)
     ports = [{"name": "api", "port": 8384, "targetPort": "api", "protocol": "TCP"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,6 +17,9 @@ from failoverd.simulator.world_node import Node
 
 HOST = "pve"
 FIRST_GUEST = 101
+RIGHTS = frozenset({"VM.Audit", "VM.PowerMgmt", "Sys.Audit"})
+PARAMETERS = {"stop": {"skiplock", "overrule-shutdown"}, "start": {"skiplock", "debug"}}
+"""What each call may carry; anything else is refused."""
 
 
 @dataclass(slots=True)
@@ -25,7 +29,8 @@ class Task:
     upid: str
     type: str
     id: str
-    began_s: int
+    owner: str
+    """The token that began it."""
     exit: str = ""
 
 
@@ -35,8 +40,11 @@ class ProxmoxApi:
 
     world: World
     token: str
+    """The one that may do all that fencing needs."""
     tick: Callable[[], None]
     tasks: dict[str, Task] = field(default_factory=dict)
+    others: dict[str, frozenset[str]] = field(default_factory=dict)
+    """More tokens, and what they may."""
 
     def number(self, node: str) -> int:
         """The number of the guest that is this node."""
@@ -61,15 +69,34 @@ class ProxmoxApi:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self.tick()
-        if request.headers.get("Authorization") != f"PVEAPIToken={self.token}":
+        if self._shown(request) not in (self.token, *self.others):
             return web.Response(status=401, reason="authentication failure")
-        return await handler(request)
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            body = {"data": None, "message": f"{error.reason}\n", **json.loads(error.text or "{}")}
+            return web.json_response(body, status=error.status, reason=error.reason)
 
-    def _node(self, request: web.Request) -> Node:
+    @staticmethod
+    def _shown(request: web.Request) -> str:
+        return request.headers.get("Authorization", "").removeprefix("PVEAPIToken=")
+
+    def _rights(self, request: web.Request) -> frozenset[str]:
+        rights = self.others.get(self._shown(request), RIGHTS)
+        visible = all(node.guest.tasks_visible for node in self.world.nodes.values() if node.guest)
+        return rights if visible else rights - {"Sys.Audit"}
+
+    def _node(self, request: web.Request, right: str) -> Node:
+        number = request.match_info["id"]
+        if right not in self._rights(request):
+            raise web.HTTPForbidden(reason=f"Permission check failed (/vms/{number}, {right})", text="{}")
         for node in self.world.nodes.values():
-            if node.guest and str(self.number(node.name)) == request.match_info["id"]:
+            if node.guest and str(self.number(node.name)) == number:
                 return node
-        raise web.HTTPInternalServerError(reason=f"CT {request.match_info['id']} does not exist")
+        folder = {"lxc": "lxc", "qemu": "qemu-server"}[request.match_info["kind"]]
+        raise web.HTTPInternalServerError(
+            reason=f"Configuration file 'nodes/{HOST}/{folder}/{number}.conf' does not exist", text="{}"
+        )
 
     async def _answering(self, node: Node) -> None:
         """A hypervisor that does not answer: the client's patience ends first."""
@@ -78,13 +105,11 @@ class ProxmoxApi:
 
     async def _permissions(self, request: web.Request) -> web.Response:
         path = request.query.get("path", "/")
-        rights = {"VM.Audit": 1, "VM.PowerMgmt": 1}
-        if all(node.guest.tasks_visible for node in self.world.nodes.values() if node.guest):
-            rights["Sys.Audit"] = 1
-        return _data({path: rights})
+        kind = "Sys." if path.startswith("/nodes") else "VM." if path.startswith("/vms") else ""
+        return _data({path: {right: 1 for right in sorted(self._rights(request)) if right.startswith(kind)}})
 
     async def _current(self, request: web.Request) -> web.Response:
-        node = self._node(request)
+        node = self._node(request, "VM.Audit")
         await self._answering(node)
         assert node.guest is not None
         found: dict[str, Any] = {
@@ -94,44 +119,46 @@ class ProxmoxApi:
             "uptime": node.uptime_ms(self.world.time.now_ms) // 1000,
             "ha": {"managed": 1 if node.guest.managed else 0},
         }
-        return _data(found)
+        return _data(found | ({"lock": node.guest.lock} if node.guest.lock else {}))
 
     async def _task_list(self, request: web.Request) -> web.Response:
-        del request
         for node in self.world.nodes.values():
             await self._answering(node)
+        auditor = "Sys.Audit" in self._rights(request)
         running = [
             {"upid": f"UPID:{HOST}:{node.guest.task}", "type": node.guest.task, "user": "root@pam",
              "id": str(self.number(node.name)), "status": "RUNNING"}
             for node in self.world.nodes.values()
-            if node.guest and node.guest.task and node.guest.tasks_visible
+            if node.guest and node.guest.task and auditor
         ]  # fmt: skip
         own = [
             {"upid": task.upid, "type": task.type, "id": task.id, "user": "failoverd@pve", "status": "RUNNING"}
             for task in self.tasks.values()
-            if not task.exit
+            if not task.exit and (auditor or task.owner == self._shown(request))
         ]
         return _data(running + own)
 
     async def _task(self, request: web.Request) -> web.Response:
         task = self.tasks.get(request.match_info["upid"])
         if task is None:
-            raise web.HTTPInternalServerError(reason="unable to parse worker upid")
+            raise _bad_parameter("upid", "no such task")
         found = {"upid": task.upid, "type": task.type, "id": task.id}
         ended = {"status": "stopped", "exitstatus": task.exit} if task.exit else {"status": "running"}
         return _data(found | ended)
 
     async def _switch(self, request: web.Request) -> web.Response:
-        node, verb = self._node(request), request.match_info["verb"]
+        node, verb = self._node(request, "VM.PowerMgmt"), request.match_info["verb"]
+        for name in set(await request.post()) - PARAMETERS.get(verb, {"timeout", "forceStop"}):
+            raise _bad_parameter(name, "property is not defined in schema")
         await self._answering(node)
         running = self.world.guest_state(node) is GuestState.RUNNING
         if verb == "start" and running:
-            raise web.HTTPInternalServerError(reason=f"CT {self.number(node.name)} already running")
+            raise web.HTTPInternalServerError(reason=f"CT {self.number(node.name)} already running", text="{}")
         if verb != "start" and not running:
-            raise web.HTTPInternalServerError(reason=f"CT {self.number(node.name)} not running")
+            raise web.HTTPInternalServerError(reason=f"CT {self.number(node.name)} not running", text="{}")
         kind = "vzstart" if verb == "start" else "vzstop"
         upid = f"UPID:{HOST}:{len(self.tasks) + 1:08X}:{kind}:{self.number(node.name)}:failoverd@pve:"
-        task = Task(upid, kind, str(self.number(node.name)), self.world.time.now_ms // 1000)
+        task = Task(upid, kind, str(self.number(node.name)), self._shown(request))
         self.tasks[upid] = task
 
         def ended(error: str) -> None:
@@ -143,6 +170,10 @@ class ProxmoxApi:
         else:
             self.world.fence_off(node.name, ended)
         return _data(upid)
+
+
+def _bad_parameter(name: str, why: str) -> web.HTTPBadRequest:
+    return web.HTTPBadRequest(reason="Parameter verification failed.", text=json.dumps({"errors": {name: why}}))
 
 
 def _data(value: object) -> web.Response:

@@ -29,6 +29,11 @@ class Kind:
     namespaced: bool = True
     verbs: tuple[str, ...] = ("get", "list", "watch")
 
+    @property
+    def api(self) -> str:
+        """The `apiVersion` of its objects."""
+        return f"{self.group}/{self.version}".removeprefix("/")
+
 
 _ALL = ("create", "delete", "get", "list", "patch", "update", "watch")
 KINDS = {
@@ -89,16 +94,15 @@ class Store:
         """Take over what has changed in the world since the last time."""
         whole = self.world.revision != self._seen_revision
         self._seen_revision = self.world.revision
-        found = set()
-        for plural, raw in everything(self.world) if whole else ever_changing(self.world):
-            key = key_of(plural, raw)
-            found.add(key)
-            self._world_keys.add(key)
-            if not _same(self.objects.get(key), raw):
-                self.put(plural, raw)
-        for key in self._world_keys - found if whole else ():
+        found = {key_of(p, raw): raw for p, raw in (everything if whole else ever_changing)(self.world)}
+        # What makes room goes first, as it did.
+        for key in self._world_keys - found.keys() if whole else ():
             self.drop(key)
             self._world_keys.discard(key)
+        for key, raw in found.items():
+            self._world_keys.add(key)
+            if not _same(self.objects.get(key), raw):
+                self.put(key[0], raw)
 
     def put(self, plural: str, raw: Raw) -> Raw:
         """Keep an object under a new version; returns it as kept."""

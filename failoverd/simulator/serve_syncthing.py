@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from failoverd.simulator.world_pair import SyncPair
 from failoverd.simulator.world_side import CHANGING, Side
 
 SCAN = timedelta(milliseconds=300)
+HEALTH = "/rest/noauth/health"
 NOWHERE = "0001-01-01T00:00:00Z"
 
 
@@ -60,20 +61,24 @@ class SyncthingApi:
     world: World
     tick: Callable[[], None]
     faults: list[WireFault]
+    kept: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Parameters of each side's versioning, by device."""
+    scan: timedelta = SCAN
+    """How long a scan takes, in the machine's time."""
 
     async def __call__(self, namespace: str, service: str, request: web.Request) -> web.StreamResponse:
         """One request to the Service of a mover."""
         mover = self._find(namespace, service)
         if mover is None:
             return status(404, f'services "{service}" not found')
-        answer = await self._reached(mover)
+        answer = await self._reached(mover, service)
         if answer is not None:
             return answer
         fault = next((fault for fault in self.faults if fault.hits(request)), None)
         if fault is not None:
             fault.times -= 1
             return await strike(fault, request)
-        if request.headers.get("X-API-Key") != API_KEY:
+        if request.headers.get("X-API-Key") != API_KEY and request.match_info["rest"] != HEALTH:
             return web.Response(status=403, text="CSRF Error\n")
         return await self._serve(mover, request)
 
@@ -85,7 +90,7 @@ class SyncthingApi:
                         return Mover(self.world, truth, volume.name, site)
         return None
 
-    async def _reached(self, mover: Mover) -> web.Response | None:
+    async def _reached(self, mover: Mover, service: str) -> web.Response | None:
         """None when the mover can be reached; otherwise what the API server makes of it."""
         node = self.world.node_at(mover.truth, mover.site)
         while not node.alive or not node.linked or mover.side.hung:
@@ -94,7 +99,7 @@ class SyncthingApi:
             await sleep(timedelta(milliseconds=200))
         if node.alive and node.linked and mover.side.running:
             return None
-        return status(503, f'no endpoints available for service "{mover.side.name}"', "ServiceUnavailable")
+        return status(503, f'no endpoints available for service "{service}"', "ServiceUnavailable")
 
     async def _serve(self, mover: Mover, request: web.Request) -> web.StreamResponse:
         path, method = request.match_info["rest"].removeprefix("/rest/"), request.method
@@ -102,14 +107,18 @@ class SyncthingApi:
             return self._configure(mover, json.loads(await request.text()))
         if method == "POST" and path.startswith("db/"):
             return await self._act(mover, path.removeprefix("db/"), request)
-        if path.startswith("db/") and request.query.get("folder") != FOLDER:
+        if path.startswith(("db/", "folder/")) and request.query.get("folder") != FOLDER:
             return web.Response(status=404, text="no such folder\n")
+        if path == "db/completion" and mover.side.paused:
+            return web.Response(status=404, text="folder is paused\n")
+        if path == "folder/versions" and not mover.side.versioning:
+            return web.Response(status=500, text="no versioner\n")
         answers: dict[str, Callable[[Mover], Any]] = {
             "system/status": _system,
             "system/ping": lambda _: {"ping": "pong"},
             "noauth/health": lambda _: {"status": "OK"},
             "system/connections": _connections,
-            f"config/folders/{FOLDER}": _config,
+            f"config/folders/{FOLDER}": lambda m: _config(m, self.kept.get(m.side.device, {})),
             "db/status": _status,
             "db/ignores": lambda m: {"ignore": list(m.side.ignores), "expanded": [], "error": None},
             "db/completion": _completion,
@@ -130,7 +139,9 @@ class SyncthingApi:
         if kind is not side.kind:
             side.set_kind(kind)
             self.world.tell(f"folder {side.name} is {kind}")
-        side.versioning = body.get("versioning", {"type": side.versioning}).get("type", "")
+        if "versioning" in body:
+            side.versioning = body["versioning"].get("type", "")
+            self.kept[side.device] = body["versioning"].get("params") or {}
         side.paused = bool(body.get("paused", side.paused))
         mover.pair.scan(mover.site)
         mover.pair.kick()
@@ -138,10 +149,12 @@ class SyncthingApi:
 
     async def _act(self, mover: Mover, act: str, request: web.Request) -> web.Response:
         side = mover.side
+        if request.query.get("folder") != FOLDER:
+            return web.Response(status=500, text="no such folder\n")
         if act in ("scan", "ignores"):
             if act == "ignores":
                 side.ignores = tuple(json.loads(await request.text()).get("ignore") or ())
-            await sleep(SCAN)
+            await sleep(self.scan)
             self.tick()
             if side.paused or side.error:
                 return web.Response(status=500, text=f"{side.error or 'folder is paused'}\n")
@@ -171,13 +184,13 @@ def _connections(mover: Mover) -> dict[str, Any]:
     return {"connections": {mover.peer.device: one}, "total": {"at": now}}
 
 
-def _config(mover: Mover) -> dict[str, Any]:
+def _config(mover: Mover, params: dict[str, str]) -> dict[str, Any]:
     side = mover.side
     devices = [{"deviceID": device, "introducedBy": ""} for device in (side.device, mover.peer.device)]
     return {
         "id": FOLDER, "label": "synced volume", "path": "/data", "type": side.kind.value, "devices": devices,
         "paused": side.paused, "markerName": ".stfolder", "fsWatcherDelayS": 10, "rescanIntervalS": 3600,
-        "versioning": {"type": side.versioning, "params": {}, "cleanupIntervalS": 3600},
+        "versioning": {"type": side.versioning, "params": params, "cleanupIntervalS": 3600},
     }  # fmt: skip
 
 

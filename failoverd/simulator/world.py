@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from failoverd.core.memory import Memory
 from failoverd.core.model import Command, GuestState, PatchOp
-from failoverd.core.rules import App, Place, Require, Site
+from failoverd.core.rules import App, Place, Require, Site, WorkloadKind
 from failoverd.simulator import json_patch
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world_app import AppTruth
@@ -216,7 +216,9 @@ class World:
         """A new object for the app; its controller and Flux take note."""
         if raw == truth.raw:
             return
-        if raw["spec"] != truth.raw["spec"]:
+        # A Deployment's annotations count as a part of it, a StatefulSet's do not.
+        noted = truth.app.kind is WorkloadKind.DEPLOYMENT and render.notes(raw) != render.notes(truth.raw)
+        if noted or raw["spec"] != truth.raw["spec"]:
             truth.generation += 1
         truth.raw = raw
         truth.version += 1
@@ -233,8 +235,8 @@ class World:
         guest = node.guest
         if guest is None or not guest.reachable:
             self.time.after(3_000, lambda: done("hypervisor does not answer"))
-        elif guest.refuses or guest.managed:
-            done(guest.refuses or guest.managed)
+        elif guest.refuses or guest.managed or guest.lock:
+            done(guest.refuses or guest.managed or f"CT is locked ({guest.lock})")
         else:
             self.time.after(guest.stop_ms if node.powered else 100, lambda: self._stopped(node, done))
 

@@ -28,6 +28,8 @@ class PodTruth:
     listed: bool = True
     running: bool = False
     ready: bool = False
+    reported: bool = False
+    """What its kubelet last said: Ready or not. A dead kubelet says nothing more."""
     deleting: bool = False
     deleted_ms: int = 0
     stopping: bool = False
@@ -43,10 +45,10 @@ class PodTruth:
             node=self.node or "",
             claims=self.claims,
             owned=self.owned,
-            ready=self.ready and node_ready,
+            ready=self.reported and node_ready,
             deleting=self.deleting,
             grace=timedelta(milliseconds=self.grace_ms),
-            waiting="" if self.ready else self.waiting,
+            waiting="" if self.reported else self.waiting,
         )
 
 

@@ -112,7 +112,9 @@ class Control:
 
     def _admits(self, truth: AppTruth, claim: str, node: Node) -> bool:
         found = truth.locate(claim)
-        return claim not in truth.unbound and (found is None or self.world.place(truth, found[1]).node == node.name)
+        if found is None:
+            return False  # a claim that does not exist
+        return claim not in truth.unbound and self.world.place(truth, found[1]).node == node.name
 
     def reschedule(self) -> None:
         """Nodes changed: pending pods are looked at again."""
@@ -132,7 +134,7 @@ class Control:
         wanted = pod.listed and not pod.deleting and not pod.running
         if not wanted or node.generation != life or not node.talks or not self.world.api_up:
             return
-        pod.running, pod.ready, pod.waiting = True, True, ""
+        pod.running, pod.ready, pod.reported, pod.waiting = True, True, True, ""
         self._mount(truth, pod, node)
         self.world.tell(f"pod {truth.app.namespace}/{pod.name} ready on {node.name}")
         self.world.touch()
@@ -207,6 +209,8 @@ class Control:
         if not pod.running:
             return
         pod.running = pod.ready = False
+        node = self.world.nodes.get(pod.node or "")
+        pod.reported = pod.reported and node is not None and not node.talks
         for claim in pod.claims:
             found = truth.locate(claim)
             if found is not None:
@@ -255,6 +259,7 @@ class Control:
         """The kubelet reaches the API again, after a boot or after a heal."""
         wait = 0 if booted else RELIST_MS
         for truth, pod in self._on(node):
+            pod.reported = pod.ready
             if not pod.listed:
                 self._terminate(truth, pod, node, wait + pod.grace_ms)
             elif pod.deleting and pod.running:

@@ -242,6 +242,7 @@ def stranger(world: World, app: str, volume: str, site: str) -> None:
         node=world.place(truth, place).node,
         running=True,
         ready=True,
+        reported=True,
         owned=False,
     )
     truth.pods.append(pod)

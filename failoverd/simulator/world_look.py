@@ -89,7 +89,7 @@ class Look:
             return Unknown(f"{guest.name}: no answer within 2 s")
         return Guest(
             state=self.world.guest_state(node),
-            busy=guest.task,
+            busy=guest.task or (f"lock '{guest.lock}'" if guest.lock else ""),
             tasks_visible=guest.tasks_visible,
             uptime=timedelta(milliseconds=node.uptime_ms(self.now_ms)) if node.powered else None,
             managed=guest.managed,

@@ -22,6 +22,8 @@ class GuestTruth:
     reachable: bool = True
     lie: GuestState | None = None
     task: str = ""
+    lock: str = ""
+    """What holds it, e.g. `backup`: the hypervisor says so, and tasks on it fail."""
     managed: str = ""
     tasks_visible: bool = True
     refuses: str = ""

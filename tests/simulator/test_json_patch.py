@@ -18,6 +18,8 @@ DOCUMENT = {"a": {"b": 1, "c/d": [1, 2]}, "t": True}
         ([{"op": "move", "from": "/a/b", "path": "/t"}], {"a": {"c/d": [1, 2]}, "t": 1}),
         ([{"op": "copy", "from": "/a/b", "path": "/z"}], {**DOCUMENT, "z": 1}),
         ([{"op": "test", "path": "/a/c~1d", "value": [1, 2]}], DOCUMENT),
+        ([{"op": "test", "path": "/a/missing", "value": None}], DOCUMENT),
+        ([{"op": "replace", "path": "/z", "value": 1}], {**DOCUMENT, "z": 1}),
     ],
 )
 def test_operations(operations, expected):
@@ -29,9 +31,7 @@ def test_operations(operations, expected):
     [
         {"op": "test", "path": "/a/b", "value": 2},
         {"op": "test", "path": "/t", "value": 1},
-        {"op": "test", "path": "/a/missing", "value": None},
         {"op": "remove", "path": "/a/missing"},
-        {"op": "replace", "path": "/a/missing", "value": 1},
         {"op": "add", "path": "/missing/x", "value": 1},
         {"op": "add", "path": "/a/c~1d/5", "value": 1},
         {"op": "dance", "path": "/a"},
