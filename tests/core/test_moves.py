@@ -205,6 +205,13 @@ def test_a_scan_from_before_the_stop_is_no_barrier_scan():
     life.until(arrived(B))
 
 
+def test_a_scan_that_hangs_at_the_dead_side_does_not_delay_the_failover():
+    life = healthy()
+    life.snapshot["in_flight"] = frozenset({f"Scan {KEY} data primary"})
+    powered_off(life)
+    life.until(arrived(B))
+
+
 def test_another_pod_on_the_claims_holds_the_flip():
     life = healthy()
     switch(life)
