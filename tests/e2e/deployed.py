@@ -106,6 +106,9 @@ class InCluster:
 
     def remove(self) -> None:
         """The Deployment and its pods; everything else is overwritten by the next one."""
+        for pod in self.pods():
+            said = self.lab.kubectl("-n", NAMESPACE, "logs", pod, "--ignore-errors")
+            (self.lab.layout.logs / f"{pod}.log").write_text(said)
         self.lab.kubectl("-n", NAMESPACE, "delete", "deployment", "failoverd", "--ignore-not-found")
         until(lambda: not self.pods(), 60, "the replicas are gone")
 
