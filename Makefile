@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv test lint format unit demo lab lab-down e2e bench image lock
+.PHONY: help .venv test lint format unit demo lab lab-down e2e bench image lock mutants
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*## /  make \1\t/' | expand -t 18
@@ -40,6 +40,9 @@ lab-down: .venv ## take that cluster away
 e2e: .venv ## the tests on a real cluster (root, Linux)
 	@$(BIN)/python -m tests.lab check
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+mutants: .venv ## break each promise on purpose and see which test notices
+	$(BIN)/python scripts/mutants.py
 
 bench: .venv ## measure what README.md claims (root, Linux)
 	$(BIN)/python -m benchmarks $(ARGS)
