@@ -129,6 +129,10 @@ def tidy(lab: Lab) -> None:
     """Nothing of ours stays behind. Blocks."""
     hands.switch(lab)
     lab.restore()
+    # An app that is moved and brought back without a take-back leaves conflicts: later tests want none.
+    for node in NODES.values():
+        for path in (lab.data(node) / "pods").glob("*/*.sync-conflict-*"):
+            path.unlink()
     lab.api("DELETE", f"/api/v1/namespaces/{OWN}")
     for kind in ("rolebindings", "roles"):
         lab.api("DELETE", f"/apis/rbac.authorization.k8s.io/v1/namespaces/media/{kind}/limited")

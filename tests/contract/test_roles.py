@@ -22,6 +22,7 @@ from tests.contract.worlds import (
     ignore,
     op,
     patch,
+    patient,
     pods,
     ready,
     scan,
@@ -41,6 +42,10 @@ async def device(world: World, source: str) -> str:
     return str((await world.mover(source, "GET", "/rest/system/status")).json["myID"])
 
 
+async def start(world: World, source: str) -> str:
+    return str((await patient(world, source, "GET", "/rest/system/status")).json["startTime"])
+
+
 async def equal(world: World) -> bool:
     """Whether both sides hold the same, by their own words."""
     here, there = await status(world, ACTIVE), await status(world, STANDBY)
@@ -51,14 +56,19 @@ async def equal(world: World) -> bool:
 @pytest_asyncio.fixture(scope="class", loop_scope="session")
 async def still(world: World) -> AsyncIterator[None]:
     """sonarr is stopped and held, its shared memory ignored, its sides equal; afterwards all is as it was."""
+    began = await start(world, ACTIVE)
     assert (await patch(world, SONARR, HOLDING, op("replace", "/spec/replicas", 0))).status == 200
 
     async def stopped() -> bool:
         return not await pods(world, "sonarr")
 
     await world.until(stopped, 60, "no pod of sonarr")
+
+    async def followed() -> bool:
+        return await start(world, ACTIVE) > began
+
     # Movers follow their app, and restart for it, within 20 s.
-    await world.seconds(26)
+    await world.until(followed, 45, "the mover has restarted")
     for source in SIDES:
         await ignore(world, source, "lost+found", "(?d)*-shm")
     yield
