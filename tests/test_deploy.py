@@ -14,10 +14,11 @@ import yaml  # type: ignore[import-untyped]
 from failoverd import __version__
 from failoverd.adapters.web.server import application
 from failoverd.adapters.web.status import Board
-from failoverd.cli import rbac
+from failoverd.cli import HANDLERS, rbac
 from failoverd.cli.parser import build
 from failoverd.clock import SystemClock
 from failoverd.config import Config, load
+from failoverd.core.model import Why
 
 ROOT = Path(__file__).parent.parent
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -256,3 +257,20 @@ def test_a_release_is_tested_first_and_pins_what_it_built() -> None:
     (pattern,) = re.findall(r'sed -i "s#(.+?)#', text)
     assert len(re.findall(pattern, (KUBERNETES / "deployment.yaml").read_text())) == 1
     assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
+
+
+def test_operations_says_what_to_do_about_every_objection() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = {name.strip() for row in re.findall(r"(?m)^\| ([^|]+) \|", page) for name in row.split(",")}
+    assert {str(why) for why in Why} - rows == set()
+
+
+def test_pages_name_commands_and_files_that_exist() -> None:
+    for name in ("installation.md", "operations.md"):
+        page = (ROOT / "docs" / name).read_text()
+        for words in re.findall(r"`failoverd ((?:config |fence )?[a-z]+)", page):
+            assert words in HANDLERS, f"{name}: failoverd {words}"
+        for path in re.findall(r"`((?:deploy|docs)/[\w./-]+)`", page):
+            assert (ROOT / path).exists(), f"{name}: {path}"
+        for link in re.findall(r"\]\((?!http|#)([^)#]+)", page):
+            assert (ROOT / "docs" / link).exists(), f"{name}: {link}"
