@@ -35,6 +35,7 @@ from tests.contract.worlds import (
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SONARR = f"{DEPLOYMENTS}/sonarr"
+STEMS = ("sonarr", "paperless-data", "paperless-media")
 GUEST = "/nodes/pve/lxc/101/status"
 W1 = "/api/v1/nodes/k3s-w1"
 CLAIM = f"{TEMPLATE}/volumes/0/persistentVolumeClaim/claimName"
@@ -54,8 +55,10 @@ class Story:
 @pytest_asyncio.fixture(scope="class", loop_scope="session")
 async def dead(world: World) -> AsyncIterator[Story]:
     """sonarr is held and of strategy Recreate when guest 101 is stopped; afterwards everything is at home again."""
-    await folder(world, "sonarr-backup", type="receiveonly")
-    await folder(world, "sonarr-primary", type="sendonly")
+    # paperless dies with the node too: without roles its returning side could break both copies.
+    for stem in STEMS:
+        await folder(world, f"{stem}-backup", type="receiveonly")
+        await folder(world, f"{stem}-primary", type="sendonly")
     spec = (await get(world, SONARR))["spec"]
     assert (await patch(world, SONARR, HOLDING, op("replace", "/spec/strategy", {"type": "Recreate"}))).status == 200
     (pod,) = await pods(world, "sonarr")
@@ -77,13 +80,14 @@ async def dead(world: World) -> AsyncIterator[Story]:
 
     await world.until(at_home, 90, "sonarr is at home")
     # The survivors' movers hold on to the dead connections for 447 s, and refuse new ones meanwhile.
-    for stem in ("sonarr", "paperless-data", "paperless-media"):
+    for stem in STEMS:
         await world.restart_mover(f"{stem}-backup")
-    for stem in ("sonarr", "paperless-data", "paperless-media"):
+    for stem in STEMS:
         await world.until(lambda stem=stem: linked(world, stem), 90, f"the sides of {stem} are connected")  # type: ignore[misc]
     await reverted(world, "sonarr-backup")
-    for source in ("sonarr-backup", "sonarr-primary"):
-        await folder(world, source, type="sendreceive")
+    for stem in STEMS:
+        for site in ("backup", "primary"):
+            await folder(world, f"{stem}-{site}", type="sendreceive")
 
 
 async def linked(world: World, stem: str) -> bool:
