@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -17,6 +17,8 @@ from apscheduler.triggers.cron import CronTrigger
 from failoverd import logs
 from failoverd.adapters import serving
 from failoverd.adapters.fencing import Fence
+from failoverd.adapters.fencing.command import Command
+from failoverd.adapters.fencing.docker import Docker, DockerHost
 from failoverd.adapters.fencing.proxmox import Endpoint, Kind, Proxmox
 from failoverd.adapters.kubelet import Kubelets
 from failoverd.adapters.kubernetes.client import Client, KubeError
@@ -55,9 +57,27 @@ UNREACHABLE = 3
 
 def fence_of(config: FenceConfig, clock: SystemClock) -> Fence:
     """The fence that `config` describes."""
+    if config.type is FenceType.COMMAND:
+        return Command(config.argv, config.node, config.timeout, clock)
+    if config.type is FenceType.DOCKER:
+        host = DockerHost(
+            url=config.url,
+            ca_file=config.ca_file,
+            fingerprint=config.fingerprint,
+            cert_file=config.cert_file,
+            key_file=config.key_file,
+        )
+        return Docker(host, config.container, clock)
     kind = Kind.LXC if config.type is FenceType.PROXMOX_LXC else Kind.VM
     endpoint = Endpoint(url=config.url, token=config.token, ca_file=config.ca_file, fingerprint=config.fingerprint)
     return Proxmox(endpoint, kind, config.host, config.guest, clock)
+
+
+async def check_fences(fences: Mapping[str, Fence]) -> None:
+    """Say in the log what would keep a fence from working: found out during an outage it is too late."""
+    for node, fence in fences.items():
+        for wrong in await fence.check():
+            log.warning("a fence would not work", node=node, why=wrong, see=f"failoverd fence test {node}")
 
 
 class TimedObserver(WorldObserver):
@@ -325,6 +345,7 @@ async def _started(daemon: Daemon) -> AsyncIterator[list[asyncio.Task[None]]]:
     leading = asyncio.create_task(daemon.leadership.run(), name="leadership")
     looping = asyncio.create_task(daemon.loop.run(), name="loop")
     writing = asyncio.create_task(daemon.scribe.run(), name="scribe")
+    checking = asyncio.create_task(check_fences(daemon.fences), name="fences")
     try:
         yield [leading, looping, writing]
     finally:
@@ -332,9 +353,9 @@ async def _started(daemon: Daemon) -> AsyncIterator[list[asyncio.Task[None]]]:
         daemon.loop.stop.set()
         daemon.loop.wake.set()
         await asyncio.wait([looping], timeout=15)
-        for task in (leading, looping, writing):
+        for task in (leading, looping, writing, checking):
             task.cancel()
-        await asyncio.gather(leading, looping, writing, return_exceptions=True)
+        await asyncio.gather(leading, looping, writing, checking, return_exceptions=True)
         await daemon.close()
 
 

@@ -78,8 +78,6 @@ CASES: list[tuple[str, str, str]] = [
     ("guard", "[guard]\nimage = 'x'\n", "1: guard: not available in this version"),
     ("drill", "[[drill]]\n", "1: drill: not available in this version"),
     ("place", "[failover]\nplace = 'newest'\n", "2: failover.place: not available in this version"),
-    ("fence of a later version", '[[fencing]]\nnode = "k3s-w1"\ntype = "docker"\nurl = "u"\nguest = "g"\n',
-     '3: fencing[0].type: "docker" is not available in this version'),
     ("channel of a later version", '[[notify]]\ntype = "matrix"\n',
      '2: notify[0].type: "matrix" is not available in this version'),
     ("unknown channel", '[[notify]]\ntype = "discrod"\n',

@@ -53,6 +53,7 @@ def build() -> Parser:
     _running(commands)
     _looking(commands)
     _acting(commands)
+    _fencing(commands)
     _configuring(commands)
     _simulating(commands)
     _replaying(commands)
@@ -131,6 +132,15 @@ def _acting(commands: Commands[Parser]) -> None:
             "--timeout", type=_duration, default=timedelta(minutes=15), metavar="DURATION", help="wait so long (15m)"
         )
         parser.add_argument("--url", metavar="URL", help="the daemon's web server; else as in web.listen")
+
+
+def _fencing(commands: Commands[Parser]) -> None:
+    fence = commands.add_parser("fence", help="try the fence of a node")
+    inner = fence.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    test = _add(inner, "test", "check the fence of a node: reachable, privileges, what would undo it")
+    test.add_argument("node", metavar="NODE", help="a node that a [[fencing]] is for")
+    test.add_argument("--really", action="store_true", help="cut its power and give it back, after asking")
+    test.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _configuring(commands: Commands[Parser]) -> None:

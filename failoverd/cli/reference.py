@@ -21,6 +21,10 @@ Commands that change something are written into the cluster, so the cluster's RB
 and is never done. Each is meant for the app's present epoch: if the app moves meanwhile, it is refused. The command
 waits and shows each phase; Ctrl-C or `--timeout` ends the waiting, not the move.
 
+`failoverd fence test` is the exception: it speaks to the fence from where it runs, with the secrets of the
+configuration, and to the cluster only to read. With `--really` it cuts the node's power at once. Ctrl-C then starts
+the node again before it ends. Status 1 means that the fence would not work, or did not.
+
 ## Exit status
 """
 

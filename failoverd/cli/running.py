@@ -19,23 +19,23 @@ from failoverd.config import Config
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon."""
     config = _config(arguments)
-    return int(_part("failoverd.daemon", "run")(config))
+    return int(part("failoverd.daemon", "run")(config))
 
 
 def once(arguments: argparse.Namespace) -> int:
     """One look, one decision."""
     config = _config(arguments)
-    return int(_part("failoverd.daemon", "once")(config, dry_run=arguments.dry_run))
+    return int(part("failoverd.daemon", "once")(config, dry_run=arguments.dry_run))
 
 
 def demo(arguments: argparse.Namespace) -> int:
     """Tell the story."""
-    return int(_part("failoverd.simulator.demo", "main")(arguments.rest))
+    return int(part("failoverd.simulator.demo", "main")(arguments.rest))
 
 
 def simulate(arguments: argparse.Namespace) -> int:
     """Run scenarios."""
-    return int(_part("failoverd.simulator.scenario", "main")(arguments.rest))
+    return int(part("failoverd.simulator.scenario", "main")(arguments.rest))
 
 
 def _config(arguments: argparse.Namespace) -> Config:
@@ -43,7 +43,8 @@ def _config(arguments: argparse.Namespace) -> Config:
     return replace(config, kubeconfig=arguments.kubeconfig) if arguments.kubeconfig else config
 
 
-def _part(module: str, name: str) -> Callable[..., Any]:
+def part(module: str, name: str) -> Callable[..., Any]:
+    """`name` of `module`, imported now. Raises Stop where there is none."""
     try:
         found: Callable[..., Any] | None = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:

@@ -18,6 +18,8 @@ class FenceType(StrEnum):
 
     PROXMOX_LXC = "proxmox-lxc"
     PROXMOX_VM = "proxmox-vm"
+    DOCKER = "docker"
+    COMMAND = "command"
 
 
 class ChannelType(StrEnum):
@@ -61,24 +63,36 @@ class Table(BaseModel):
 
 
 class FencingTable(Table):
-    """How to cut one node's power, and how to know that it is off."""
+    """How to cut one node's power, and how to know that it is off. What each type needs: docs/fencing.md."""
 
     node: str = Field(min_length=1)
     """The node it is for."""
     type: FenceType
-    """What the node is."""
-    url: str
-    """Address of the Proxmox API, as in "https://pve:8006"."""
-    guest: str
-    """Host and number of the guest, as in "pve/101"."""
+    """What the node is: a Proxmox container or virtual machine, a container of a Docker host, or anything else, by a
+    program of your own."""
+    url: str = ""
+    """Address of the Proxmox API, as in "https://pve:8006", or of Docker: "https://host:2376" or
+    "unix:///var/run/docker.sock"."""
+    guest: str = ""
+    """Proxmox: host and number of the guest, as in "pve/101"."""
     token: SecretStr | None = None
-    """API token: "user@realm!name=uuid". Better in a file."""
+    """Proxmox: API token, "user@realm!name=uuid". Better in a file."""
     token_file: str = ""
-    """File that holds the token."""
+    """Proxmox: file that holds the token."""
+    container: str = ""
+    """Docker: name of the container."""
     ca_file: str = ""
     """Certificate authority of the API. Empty: those of the system."""
     fingerprint: str = ""
     """SHA-256 fingerprint of the API's own certificate, instead of an authority."""
+    cert_file: str = ""
+    """Docker by https: our own certificate."""
+    key_file: str = ""
+    """Docker by https: its key."""
+    argv: tuple[str, ...] = ()
+    """Command: the program and its arguments; `state`, `off` or `on` and the node's name are appended. No shell."""
+    timeout: Duration = timedelta(seconds=10)
+    """Command: how long one call may take."""
 
 
 class WitnessTable(Table):

@@ -15,7 +15,6 @@ from failoverd.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 
 LATER_VALUES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("mode",): ("approve",),
-    ("fencing", "type"): ("docker", "command"),
     ("notify", "type"): ("matrix", "gotify", "email", "telegram", "pushover", "teams"),
 }
 LATER_KEYS = ("guard", "drill", "drills", "approve", "place", "restore", "schedule", "after_hours")

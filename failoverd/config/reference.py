@@ -38,6 +38,8 @@ EXAMPLES: dict[str, object] = {
     "fencing.guest": "pve/101",
     "fencing.token": "failoverd@pve!fence=00000000-0000-0000-0000-000000000000",
     "fencing.token_file": "/etc/failoverd/proxmox-token",
+    "fencing.container": "k3s-w2",
+    "fencing.argv": ("/usr/local/bin/fence", "--outlet=3"),
     "witness.node": "k3s-cp1",
     "notify.type": "discord",
     "notify.url": "https://discord.com/api/webhooks/…",
@@ -156,7 +158,8 @@ def _rows(table: type[BaseModel], path: str) -> Iterator[str]:
     for name, info in table.model_fields.items():
         if table_of(info.annotation) is None:
             default = "required" if info.is_required() else _default(info)
-            rows.append(f"| `{name}` | {kind(info)} | {default} | {info.description or ''} |")
+            about = " ".join((info.description or "").split())
+            rows.append(f"| `{name}` | {kind(info)} | {default} | {about} |")
     if rows:
         yield "| key | value | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     elif path:
@@ -165,7 +168,7 @@ def _rows(table: type[BaseModel], path: str) -> Iterator[str]:
 
 def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=True)
-    return "none" if value is None or value == "" else f"`{written(value)}`"
+    return "none" if value in (None, "", ()) else f"`{written(value)}`"
 
 
 def kind(info: FieldInfo) -> str:
@@ -183,6 +186,8 @@ def kind(info: FieldInfo) -> str:
     }
     if getattr(info.annotation, "__origin__", None) is dict:
         return "table of texts"
+    if is_list(info.annotation):
+        return "list of texts"
     return next((word for wanted, word in names.items() if wanted in types), "duration")
 
 
@@ -195,6 +200,8 @@ def written(value: object) -> str:
     if isinstance(value, dict):
         inside = ", ".join(f"{key} = {written(one)}" for key, one in value.items())
         return f"{{ {inside} }}" if inside else "{}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(written(one) for one in value)}]"
     return str(value) if isinstance(value, int) else f'"{value}"'
 
 

@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 
 from failoverd.config import timing
 from failoverd.config.apps import Apps
-from failoverd.config.edges import ChannelType, FencingTable, NotifyTable
+from failoverd.config.edges import ChannelType, NotifyTable
+from failoverd.config.fences import Fences, fence_hash
 from failoverd.config.hours import Hours, windows, zone
 from failoverd.config.locate import Path
 from failoverd.config.problems import ConfigError, Origin, Problem, suggestion
-from failoverd.config.resolved import Channel, Config, Fence
+from failoverd.config.resolved import Channel, Config
 from failoverd.config.secrets import Secrets
 from failoverd.config.settings import Settings, SiteTable
 from failoverd.core.rules import FenceWhen, Pair, Place, Require, Rules, Timings
@@ -29,7 +30,6 @@ from failoverd.core.rules import FenceWhen, Pair, Place, Require, Rules, Timings
 ONLY_PAIR = "default"
 """Name of the pair that `[sites]` makes."""
 SERVICE_ACCOUNT = FilePath("/var/run/secrets/kubernetes.io/serviceaccount/token")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _OWN = ("instance", "log", "record", "web")
 """Tables that may differ between instances of one installation."""
 
@@ -53,7 +53,8 @@ class _Resolver:
 
     def config(self) -> Config:
         settings = self.settings
-        fences = self._fences()
+        builder = Fences(settings, self.origin, self.path.parent, self.secrets)
+        fences = builder.build()
         pairs = self._pairs(frozenset(fences))
         self._known_nodes(pairs)
         witnesses = self._witnesses(pairs)
@@ -69,7 +70,7 @@ class _Resolver:
             max_unhealthy=settings.failover.max_unhealthy,
             timings=_timings(settings),
             observe_scan=settings.observe.scan,
-            fence_hash=_fence_hash(fences),
+            fence_hash=fence_hash(fences),
         )
         channels = self._channels()
         hours = self._hours()
@@ -78,7 +79,7 @@ class _Resolver:
         self._listen()
         self._durations()
         self._unwise(rules)
-        problems = [*self.problems, *apps.problems, *self.secrets.problems]
+        problems = [*self.problems, *builder.problems, *apps.problems, *self.secrets.problems]
         if problems:
             raise ConfigError(problems)
         return Config(
@@ -138,41 +139,6 @@ class _Resolver:
                 continue
             domains[table.node] = table.domain or table.node
         return tuple(domains.items())
-
-    def _fences(self) -> dict[str, Fence]:
-        fences: dict[str, Fence] = {}
-        for index, table in enumerate(self.settings.fencing):
-            path: Path = ("fencing", index)
-            if table.node in fences:
-                self._say((*path, "node"), f'node "{table.node}" has two fences; one is all it can have')
-                continue
-            fences[table.node] = self._fence(path, table)
-        return fences
-
-    def _fence(self, path: Path, table: FencingTable) -> Fence:
-        host, _, number = table.guest.partition("/")
-        if not host or not re.fullmatch(r"[1-9]\d{0,8}", number, re.ASCII):
-            self._say((*path, "guest"), f'"{table.guest}" is not a guest; write host and number, as in "pve/101"')
-        self._check_url((*path, "url"), table.url)
-        token = self.secrets.read(table, path, "token", needed=True)
-        if token and not re.fullmatch(r"[^@!\s]+@[^@!\s]+![^=\s]+=[0-9A-Za-z-]+", token):
-            self._say((*path, "token"), "is not an API token; it looks like user@realm!name=uuid")
-        if table.ca_file and table.fingerprint:
-            self._say((*path, "fingerprint"), "there is ca_file as well; keep one of the two")
-        fingerprint = table.fingerprint.replace(":", "").lower()
-        if fingerprint and not re.fullmatch(r"[0-9a-f]{64}", fingerprint):
-            self._say((*path, "fingerprint"), "is not a SHA-256 fingerprint: 64 hexadecimal digits")
-        return Fence(
-            name=table.node,
-            node=table.node,
-            type=table.type,
-            url=table.url.rstrip("/"),
-            host=host,
-            guest=int(number) if number.isascii() and number.isdigit() else 0,
-            token=token,
-            ca_file=self._existing((*path, "ca_file"), table.ca_file),
-            fingerprint=fingerprint,
-        )
 
     def _known_nodes(self, pairs: tuple[Pair, ...]) -> None:
         nodes = dict.fromkeys(place.node for pair in pairs for place in (pair.primary, pair.backup))
@@ -284,13 +250,6 @@ class _Resolver:
             self._say(path, f"there is no file {file}")
         return file
 
-    def _check_url(self, path: Path, url: str) -> None:
-        """A token crosses no network in the clear: plain HTTP only within this machine."""
-        parts = urlsplit(url)
-        local = parts.scheme == "http" and parts.hostname in _LOOPBACK
-        if not parts.hostname or not (parts.scheme == "https" or local):
-            self._say(path, f'"{url}" is not an address; write it as "https://host:8006"')
-
     def _say(self, path: Path, text: str) -> None:
         self.problems.append(self.origin.problem(path, text))
 
@@ -330,12 +289,6 @@ def _timings(settings: Settings) -> Timings:
         monitor_for=timings.monitor_for,
         save_proofs_every=timings.save_proofs_every,
     )
-
-
-def _fence_hash(fences: Mapping[str, Fence]) -> str:
-    """Of what decides which guest a node is: not of tokens, which may be renewed."""
-    facts = sorted((f.node, f.type, f.url, f.host, f.guest) for f in fences.values())
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16] if facts else ""
 
 
 def _hash(settings: Settings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from failoverd.config.edges import ChannelType, FenceType, Level
@@ -15,20 +16,26 @@ from failoverd.core.rules import Rules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
-    """How to cut the power of one node. `name` is what `Place.fence` says."""
+    """How to cut the power of one node; what its type has no use for is empty. `name` is what `Place.fence` says."""
 
     name: str
     node: str
     type: FenceType
-    url: str
-    host: str
+    url: str = ""
+    host: str = ""
     """Proxmox's name of the host that runs the guest."""
-    guest: int
+    guest: int = 0
     """The guest's number (vmid)."""
-    token: str = field(repr=False)
+    token: str = field(default="", repr=False)
+    container: str = ""
     ca_file: Path | None = None
     fingerprint: str = ""
     """SHA-256 of the API's certificate: 64 lower-case hexadecimal digits, no colons."""
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    argv: tuple[str, ...] = ()
+    timeout: timedelta = timedelta(0)
+    """For each call of the command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,9 @@ class FenceError(Exception):
 class Fence(Protocol):
     """The power switch of one node."""
 
+    name: str
+    """What it switches, for people."""
+
     async def check(self) -> tuple[str, ...]:
         """What is wrong with the configuration, one line each; empty when it would work. Never raises."""
         ...

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,6 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+
+from failoverd.adapters.fencing.trust import TrustError, context
 
 CALL_TIMEOUT = timedelta(seconds=5)
 """A refused token is answered only after 3 s (pve-http-server does so on purpose), all else in milliseconds."""
@@ -46,43 +46,6 @@ class Endpoint:
     def host(self) -> str:
         """Host and port, for people."""
         return urlsplit(self.url).netloc or self.url
-
-
-class _Pinned(ssl.SSLObject):
-    """A TLS connection that is only good with one certificate; checked before a byte of HTTP is sent."""
-
-    fingerprint = ""
-
-    def do_handshake(self) -> None:
-        """Finish the handshake. Raises SSLCertVerificationError for another certificate."""
-        super().do_handshake()
-        shown = hashlib.sha256(self.getpeercert(binary_form=True) or b"").hexdigest()
-        if shown != self.fingerprint:
-            raise ssl.SSLCertVerificationError(f"its certificate has fingerprint {_colons(shown)}")
-
-
-def _colons(digest: str) -> str:
-    return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2)).upper()
-
-
-def trust(endpoint: Endpoint) -> ssl.SSLContext:
-    """The TLS context of an endpoint: fingerprint, CA file, or the system's CAs. Raises PveError."""
-    if endpoint.fingerprint:
-        digest = endpoint.fingerprint.replace(":", "").strip().lower()
-        if not re.fullmatch(r"[0-9a-f]{64}", digest):
-            raise PveError(0, f"fingerprint '{endpoint.fingerprint}' is no SHA-256: 64 hexadecimal digits")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.sslobject_class = type("_PinnedTo", (_Pinned,), {"fingerprint": digest})
-        return context
-    try:
-        context = ssl.create_default_context(cafile=endpoint.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise PveError(0, f"CA file {endpoint.ca_file}: {_words(error)}") from None
-    # Proxmox's own CA predates the checks that Python 3.13 turned on.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
 
 
 def token_of(endpoint: Endpoint) -> str:
@@ -144,8 +107,12 @@ class Pve:
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
             token = token_of(self.endpoint)
+            try:
+                trusted = context(self.endpoint.ca_file, self.endpoint.fingerprint)
+            except TrustError as error:
+                raise PveError(0, str(error)) from None
             self._http = httpx.AsyncClient(
-                base_url=f"{self.endpoint.url.rstrip('/')}/api2/json", verify=trust(self.endpoint),
+                base_url=f"{self.endpoint.url.rstrip('/')}/api2/json", verify=trusted,
                 headers={"Authorization": f"PVEAPIToken={token}"}, trust_env=False,
                 timeout=None,  # noqa: S113  `_call` bounds the whole request, not each read of it
                 limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
