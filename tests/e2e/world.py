@@ -168,8 +168,9 @@ class World:
 
     def reset(self) -> None:
         """Everything as if failoverd had never been here: both copies equal to the primary's, roles as VolSync's."""
-        for kind, name in (("configmaps", "failoverd-memory"), ("configmaps", "failoverd-commands")):
-            self.lab.api("DELETE", f"/api/v1{MEDIA.replace('media', NAMESPACE)}/{kind}/{name}")
+        # The history too: moves are counted from 1 again, and one with a known id takes the older one's place.
+        for what in ("memory", "commands", "history"):
+            self.lab.api("DELETE", f"/api/v1/namespaces/{NAMESPACE}/configmaps/failoverd-{what}")
         for name in APPS:
             self.lab.kubectl("-n", "media", "delete", "deployment", name, "--ignore-not-found", "--wait=false")
             self.lab.kubectl("-n", "media", "delete", "pod", "-l", f"app.kubernetes.io/name={name}", "--wait=true")
