@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv test lint format unit demo lab lab-down e2e bench image lock mutants
+.PHONY: help .venv test lint format unit demo chaos lab lab-down e2e bench image lock mutants
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*## /  make \1\t/' | expand -t 18
@@ -30,6 +30,9 @@ format: .venv ## rewrite the code in the project's style
 
 demo: .venv ## a node dies and the app moves: simulated cluster, real daemon, no root
 	$(BIN)/failoverd demo $(ARGS)
+
+chaos: .venv ## bad days by seed, never the same twice, judged against the promises: make chaos N=1000
+	$(BIN)/python -m failoverd.simulator.chaos --seeds $(or $(N),1000) $(ARGS)
 
 lab: .venv ## a real cluster on this machine (root, Linux), left up
 	$(BIN)/python -m tests.lab up

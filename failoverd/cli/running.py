@@ -35,7 +35,7 @@ def demo(arguments: argparse.Namespace) -> int:
 
 def simulate(arguments: argparse.Namespace) -> int:
     """Run scenarios."""
-    return int(part("failoverd.simulator.scenario", "main")(arguments.rest))
+    return int(part("failoverd.simulator.simulate", "main")(arguments.rest))
 
 
 def _config(arguments: argparse.Namespace) -> Config:
