@@ -38,8 +38,9 @@ WHOLE_EVERY = timedelta(minutes=10)
 """A tick with everything this often: a file that lost its middle is good again after it."""
 AGAIN_AFTER = timedelta(seconds=10)
 """How long after a failed write the next is tried."""
-WAITING = 500
-"""Ticks that may wait to be written; more are lost. At one every 2 s that is a disk hanging for a quarter hour."""
+WAITING = 100
+"""Ticks that may wait to be written; more are lost. Enough for packing a file in the middle of a move, and little
+enough for memory while a disk hangs."""
 CLOSING = timedelta(seconds=5)
 """How long the end of the daemon waits for the last ticks to be written."""
 PLAIN, PACKED = ".jsonl", ".jsonl.gz"

@@ -10,6 +10,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -127,15 +128,17 @@ def files(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _opened(path: Path) -> IO[bytes]:
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         stream = path.open("rb")
+    except OSError as error:
+        raise BadRecording(f"{path}: cannot be read: {error.strerror}") from None
+    with stream:
         # by content: a packed file may have been unpacked, or renamed, on its way here
         packed = stream.read(2) == b"\x1f\x8b"
         stream.seek(0)
-    except OSError as error:
-        raise BadRecording(f"{path}: cannot be read: {error.strerror}") from None
-    return gzip.GzipFile(fileobj=stream, mode="rb") if packed else stream  # type: ignore[return-value]
+        yield gzip.GzipFile(fileobj=stream, mode="rb") if packed else stream  # type: ignore[misc]
 
 
 def _lines(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -187,7 +190,7 @@ def _tick(header: Header, number: int, line: dict[str, Any], state: Tree) -> tup
     if "out" in line:
         state = apply(given, line["out"])
         memory = {key: part for key, part in state["memory"].items() if key != "is"}
-        answer = {**state["decision"], "memory": memory, "watch": state["watch"]}
+        answer = {"memory": memory, "watch": state["watch"], **state["decision"]}
         decision = decode(Decision, answer)
     seen = Seen(
         rules=header.rules,
