@@ -92,7 +92,8 @@ class Pve:
                 )
         except TimeoutError:
             raise PveError(0, f"no answer within {seconds:g} s") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, RuntimeError) as error:
+            # RuntimeError: a request beside this one has closed the client.
             raise PveError(0, f"no connection: {_words(error)}") from None
         if answer.status_code == 401:
             # The file may hold a new token by now.
