@@ -94,11 +94,7 @@ class Case:
         if isinstance(self.workload, Unknown):
             return []
         dead = {name for name, verdict in self.verdicts.items() if verdict.proven}
-        return [
-            pod
-            for pod in self.workload.pods
-            if not (pod.owned or pod.mover or pod.finished or pod.node in dead)
-        ]
+        return [pod for pod in self.workload.pods if not (pod.owned or pod.mover or pod.finished or pod.node in dead)]
 
     def runs_on(self, site: Site) -> bool:
         """Whether the template names this site's claims for every volume of ours."""

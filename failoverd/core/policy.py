@@ -53,6 +53,10 @@ OVERRIDABLE = frozenset(
 """What an operator's forced failover may set aside; each one set aside is recorded as evidence of the move."""
 
 
+PASSING = frozenset({Why.SYNCTHING_SILENT, Why.WORKLOAD_UNKNOWN, Why.API_UNREACHABLE, Why.CLOCK_JUMP, Why.LOOP_LATE})
+"""What usually is over within seconds: a command that meets one of these waits instead of being refused."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """A move that somebody or something asks for."""

@@ -102,9 +102,16 @@ def wish_of(case: Case) -> Wish | None:
     silent = verdict.silent_for > case.rules.timings.silence_after
     if verdict.health is Health.UNKNOWN and (silent or _guest_off(case, node)):
         return Wish(kind=Kind.FAILOVER, target=active.other, reason=f"{node}: {', '.join(verdict.evidence)}")
-    if active is not case.app.preferred and case.app.failback is Failback.AUTO and roles.adopted(case.was):
+    auto = case.app.failback is Failback.AUTO and not _sent_by_hand(case)
+    if active is not case.app.preferred and auto and roles.adopted(case.was):
         return Wish(kind=Kind.FAILBACK, target=case.app.preferred, reason=f"{case.app.preferred} is well again")
     return None
+
+
+def _sent_by_hand(case: Case) -> bool:
+    """Whether an operator sent the app where it is while its home was well: then an operator brings it back."""
+    counted = [move for move in case.was.moves if not move.outcome.startswith("aborted")]
+    return bool(counted) and counted[-1].kind is Kind.SWITCHOVER
 
 
 def _guest_off(case: Case, node: str) -> bool:

@@ -70,6 +70,15 @@ def test_a_command_is_refused_with_every_reason():
     assert "scaled to 0" in told
 
 
+def test_a_command_that_meets_a_restarting_mover_waits_for_it():
+    life = healthy()
+    life.world.unread[KEY, "data", P] = "connection refused"
+    life.run(15)
+    assert ask(life, CommandKind.SWITCHOVER, target=B) == []
+    life.world.unread.clear()
+    life.until(lambda one: one.app().active is B)
+
+
 def test_a_command_during_another_move_is_refused_at_once_and_not_kept_for_later():
     life = healthy()
     ask(life, CommandKind.SWITCHOVER, target=B)

@@ -253,13 +253,26 @@ def test_home_again_everything_is_as_before_and_gitops_owns_it(way):
     before = {app.key: deployment(app)["spec"] for app in life.world.rules.apps}
     way(life)
     life.until(arrived(B))
-    life.commands = ()
     life.world.off.clear()
+    life.commands = ()
+    if way is asked:  # where an operator sent it, it stays until an operator brings it back
+        switch(life, target=P, kind=CommandKind.FAILBACK, key=life.world.rules.apps[0].key, number="c2")
     life.until(arrived(P), 1500)
     life.run(60)
     assert {key: raw["spec"] for key, raw in life.world.raw.items()} == before
     assert life.app().undo is None
     assert life.phase(TWO) is Phase.WATCHING
+
+
+def test_an_app_that_an_operator_switched_over_is_not_brought_back_by_itself():
+    life = healthy()
+    switch(life)
+    life.until(arrived(B))
+    life.commands = ()
+    life.run(1800)
+    assert life.app().active is B
+    assert life.decision
+    assert life.decision.apps[KEY].wanted is None
 
 
 def test_what_gitops_changed_before_the_stop_is_what_is_restored():
