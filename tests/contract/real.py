@@ -131,7 +131,7 @@ def tidy(lab: Lab) -> None:
     lab.restore()
     # An app that is moved and brought back without a take-back leaves conflicts: later tests want none.
     for node in NODES.values():
-        for path in (lab.data(node) / "pods").glob("*/*.sync-conflict-*"):
+        for path in (lab.data(node) / "pods").rglob("*.sync-conflict-*"):
             path.unlink()
     lab.api("DELETE", f"/api/v1/namespaces/{OWN}")
     for kind in ("rolebindings", "roles"):

@@ -287,7 +287,10 @@ async def patient(world: World, source: str, method: str, path: str, body: objec
     """A mover's good answer: one that restarts, as they do when their app moves, is asked again."""
 
     async def answered() -> Answer | None:
-        answer = await world.mover(source, method, path, body, **query)
+        try:
+            answer = await world.mover(source, method, path, body, **query)
+        except TimeoutError:  # the proxy waits for a pod that has just gone
+            return None
         return None if answer.status == 503 else answer
 
     answer = await world.until(answered, 60, f"{source} answers")
@@ -324,9 +327,11 @@ async def reverted(world: World, source: str) -> None:
     """A side that only receives drops its own changes, to the last."""
 
     async def none_left() -> bool:
-        # A scan may find more of them after a revert: the app has only just left.
+        # Only a scan finds what an app that has just left wrote last.
+        if (await scan(world, source))["receiveOnlyTotalItems"] == 0:
+            return True
         await act(world, source, "revert")
-        return bool((await status(world, source))["receiveOnlyTotalItems"] == 0)
+        return False
 
     await world.until(none_left, 60, f"{source} has dropped its own changes")
 
