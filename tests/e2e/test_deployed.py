@@ -59,8 +59,9 @@ def unit(fresh: World, archive: Path) -> Iterator[Systemd]:
         made.stop()
 
 
-def taken_in(status: deployed.Table, apps: tuple[str, ...] = APPS) -> bool:
+def taken_in(world: World, status: deployed.Table, apps: tuple[str, ...] = APPS) -> bool:
     assert status["instance"]["leader"], "it does not lead"
+    assert world.daemon.memory()["nodes"]["k3s-w1"]["mapped"], "the guest of k3s-w1 was not seen running yet"
     assert {node["verdict"] for node in status["nodes"].values()} == {"UP"}, status["nodes"]
     return all(World.well(status["apps"][f"media/{name}"], "primary") for name in apps)
 
@@ -87,7 +88,7 @@ def test_the_image_in_two_replicas_under_the_shipped_roles_moves_the_apps(fresh:
         assert re.findall(r"nameserver (\S+)", said) == [str(lab.ip("pve"))]
         assert re.findall(r"(?m)^(?:Uid|CapBnd|NoNewPrivs|Seccomp):\s+(\S+)", said) == ["65532", "0" * 16, "1", "2"]
     first = until(replicas.leader, 30, "somebody leads")
-    until(lambda: taken_in(replicas.status(first)), 240, "the leader has taken every app in, and home")
+    until(lambda: taken_in(fresh, replicas.status(first)), 240, "the leader has taken every app in, and home")
 
     frozen = time.monotonic()
     replicas.freeze(first)
@@ -95,12 +96,15 @@ def test_the_image_in_two_replicas_under_the_shipped_roles_moves_the_apps(fresh:
     figure(f"in the cluster: leader frozen -> follower leads {time.monotonic() - frozen:.1f} s")
     assert time.monotonic() - frozen < 30
     until(lambda: len(replicas.ready()) == 2, 60, "two replicas are Ready again")
-    until(lambda: taken_in(replicas.status(second)), 60, "the new leader has taken every app in")
+    until(lambda: taken_in(fresh, replicas.status(second)), 60, "the new leader has taken every app in")
 
     moved(fresh, "in the cluster")
-    until(
-        lambda: [one["outcome"] for one in replicas.cli(second, "history", "sonarr")][-1:] == ["done"], 60, "history"
-    )
+    for name in APPS:
+
+        def told(name: str = name) -> bool:
+            return [one["outcome"] for one in replicas.cli(second, "history", name)][-1:] == ["done"]
+
+        until(told, 60, f"the history of {name} says that it is done")
     asked = audit.entries()
     assert {"patch", "update", "create", "delete", "watch"} <= {one["verb"] for one in asked}
     assert audit.refused() == []
@@ -113,7 +117,7 @@ def test_the_unit_on_the_hypervisor_moves_the_apps(fresh: World, unit: Systemd) 
     audit = Audit(fresh.lab)
     unit.start()
     # It goes on where other instances stopped: what they left on the backup it brings home first.
-    until(lambda: taken_in(unit.seen.status()), 240, "it has taken every app in, and home")
+    until(lambda: taken_in(fresh, unit.seen.status()), 240, "it has taken every app in, and home")
     pid = unit.seen.pid
     status = Path(f"/proc/{pid}/status").read_text()
     assert re.findall(r"(?m)^(?:Uid|CapEff|CapBnd|NoNewPrivs):\s+(\S+)", status) == ["61184", "0" * 16, "0" * 16, "1"]
