@@ -84,6 +84,7 @@ def holds(standby: Folder, scanned: Scanned) -> bool:
     """Whether the standby has everything that a scan without errors found."""
     return (
         scanned.errors == 0
+        and standby.connected  # else what it has heard may be of another installation, whose numbers ran higher
         and standby.type == Role.RECEIVE_ONLY
         and standby.remote_sequence is not None
         and standby.remote_sequence >= scanned.sequence
