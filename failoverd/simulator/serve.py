@@ -31,6 +31,8 @@ from failoverd.simulator.world_spec import WorldSpec
 
 STEP = timedelta(milliseconds=50)
 """How often the world catches up with real time when nobody asks."""
+GRAIN_MS = 250
+"""What lasts longer than this is seen by a watch, however fast time passes."""
 
 
 @dataclass(slots=True)
@@ -76,7 +78,11 @@ class Serve:
     def tick(self) -> None:
         """Bring the world up to this moment."""
         passed = self._clock.now().mono - self._began.mono
-        self.world.advance(int(passed.total_seconds() * 1000 * self.factor))
+        to_ms = int(passed.total_seconds() * 1000 * self.factor)
+        while to_ms - self.world.time.now_ms > GRAIN_MS:
+            self.world.advance(self.world.time.now_ms + GRAIN_MS)
+            self.kube.store.sync()
+        self.world.advance(to_ms)
 
     async def __aenter__(self) -> Serve:
         self.kube_url = await self._start(self.kube.app())

@@ -151,10 +151,13 @@ class TestDeadNode:
 
     async def test_its_mover_has_no_endpoints(self, world: World, dead: Story) -> None:
         async def unavailable() -> bool:
-            answer = await world.mover("sonarr-primary", "GET", "/rest/system/status")
+            try:
+                answer = await world.mover("sonarr-primary", "GET", "/rest/system/status")
+            except TimeoutError:  # until the endpoint is gone nobody answers
+                return False
             return answer.status == 503 and "no endpoints available" in answer.text
 
-        assert await world.until(unavailable, 20, "503 for its mover")
+        assert await world.until(unavailable, 40, "503 for its mover")
 
     async def test_recreate_waits_for_the_dead_nodes_pod(self, world: World, dead: Story) -> None:
         moved = [op("replace", CLAIM, "pvc-sonarr-backup"), op("replace", SELECTOR, "backup")]
