@@ -21,7 +21,7 @@ from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 
 FEW, MANY = 5, 50
 READS = ("GET", "HEAD")
-SETTLE = 180.0
+SETTLE = 300.0
 """Seconds the daemon may take to adopt every app."""
 
 
