@@ -153,15 +153,7 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
     clock = SystemClock()
     client = await Client.load(config.kubeconfig, clock=clock)
     namespace = config.settings.kubernetes.namespace
-    wait = config.settings.leadership
-    leadership = LeaseLeadership(
-        client,
-        clock,
-        namespace=namespace,
-        holder=identity(config.instance),
-        config=config.hash,
-        timings=LeaseTimings(renew=wait.renew_every, deadline=wait.renew_deadline, duration=wait.duration),
-    )
+    leadership = _leadership(config, client, clock)
     wake = asyncio.Event()
     rules = config.rules
     reader = KubeReader(client, lambda: rules, leadership, clock=clock, namespace=namespace, wake=wake)
@@ -221,6 +213,18 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
         sides=movers,
         client=client,
         recorder=recorder,
+    )
+
+
+def _leadership(config: Config, client: Client, clock: SystemClock) -> LeaseLeadership:
+    wait = config.settings.leadership
+    return LeaseLeadership(
+        client,
+        clock,
+        namespace=config.settings.kubernetes.namespace,
+        holder=identity(config.instance),
+        config=config.hash,
+        timings=LeaseTimings(renew=wait.renew_every, deadline=wait.renew_deadline, duration=wait.duration),
     )
 
 

@@ -10,6 +10,7 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,7 +122,7 @@ async def test_it_ends_in_order_when_told_to_and_gives_up_the_lead(config, serve
     assert not lease["spec"].get("holderIdentity")
 
 
-async def served_object(config: Path, path: str) -> tuple[int, dict]:
+async def served_object(config: Path, path: str) -> tuple[int, dict[str, Any]]:
     client = await Client.load(load(config).kubeconfig)
     try:
         answer = await client.request("GET", path)

@@ -180,7 +180,7 @@ def test_the_import_contracts_hold() -> None:
     ("importer", "imported"),
     [
         ("core/model", "loop"),
-        ("core/plan", "core/decide"),
+        ("core/moves", "core/decide"),
         ("core/model", "core/policy"),
         ("core/policy", "random"),
         ("core/decide", "httpx"),
@@ -188,7 +188,7 @@ def test_the_import_contracts_hold() -> None:
         ("adapters/kubernetes", "adapters/syncthing"),
         ("adapters/web", "daemon"),
         ("simulator/world", "adapters/kubernetes"),
-        ("guard/place", "core/plan"),
+        ("guard/place", "core/moves"),
         ("loop", "adapters/syncthing"),
     ],
 )

@@ -46,7 +46,7 @@ def build(folder: Path) -> None:
 
 
 def mirror() -> str:
-    """The Debian mirror this machine uses, or Debian's own."""
+    """The Debian mirror this machine's apt uses. Raises LabError when it uses none."""
     try:
         lines = run(["apt-get", "indextargets", "--format", "$(CREATED_BY) $(ORIGIN) $(REPO_URI)"]).splitlines()
     except (LabError, OSError):
@@ -56,7 +56,7 @@ def mirror() -> str:
         origin, _, uri = rest.partition(" ")
         if kind == "Packages" and origin == "Debian" and "security" not in uri:
             return uri
-    return "http://deb.debian.org/debian"
+    raise LabError("apt knows no Debian mirror: run `apt-get update` with Debian's own sources, then again")
 
 
 def archive(target: Path, name: str, layer: Path, command: list[str]) -> None:
