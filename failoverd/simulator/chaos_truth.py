@@ -229,15 +229,14 @@ def _seconds(parts: tuple[Stretch, ...], truth: AppTruth, until_ms: int | None =
     worst = 0
     for part in parts:
         end = part.until_ms if until_ms is None else min(part.until_ms, until_ms)
-        first = part.since_ms
-        starts = [
-            one.since_ms
+        # a container that was started again writes in a rhythm of its own, and not at all in between
+        firsts = [
+            one.since_ms if one.since_ms >= part.since_ms else truth.rhythm.next_write_ms(one.since_ms, part.since_ms)
             for side in next(iter(truth.pairs.values())).sides.values()
             for one in side.disk.written()
-            if one.pod == part.pod and one.since_ms < first
+            if one.pod == part.pod and one.until_ms > part.since_ms
         ]
-        if starts:  # a container that was started again writes in a rhythm of its own
-            first = truth.rhythm.next_write_ms(max(starts), first)
+        first = min(firsts, default=part.since_ms)
         if first < end:
             worst = max(worst, end - first)
     return worst / 1000
