@@ -142,33 +142,36 @@ async def test_with_claims_and_placement_changed_the_pod_starts_at_the_other_sit
     assert await world.until(restarted, 45, "the mover has followed the app, and restarted for it")
 
 
-async def test_a_rolling_update_runs_both_pods_at_once(world: World, held: Json) -> None:
-    assert held["spec"]["strategy"]["type"] == "RollingUpdate"
-    (old,) = await pods(world, "paperless")
-    await done(world, *pointed_at("backup"))
-
-    async def both() -> bool:
-        found = {pod["metadata"]["uid"]: pod for pod in await pods(world, "paperless")}
-        return len(found) == 2 and ready(found[old["metadata"]["uid"]]) == "True"
-
-    assert await world.until(both, 20, "the new pod beside the old one")
-    pod = await alone_on(world, "k3s-w2")
-    assert pod["metadata"]["uid"] != old["metadata"]["uid"]
-
-
-async def test_recreate_never_does(world: World, held: Json) -> None:
-    await done(world, op("replace", "/spec/strategy", {"type": "Recreate"}))
-    (old,) = await pods(world, "paperless")
-    version = (await get(world, PODS))["metadata"]["resourceVersion"]
-    await done(world, *pointed_at("backup"))
-    phase = old["status"]["phase"]
+async def old_one_when_the_new_one_comes(world: World, version: str) -> str:
+    """The phase of the old pod at that moment, `ending` when it is being deleted, `gone` when it is no more."""
+    state = "Running"
     async with world.watch(PODS, resourceVersion=version) as following:
         while event := await following():
             if not event["object"]["metadata"]["name"].startswith("paperless-"):
                 continue
             if event["type"] == "ADDED":
                 break
-            phase = "gone" if event["type"] == "DELETED" else event["object"]["status"]["phase"]
+            phase: str = event["object"]["status"]["phase"]
+            ending = phase == "Running" and "deletionTimestamp" in event["object"]["metadata"]
+            state = "gone" if event["type"] == "DELETED" else "ending" if ending else phase
+    return state
+
+
+async def test_a_rolling_update_runs_both_pods_at_once(world: World, held: Json) -> None:
+    assert held["spec"]["strategy"]["type"] == "RollingUpdate"
+    (old,) = await pods(world, "paperless")
+    version = (await get(world, PODS))["metadata"]["resourceVersion"]
+    await done(world, *pointed_at("backup"))
+    assert await old_one_when_the_new_one_comes(world, version) == "Running"
+    pod = await alone_on(world, "k3s-w2")
+    assert pod["metadata"]["uid"] != old["metadata"]["uid"]
+
+
+async def test_recreate_never_does(world: World, held: Json) -> None:
+    await done(world, op("replace", "/spec/strategy", {"type": "Recreate"}))
+    version = (await get(world, PODS))["metadata"]["resourceVersion"]
+    await done(world, *pointed_at("backup"))
+    phase = await old_one_when_the_new_one_comes(world, version)
     # The object may outlive its containers a little.
     assert phase in ("gone", "Succeeded", "Failed")
     await alone_on(world, "k3s-w2")
