@@ -223,8 +223,10 @@ def data_age(case: Case, wish: Wish) -> Iterator[Objection]:
     if wish.kind is not Kind.FAILOVER:
         return
     limit = case.app.max_data_age
+    # a node that must still be fenced may write until it is
+    writing = bool(case.rules.fence(case.place(case.was.active).node)) and not case.verdict(case.was.active).proven
     for volume in case.app.volumes:
-        measured = proof.age(case, volume)
+        measured = proof.age(case, volume, case.date if writing else None)
         if measured is None:
             yield _object(Why.AGE_UNKNOWN, f"data age of {volume.name} at {wish.target} is unknown")
         elif measured > limit:

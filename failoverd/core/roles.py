@@ -147,6 +147,8 @@ def with_standby(memory: VolumeMemory, site: Site, copy: CopyMemory) -> VolumeMe
 
 def _equal(active: Folder, standby: Folder) -> str:
     """Empty when both sides hold the same; else what is still missing."""
+    if not (active.connected and standby.connected):
+        return "the two sides are not connected"
     if not standby.idle:
         return f"standby is {standby.error or standby.state}" + (
             f", {standby.errors} errors" if standby.errors else ""
