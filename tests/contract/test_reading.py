@@ -18,6 +18,7 @@ from tests.contract.worlds import (
     get,
     pods,
     ready,
+    settled,
 )  # fmt: skip
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -124,7 +125,7 @@ async def test_pages_together_are_the_whole_list(world: World) -> None:
 
 
 async def test_a_workload_says_what_its_controller_has_seen(world: World) -> None:
-    found = await get(world, f"{DEPLOYMENTS}/sonarr")
+    found = await settled(world, f"{DEPLOYMENTS}/sonarr")
     assert found["status"]["observedGeneration"] == found["metadata"]["generation"]
     assert (found["spec"]["replicas"], found["status"]["readyReplicas"]) == (1, 1)
     assert found["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] == "apps"

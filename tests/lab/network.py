@@ -75,6 +75,20 @@ def plug(layout: Layout, host: Host, connected: bool) -> None:
     run(["ip", "-n", layout.lan_namespace, "link", "set", host.port, "up" if connected else "down"])
 
 
+def drop_pod_links(host: Host) -> None:
+    """Remove the links of the host's former pods.
+
+    The kernel takes the pods' ends away some time after their processes. Until then routes through a former
+    link stand, a new pod that gets the same address gets none of its own, and nobody reaches it any more once
+    the kernel has come round.
+    """
+    for line in run(["ip", "-n", host.namespace, "-brief", "link", "show", "type", "veth"]).splitlines():
+        name = line.split("@")[0].split()[0]
+        if name != "eth0":
+            with contextlib.suppress(LabError):  # the kernel was quicker
+                run(["ip", "-n", host.namespace, "link", "delete", name])
+
+
 def is_plugged(layout: Layout, host: Host) -> bool:
     """Whether the cable is in."""
     flags = run(["ip", "-n", layout.lan_namespace, "-brief", "link", "show", host.port])

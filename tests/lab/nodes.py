@@ -86,6 +86,7 @@ def power_on(layout: Layout, host: Host) -> None:
     argv: list[str | Path] = ["nsenter", f"--net={network.NAMED / host.namespace}"]
     arguments: list[str | Path] = [SUPERVISOR, folder]
     if host.pods is not None:
+        network.drop_pod_links(host)
         _make_cgroups(layout, host)
         argv += ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL"]
         arguments.append(NODE_DIR)
