@@ -29,8 +29,8 @@ def archive(lab: Lab) -> Path:
 @pytest.fixture
 def fresh(world: World) -> Iterator[World]:
     """No daemon running, no move begun; the apps may be away. Afterwards the Roles of the other tests again."""
-    world.mend()
     world.daemon.stop()
+    world.mend()
     if {app["phase"] for app in world.daemon.memory().get("apps", {}).values()} - {"watching"}:
         world.reset()
     world.lab.api("DELETE", deployed.LEASE)
