@@ -295,6 +295,8 @@ def _proof_doubts(
         )
     if guest.state is GuestState.RUNNING:
         found.append(Objection(why=Why.NOT_DEAD, text=f"{name} is not proven dead: its guest is running"))
+        if guest.managed:
+            found.append(Objection(why=Why.FENCE_FAILED, text=f"{name} cannot be fenced: {guest.managed}"))
     elif guest.busy:
         found.append(Objection(why=Why.GUEST_BUSY, text=f"{name}: guest stopped, but {guest.busy}"))
     elif not _stopped_long_enough(rules.timings, remembered, reading, seen, now):

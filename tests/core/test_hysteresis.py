@@ -293,3 +293,11 @@ def test_up_again_after_its_dwell_and_at_rest_all_along():
     took = life.until(lambda one: health(one) is Health.UP, 60)
     assert 18 <= took <= 34
     assert at_rest(life)
+
+
+def test_why_a_running_guest_cannot_be_fenced_is_said():
+    life = healthy()
+    life.world.nodes[W1] = {"guest": Guest(state=GuestState.RUNNING, managed="HA would start it again")}
+    life.world.cut.add(W1)
+    life.run(120)
+    assert "w1 cannot be fenced: HA would start it again" in life.told()
