@@ -151,7 +151,11 @@ def _first(case: Case, *, resumed: bool) -> Plan:
         return Plan(case=None, step=None, decision=AppDecision(phase=Phase.ADOPTING, objections=(why,), waiting=text))
     if resumed:
         found = replace(found, epoch=max(found.epoch, case.was.epoch), undo=case.was.undo, moves=case.was.moves)
-    return Plan(case=case, step=Step(was=found), decision=AppDecision(phase=found.phase))
+    frozen: tuple[Objection, ...] = ()
+    if found.phase is Phase.FROZEN:
+        frozen = (Objection(why=Why.FROZEN, text=f"frozen: {found.frozen_why}"),)
+    decision = AppDecision(phase=found.phase, objections=frozen, alarms=frozen)
+    return Plan(case=case, step=Step(was=found), decision=decision)
 
 
 def _move_on(case: Case) -> Plan:
