@@ -17,14 +17,21 @@ from tests.lab.lab import REPOSITORY, Lab
 
 STATE = REPOSITORY / ".cache" / "e2e"
 LOGS = REPOSITORY / ".cache" / "e2e-logs"
-FIRST = ("test_lab", "test_standins")
-"""The lab is proven before anything is proven with it; what these two leave behind, the others furnish anew."""
+FIRST = ("test_lab", "test_standins", "test_contract")
+"""The lab is proven before anything is proven with it; what they leave behind, the others furnish anew."""
+LAST = ("test_deployed",)
+"""It brings an image and instances of its own, and makes the lab afresh for them."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Clusters take their time: a test without a limit of its own gets five minutes, the lab's coming included."""
-    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem
+        return FIRST.index(name) if name in FIRST else len(FIRST) + (name in LAST)
+
+    items.sort(key=place)
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(300))
