@@ -10,7 +10,7 @@ from failoverd.cli.table import brief
 from failoverd.clock import SystemClock, sleep
 from failoverd.core.memory import Memory, Move, Phase
 from failoverd.core.model import Command, CommandKind
-from failoverd.core.say import losses, rto
+from failoverd.core.say import lost, rto
 
 EVERY = timedelta(seconds=1)
 
@@ -84,5 +84,5 @@ def _ended(command: Command, move: Move) -> int:
     total = sum(took.values(), timedelta(0))
     print(f"{command.app} is on {move.target} after {brief(total)}" + (f" ({parts})" if parts else ""))
     if move.losses:
-        print(f"lost at most: {losses(move)}")
+        print(lost(move))
     return Exit.OK

@@ -79,7 +79,7 @@ TRANSITIONS: tuple[Row, ...] = (
         Phase.STOPPING,
         Event.STOPPED_UNPLANNED,
         Phase.FLIPPING,
-        "no pod of the app is left that could still write",
+        "no pod of the app is left on a living node",
     ),
     Row(Phase.STOPPING, Event.NOT_EQUAL, Phase.ABORTING, "the app did not stop in time"),
     Row(Phase.BARRIER, Event.EQUAL, Phase.FLIPPING, "both copies are equal"),

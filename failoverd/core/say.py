@@ -36,6 +36,13 @@ def losses(move: Move) -> str:
     return ", ".join(_loss(loss) for loss in move.losses)
 
 
+def lost(move: Move) -> str:
+    """The loss of a finished failover: bounded where the lost side was proven dead, open where it may write on."""
+    if any(name == "dead" for name, _ in move.marks):
+        return f"lost at most: {losses(move)}"
+    return f"lost so far: {losses(move)}; the lost side was not proven dead: what it still writes stays there, kept"
+
+
 def _loss(loss: Loss) -> str:
     missing = f", {loss.missing} announced items missing" if loss.missing else ""
     return f"{loss.volume}: data age {seconds(loss.age_seconds)}{missing}"
@@ -76,7 +83,7 @@ def changed(key: str, was: AppMemory, row: Row) -> list[Note]:
         parts = ", ".join(f"{name} {value:.0f} s" for name, value in rto(move).items())
         text = f"{headline(move)}: {move.outcome}" + (f" ({parts})" if parts else "")
         if move.losses and move.outcome == "done":
-            text += f"; lost at most: {losses(move)}"
+            text += f"; {lost(move)}"
     level = "warning" if move.kind is Kind.FAILOVER or move.outcome not in ("", "done") else "info"
     return [Note(incident=f"move {move.id}", text=text, level=level, app=move.app, resolved=bool(move.outcome))]
 
