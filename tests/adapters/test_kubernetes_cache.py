@@ -1,40 +1,20 @@
+"""The caches: what they keep, and how they hear again what they missed, against a real HTTP server."""
+
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from aiohttp import web
 
 from failoverd.adapters.kubernetes.cache import Cache, Resource
 from failoverd.adapters.kubernetes.client import Client
-from failoverd.adapters.kubernetes.lease import LeaseLeadership
-from failoverd.adapters.kubernetes.read import KubeReader, KubeReadings
 from failoverd.clock import SystemClock
-from failoverd.core.model import Now, Unknown, Workload
-from failoverd.core.rules import Site
 from tests.adapters.apiserver import ApiServer, kubeconfig, serving, until
 from tests.adapters.cluster import (
     PODS,
     pod,
     populate,
-    rules,
 )
-
-SONARR = "media/sonarr"
-BACKUP = (SONARR, "sonarr-data", Site.BACKUP)
-SOON = timedelta(seconds=5)
-
-
-class LateClock(SystemClock):
-    """The machine's clock, put forward by a test."""
-
-    late = timedelta(0)
-
-    def now(self) -> Now:
-        now = super().now()
-        return Now(now.mono + self.late, now.wall + self.late)
-
 
 THINGS = Resource(name="things", path=PODS, keep={"metadata": {"name": True}}, idle=timedelta(milliseconds=300))
 
@@ -51,43 +31,6 @@ async def client(server: ApiServer, tmp_path):
     client = await Client.load(kubeconfig(tmp_path, server.port))
     yield client
     await client.close()
-
-
-@pytest.fixture
-def clock():
-    return LateClock()
-
-
-@pytest.fixture
-def wake():
-    return asyncio.Event()
-
-
-@pytest.fixture
-async def reader(client, clock, wake):
-    leadership = LeaseLeadership(client, clock, namespace="failoverd", holder="one")
-    reader = KubeReader(client, rules, leadership, clock=clock, namespace="failoverd", wake=wake)
-    yield reader
-    await reader.close()
-
-
-def workload(readings) -> Workload:
-    found = readings.workloads[SONARR]
-    assert isinstance(found, Workload), found
-    return found
-
-
-async def reading(reader: KubeReader, wanted: Callable[[KubeReadings], Any]) -> KubeReadings:
-    """The first readings that show what is wanted."""
-    async with asyncio.timeout(8):
-        while not wanted(found := await reader.read()):  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.02)
-    return found
-
-
-def why(reading) -> str:
-    assert isinstance(reading, Unknown), reading
-    return reading.why
 
 
 @pytest.fixture

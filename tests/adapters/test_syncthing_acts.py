@@ -7,30 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from failoverd.adapters.syncthing import Direct, Syncthing, SyncthingError
-from failoverd.core.model import Folder, Role, Unknown
+from failoverd.core.model import Folder, Role
 from tests.adapters.mover import FOLDER, Mover, nowhere, recorded, serving
 
 T0 = timedelta(0)
 AT = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 HEALTHY = "1.29.5/01_healthy/primary"
 CONFIG = f"GET /rest/config/folders/{FOLDER}"
-
-
-async def reading(mover: Mover) -> Folder | Unknown:
-    async with serving(mover) as side:
-        return await side.read(T0)
-
-
-async def folder(mover: Mover) -> Folder:
-    found = await reading(mover)
-    assert isinstance(found, Folder), found
-    return found
-
-
-async def why(mover: Mover) -> str:
-    found = await reading(mover)
-    assert isinstance(found, Unknown), found
-    return found.why
 
 
 async def test_role_and_versioning_are_set_in_one_patch():
