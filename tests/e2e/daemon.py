@@ -40,7 +40,7 @@ APPS: tuple[Table, ...] = (
     {"name": "sonarr", "namespace": "media"},
     {"name": "paperless", "namespace": "media", "volumes": [{"name": "data"}, {"name": "media"}]},
     {"name": "radarr", "namespace": "media"},
-    {"name": "lidarr", "namespace": "media"},
+    {"name": "lidarr", "namespace": "media", "kind": "StatefulSet"},
 )
 
 

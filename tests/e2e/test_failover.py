@@ -81,7 +81,7 @@ def test_power_cut_by_default_and_the_way_home(world: World) -> None:
     # Flux, which compares every 30 s anyway, is asked twice more: it leaves the moved alone.
     for _ in range(2):
         done = world.reconcile()
-        assert {done[f"Deployment/media/{name}"] for name in APPS} == {"skipped"}
+        assert {done[f"{app.kind}/media/{app.name}"] for app in APPS.values()} == {"skipped"}
     gone: dict[str, dict[str, list[Row]]] = {}
     for name in APPS:
         (move,) = [one for one in world.daemon.history(name) if one["began_at"] >= _stamp(world.since)]
@@ -107,7 +107,7 @@ def test_power_cut_by_default_and_the_way_home(world: World) -> None:
         assert here[: len(there)] == there[: len(here)]
         assert "k3s-w2" in {row.host for row in here}
     done = world.reconcile()
-    assert {done[f"Deployment/media/{name}"] for name in APPS} == {"unchanged"}, "Flux found a drift"
+    assert {done[f"{app.kind}/media/{app.name}"] for app in APPS.values()} == {"unchanged"}, "Flux found a drift"
     time.sleep(3)
     assert {name: [pod["metadata"]["uid"] for pod in world.pods(name)] for name in APPS} == pods, "a rollout followed"
     assert world.conflicts() == []

@@ -25,7 +25,8 @@ from tests.lab.standins.deploy import UNREACHABLE, install
 
 Table = dict[str, Any]
 APPS: dict[str, App] = {
-    app.name: app for app in (SONARR, PAPERLESS, replace(SONARR, name="radarr"), replace(SONARR, name="lidarr"))
+    app.name: app
+    for app in (SONARR, PAPERLESS, replace(SONARR, name="radarr"), replace(SONARR, name="lidarr", kind="StatefulSet"))
 }
 NODE = {"primary": "k3s-w1", "backup": "k3s-w2"}
 MEDIA = "/namespaces/media"
@@ -171,8 +172,8 @@ class World:
         # The history too: moves are counted from 1 again, and one with a known id takes the older one's place.
         for what in ("memory", "commands", "history"):
             self.lab.api("DELETE", f"/api/v1/namespaces/{NAMESPACE}/configmaps/failoverd-{what}")
-        for name in APPS:
-            self.lab.kubectl("-n", "media", "delete", "deployment", name, "--ignore-not-found", "--wait=false")
+        for name, app in APPS.items():
+            self.lab.kubectl("-n", "media", "delete", app.kind.lower(), name, "--ignore-not-found", "--wait=false")
             self.lab.kubectl("-n", "media", "delete", "pod", "-l", f"app.kubernetes.io/name={name}", "--wait=true")
         for app in APPS.values():
             for volume in app.volumes:
@@ -237,7 +238,7 @@ class World:
 
     def workload(self, name: str) -> str:
         """All of a workload that somebody could have changed: spec, labels and annotations, as bytes."""
-        answer = self.lab.api("GET", f"/apis/apps/v1{MEDIA}/deployments/{name}")[1]
+        answer = self.lab.api("GET", f"/apis/apps/v1{MEDIA}/{APPS[name].kind.lower()}s/{name}")[1]
         meta = {key: dict(answer["metadata"].get(key, {})) for key in ("labels", "annotations")}
         # Kubernetes' own count of rollouts.
         meta["annotations"].pop("deployment.kubernetes.io/revision", None)
