@@ -140,20 +140,11 @@ class World:
                 until(partial(self._reconnect, primary, backup), 60, f"{primary} and {backup} answer")
 
     def _reconnect(self, *pair: str) -> bool:
-        """A mover that holds on to a connection which died with the other's node takes no new one for minutes."""
-        try:
-            known = {one: hands.syncthing(self.lab, "media", one, "GET", "/rest/system/connections") for one in pair}
-            connected = {
-                one: device for one in pair for device, link in known[one]["connections"].items() if link["connected"]
-            }
-            if len(connected) == 1:
-                ((one, device),) = connected.items()
-                for paused in (True, False):
-                    path = f"/rest/config/devices/{device}"
-                    hands.syncthing(self.lab, "media", one, "PATCH", path, {"paused": paused})
-        except (LabError, *UNREACHABLE):
-            return False
-        return True
+        """Whether both movers answer, a dead connection between them dropped."""
+        with contextlib.suppress(LabError, *UNREACHABLE):
+            hands.reconnect(self.lab, "media", *pair)
+            return True
+        return False
 
     def at_home(self) -> bool:
         """Whether every app runs on the primary with a clean standby, so that nothing need be undone."""

@@ -16,10 +16,12 @@ from tests.lab.lab import Lab
 from tests.lab.layout import NODE_IMAGE, HostName, LabError
 from tests.lab.manifests.apps import DEFAULT, App, Peers, repo_files
 from tests.lab.manifests.crd import replication_source
-from tests.lab.standins.hands import FOLDER, MERGE, poke, replication, syncthing
+from tests.lab.standins.hands import FOLDER, MERGE, poke, reconnect, replication, syncthing
 from tests.lab.standins.proxmox_setup import prepare
 
 T = TypeVar("T")
+ONE_SIDED = 20
+"""Seconds for which one mover may say that it is connected and the other that it is not."""
 UNREACHABLE = (OSError, http.client.HTTPException)
 
 
@@ -144,7 +146,14 @@ def wait_synced(lab: Lab, namespace: str, primary: str, backup: str, seconds: fl
     It does not wait for the backup to lack nothing: under a running database that may never be so.
     """
 
+    # A node that has just been rebooted leaves its peers with dead connections; one being made is given its time.
+    due = time.monotonic() + ONE_SIDED
+
     def synced() -> bool:
+        nonlocal due
+        if time.monotonic() > due:
+            due = time.monotonic() + ONE_SIDED
+            reconnect(lab, namespace, primary, backup)
         for source, peer in ((primary, backup), (backup, primary)):
             identity = _identity(lab, namespace, peer)
             known = syncthing(lab, namespace, source, "GET", "/rest/system/connections")["connections"]

@@ -65,6 +65,21 @@ def syncthing(
     return json.loads(answer) if answer else None
 
 
+def reconnect(lab: Lab, namespace: str, *pair: str) -> bool:
+    """Has the one mover of a pair that alone says it is connected begin anew; True when both are connected.
+
+    A mover keeps a connection that died with the other's node, and takes no new one, for up to 447 s.
+    Raises LabError, or OSError where one does not answer.
+    """
+    known = {one: syncthing(lab, namespace, one, "GET", "/rest/system/connections")["connections"] for one in pair}
+    linked = [(one, device) for one in pair for device, link in known[one].items() if link["connected"]]
+    if len(linked) == 1:
+        ((one, device),) = linked
+        for paused in (True, False):
+            syncthing(lab, namespace, one, "PATCH", f"/rest/config/devices/{device}", {"paused": paused})
+    return len(linked) == len(pair)
+
+
 def proxmox(lab: Lab) -> Access:
     """How to reach the running stand-in, from inside the lab's network."""
     return Access.load(lab.state / "proxmox")
