@@ -146,6 +146,14 @@ def test_the_configuration_is_found_by_option_or_variable(
     assert "note: " in said.err
 
 
+def test_what_may_cost_data_is_a_warning_and_no_refusal(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(config).write_text(CONFIG + '[failover]\nrequire = "silence"\n')
+    assert main(["config", "check", "--config", config]) == Exit.OK
+    said = capsys.readouterr()
+    assert "good: " in said.out
+    assert [line for line in said.err.splitlines() if line.startswith(f"WARNING: {config}:16: failover.require: ")]
+
+
 def test_config_show_resolves_and_reads_back(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--config", config]) == Exit.OK
     as_toml = tomllib.loads(capsys.readouterr().out)

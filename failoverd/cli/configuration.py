@@ -28,6 +28,8 @@ def loaded(arguments: argparse.Namespace) -> Config:
 def check(arguments: argparse.Namespace) -> int:
     """Say that all is well, and what is unwise."""
     config = loaded(arguments)
+    for warning in config.warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)
     for note in config.notes:
         print(f"note: {note}", file=sys.stderr)
     rules = config.rules

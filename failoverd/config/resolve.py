@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from urllib.parse import urlsplit
 
-from failoverd.config import timing
+from failoverd.config import timing, unwise
 from failoverd.config.apps import Apps
 from failoverd.config.edges import ChannelType, NotifyTable
 from failoverd.config.fences import Fences, fence_hash
@@ -25,7 +25,7 @@ from failoverd.config.problems import ConfigError, Origin, Problem, suggestion
 from failoverd.config.resolved import Channel, Config
 from failoverd.config.secrets import Secrets
 from failoverd.config.settings import Settings, SiteTable
-from failoverd.core.rules import FenceWhen, Pair, Place, Require, Rules, Timings
+from failoverd.core.rules import Pair, Place, Rules, Timings
 
 ONLY_PAIR = "default"
 """Name of the pair that `[sites]` makes."""
@@ -49,7 +49,6 @@ class _Resolver:
         self.path = path
         self.secrets = Secrets(path.parent, origin, files=files)
         self.problems: list[Problem] = []
-        self.notes: list[Problem] = []
 
     def config(self) -> Config:
         settings = self.settings
@@ -78,7 +77,6 @@ class _Resolver:
         record = self._record()
         self._listen()
         self._durations()
-        self._unwise(rules)
         problems = [*self.problems, *builder.problems, *apps.problems, *self.secrets.problems]
         if problems:
             raise ConfigError(problems)
@@ -93,7 +91,8 @@ class _Resolver:
             kubeconfig=kubeconfig,
             record=record,
             hash=_hash(settings),
-            notes=tuple(self.notes),
+            notes=tuple(unwise.notes(rules, self.origin)),
+            warnings=tuple(unwise.warnings(settings, rules, self.origin)),
         )
 
     def _pairs(self, fenced: frozenset[str]) -> tuple[Pair, ...]:
@@ -224,24 +223,6 @@ class _Resolver:
                 Problem(where=where, key=self.origin.problem(violation.key, "").key, text=violation.text)
             )
 
-    def _unwise(self, rules: Rules) -> None:
-        """What works, but hardly as meant."""
-        never = rules.fence_when is FenceWhen.NEVER
-        for app in rules.apps:
-            if app.pair not in [pair.name for pair in rules.pairs]:
-                continue
-            node = rules.place(app, app.preferred).node
-            if app.require is Require.PROOF and not rules.fence(node):
-                text = f"{app.key} moves by proof only, but no [[fencing]] is for {node}: it can never fail over"
-                self._note(("apps",), text)
-            elif app.require is Require.SILENCE and never and rules.fence(node):
-                self._note(("failover", "fence_when"), f"{node} has a fence that is never used")
-        if len({domain for _, domain in rules.witnesses} - {rules.own_domain}) < 2:
-            self._note(
-                ("witness",),
-                "only one failure domain can be seen beside our own: silence will have no witness",
-            )
-
     def _existing(self, path: Path, name: str) -> FilePath | None:
         if not name:
             return None
@@ -252,9 +233,6 @@ class _Resolver:
 
     def _say(self, path: Path, text: str) -> None:
         self.problems.append(self.origin.problem(path, text))
-
-    def _note(self, path: Path, text: str) -> None:
-        self.notes.append(self.origin.problem(path, text))
 
 
 def _place(table: SiteTable, fenced: frozenset[str]) -> Place:
