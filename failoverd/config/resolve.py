@@ -21,7 +21,7 @@ from failoverd.config.edges import ChannelType, NotifyTable
 from failoverd.config.fences import Fences, fence_hash
 from failoverd.config.hours import Hours, windows, zone
 from failoverd.config.locate import Path
-from failoverd.config.problems import ConfigError, Origin, Problem, suggestion
+from failoverd.config.problems import ConfigError, Origin, Problem, in_order, suggestion
 from failoverd.config.resolved import Channel, Config
 from failoverd.config.secrets import Secrets
 from failoverd.config.settings import Settings, SiteTable
@@ -52,7 +52,7 @@ class _Resolver:
 
     def config(self) -> Config:
         settings = self.settings
-        builder = Fences(settings, self.origin, self.path.parent, self.secrets)
+        builder = Fences(settings, self.origin, self.secrets)
         fences = builder.build()
         pairs = self._pairs(frozenset(fences))
         self._known_nodes(pairs)
@@ -93,6 +93,7 @@ class _Resolver:
             hash=_hash(settings),
             notes=tuple(unwise.notes(rules, self.origin)),
             warnings=tuple(unwise.warnings(settings, rules, self.origin)),
+            unseen=tuple(in_order(self.secrets.unseen)),
         )
 
     def _pairs(self, fenced: frozenset[str]) -> tuple[Pair, ...]:
@@ -195,7 +196,7 @@ class _Resolver:
     def _kubeconfig(self) -> FilePath | None:
         given = self.settings.kubernetes.kubeconfig
         if given or SERVICE_ACCOUNT.is_file():
-            return self._existing(("kubernetes", "kubeconfig"), given)
+            return self.secrets.existing(("kubernetes", "kubeconfig"), given)
         usual = FilePath(self.origin.environ.get("KUBECONFIG") or "~/.kube/config").expanduser()
         return usual if usual.is_file() else None
 
@@ -203,10 +204,13 @@ class _Resolver:
         if not self.settings.record.folder:
             return None
         folder = self.path.parent / FilePath(self.settings.record.folder).expanduser()
-        if self.secrets.files and not folder.is_dir():
-            self._say(("record", "folder"), f"there is no folder {folder}; make it, or leave the key out")
-        elif self.secrets.files and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            self._say(("record", "folder"), f"cannot write into {folder}; let the daemon's user, or name another")
+        path = ("record", "folder")
+        if self.secrets.look(path, folder):
+            if not folder.is_dir():
+                self.secrets.missing(path, f"there is no folder {folder}; make it, or leave the key out")
+            elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                text = f"cannot write into {folder}; let the daemon's user, or name another"
+                self.secrets.missing(path, text)
         return folder
 
     def _listen(self) -> None:
@@ -222,14 +226,6 @@ class _Resolver:
             self.problems.append(
                 Problem(where=where, key=self.origin.problem(violation.key, "").key, text=violation.text)
             )
-
-    def _existing(self, path: Path, name: str) -> FilePath | None:
-        if not name:
-            return None
-        file = self.path.parent / FilePath(name).expanduser()
-        if self.secrets.files and not file.is_file():
-            self._say(path, f"there is no file {file}")
-        return file
 
     def _say(self, path: Path, text: str) -> None:
         self.problems.append(self.origin.problem(path, text))

@@ -75,3 +75,5 @@ class Config:
     """What works but is probably not what was meant."""
     warnings: tuple[Problem, ...] = ()
     """What works and may cost data."""
+    unseen: tuple[Problem, ...] = ()
+    """Files it names that were not looked at."""
