@@ -254,6 +254,15 @@ def test_a_node_that_apps_leave_by_silence_without_a_fence_is_warned_of(tmp_path
     assert warned(tmp_path, SITES + SILENT + APP.rstrip() + '\nrequire = "proof"\n') == []
 
 
+def test_an_instance_that_would_die_with_the_home_of_an_app_is_warned_of(tmp_path: Path) -> None:
+    text = SITES + FENCE + APP
+    assert warned(tmp_path, text + '[instance]\nnode = "k3s-w1"\n') == [
+        "config.toml:17: instance.node: this instance runs on k3s-w1, the home of media/sonarr, and dies with it:"
+        " another one must run elsewhere, so name the node in the nodeAffinity of deployment.yaml"
+    ]
+    assert warned(tmp_path, text + '[instance]\nnode = "k3s-w2"\n') == []
+
+
 def test_hours_are_windows_in_their_zone(tmp_path: Path) -> None:
     text = SITES + APP + '[failback]\nhours = "22:00-02:00, 12:00-24:00"\ntimezone = "Europe/Berlin"\n'
     hours = loaded(tmp_path, text).hours

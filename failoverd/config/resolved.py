@@ -74,6 +74,6 @@ class Config:
     notes: tuple[Problem, ...] = ()
     """What works but is probably not what was meant."""
     warnings: tuple[Problem, ...] = ()
-    """What works and may cost data."""
+    """What works and may cost data, or leaves nobody to act."""
     unseen: tuple[Problem, ...] = ()
     """Files it names that were not looked at."""

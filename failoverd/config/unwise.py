@@ -1,4 +1,4 @@
-"""What works, but hardly as meant (notes), and what works and may cost data (warnings). Neither is refused."""
+"""What works, but hardly as meant (notes), and what works and may cost dearly (warnings). Neither is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,20 @@ def notes(rules: Rules, origin: Origin) -> Iterator[Problem]:
 
 
 def warnings(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
-    """Nodes that apps leave by silence alone; both sites of a pair count, for an app may be at either."""
+    """Where data may be lost, or where nobody is left to act."""
+    yield from _left_by_silence(settings, rules, origin)
+    own = settings.instance.node
+    home = [app.key for app in _paired(rules) if own and rules.place(app, app.preferred).node == own]
+    if home:
+        text = (
+            f"this instance runs on {own}, the home of {_listed(home)}, and dies with it: another one must run "
+            "elsewhere, so name the node in the nodeAffinity of deployment.yaml"
+        )
+        yield origin.problem(("instance", "node"), text)
+
+
+def _left_by_silence(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
+    """Both sites of a pair count, for an app may be at either."""
     never = rules.fence_when is FenceWhen.NEVER
     leaving: dict[tuple[Path, str], list[str]] = {}
     for app in _paired(rules):
