@@ -291,14 +291,11 @@ async def _run(config: Config) -> int:
         except KubeError as error:
             log.error("cannot start", why=str(error))
             return UNREACHABLE
-        log.info(
-            "starting",
-            instance=current.instance,
-            mode=current.rules.mode.value,
-            apps=[app.key for app in current.rules.apps],
-            config=current.hash,
-        )
-        if current.rules.mode.value == "active":
+        mode, apps = current.rules.mode.value, [app.key for app in current.rules.apps]
+        log.info("starting", instance=current.instance, mode=mode, apps=apps, config=current.hash)
+        for warning in current.warnings:
+            log.warning("unwise configuration", why=str(warning))
+        if mode == "active":
             log.warning("active is experimental: data and fencing work of later versions is not in this one")
         changed = await _serve(daemon, source, stop, reload)
         if changed is not None:

@@ -146,6 +146,81 @@ def test_the_configuration_is_found_by_option_or_variable(
     assert "note: " in said.err
 
 
+def test_what_may_cost_data_is_a_warning_and_no_refusal(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(config).write_text(CONFIG + '[failover]\nrequire = "silence"\n')
+    assert main(["config", "check", "--config", config]) == Exit.OK
+    said = capsys.readouterr()
+    assert "good: " in said.out
+    assert [line for line in said.err.splitlines() if line.startswith(f"WARNING: {config}:16: failover.require: ")]
+
+
+ELSEWHERE = """\
+[[fencing]]
+node = "k3s-w1"
+type = "proxmox-lxc"
+url = "https://pve:8006"
+guest = "pve/101"
+token_file = "/nowhere/token"
+ca_file = "/nowhere/ca.pem"
+[[fencing]]
+node = "k3s-w2"
+type = "command"
+argv = ["/nowhere/plug"]
+[record]
+folder = "/nowhere/recordings"
+[kubernetes]
+kubeconfig = "/nowhere/kubeconfig"
+"""
+
+
+@pytest.mark.parametrize("command", ["check", "show"])
+def test_a_missing_file_is_an_error_that_names_the_way_to_check_without(
+    command: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(config).write_text(CONFIG + ELSEWHERE)
+    assert main(["config", command, "--config", config]) == Exit.USAGE
+    hint = "; if it is only where the daemon runs: --without-files"
+    assert capsys.readouterr().err.replace(f"failoverd: {config}:", "").splitlines() == [
+        "20: fencing[0].token_file: cannot read /nowhere/token: No such file or directory; make it, or name another"
+        + hint,
+        f"21: fencing[0].ca_file: there is no file /nowhere/ca.pem; make it, or name another{hint}",
+        f"25: fencing[1].argv: there is no program /nowhere/plug that may be run; install it, or name another{hint}",
+        f"27: record.folder: there is no folder /nowhere/recordings; make it, or leave the key out{hint}",
+        f"29: kubernetes.kubeconfig: there is no file /nowhere/kubeconfig; make it, or name another{hint}",
+    ]
+
+
+def test_without_files_the_rest_is_checked_and_what_was_not_looked_at_is_said(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(config).write_text(CONFIG + ELSEWHERE)
+    assert main(["config", "check", "--without-files", "--config", config]) == Exit.OK
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{config}: good (5 files not looked at): mode observe, 3 apps in 1 pair, 2 fences, ")
+    assert [line.rpartition(": ")[2] for line in said.err.splitlines() if line.startswith("not looked at: ")] == [
+        "/nowhere/token",
+        "/nowhere/ca.pem",
+        "/nowhere/plug",
+        "/nowhere/recordings",
+        "/nowhere/kubeconfig",
+    ]
+    assert f"not looked at: {config}:20: fencing[0].token_file: /nowhere/token\n" in said.err
+    assert main(["config", "show", "--without-files", "--config", config]) == Exit.OK
+    assert tomllib.loads(capsys.readouterr().out)["fencing"][0]["token_file"] == "/nowhere/token"
+    Path(config).write_text(CONFIG + ELSEWHERE.replace("pve/101", "pve101"))
+    assert main(["config", "check", "--without-files", "--config", config]) == Exit.USAGE
+    assert f'{config}:19: fencing[0].guest: "pve101" is not a guest' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["status"], ["why", "sonarr"], ["history"], ["switchover", "sonarr"], ["pause"]])
+def test_commands_that_use_no_secret_do_without_the_files_of_the_daemon(
+    argv: list[str], config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(config).write_text(CONFIG + ELSEWHERE.partition("[kubernetes]")[0])
+    assert main([*argv, "--config", config]) == Exit.UNREACHABLE
+    assert "no way to a cluster" in capsys.readouterr().err
+
+
 def test_config_show_resolves_and_reads_back(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--config", config]) == Exit.OK
     as_toml = tomllib.loads(capsys.readouterr().out)

@@ -224,6 +224,45 @@ def test_what_is_unwise_is_noted_but_not_refused(tmp_path: Path) -> None:
     assert loaded(tmp_path, alone + '[[witness]]\nnode = "nas"\n').notes == ()
 
 
+SILENT = '[failover]\nrequire = "silence"\n'
+
+
+def warned(folder: Path, text: str) -> list[str]:
+    return [str(warning).replace(f"{folder}/", "") for warning in loaded(folder, text).warnings]
+
+
+def test_a_node_that_apps_leave_by_silence_without_a_fence_is_warned_of(tmp_path: Path) -> None:
+    rest = (
+        ": a pod there that is only cut off goes on writing to its own copy, and no figure can bound what the live"
+        ' copy then lacks; write "proof", or have {0} fenced'
+    )
+    more = "".join(f'[[apps]]\nname = "{name}"\nnamespace = "media"\n' for name in "abc")
+    assert warned(tmp_path, SITES + SILENT + APP + more) == [
+        f'config.toml:8: failover.require: "silence" lets media/sonarr, media/a, media/b and 1 more leave {node}'
+        f" unproven, and {node} has no fence{rest.format(node)}"
+        for node in ("k3s-w1", "k3s-w2")
+    ]
+    own = APP + 'preferred = "backup"\nrequire = "silence"\n'
+    both = FENCE + FENCE.replace("w1", "w2")
+    assert warned(tmp_path, SITES + FENCE + own) == [
+        'config.toml:17: apps[0].require: "silence" lets media/sonarr leave k3s-w2 unproven, and k3s-w2 has no fence'
+        + rest.format("k3s-w2")
+    ]
+    assert warned(tmp_path, SITES + both + own) == []
+    never = "k3s-w1's fence is never used (failover.fence_when)"
+    assert never in warned(tmp_path, SITES + SILENT + 'fence_when = "never"\n' + APP + both)[0]
+    assert warned(tmp_path, SITES + SILENT + APP.rstrip() + '\nrequire = "proof"\n') == []
+
+
+def test_an_instance_that_would_die_with_the_home_of_an_app_is_warned_of(tmp_path: Path) -> None:
+    text = SITES + FENCE + APP
+    assert warned(tmp_path, text + '[instance]\nnode = "k3s-w1"\n') == [
+        "config.toml:17: instance.node: this instance runs on k3s-w1, the home of media/sonarr, and dies with it:"
+        " another one must run elsewhere, so name the node in the nodeAffinity of deployment.yaml"
+    ]
+    assert warned(tmp_path, text + '[instance]\nnode = "k3s-w2"\n') == []
+
+
 def test_hours_are_windows_in_their_zone(tmp_path: Path) -> None:
     text = SITES + APP + '[failback]\nhours = "22:00-02:00, 12:00-24:00"\ntimezone = "Europe/Berlin"\n'
     hours = loaded(tmp_path, text).hours

@@ -78,7 +78,8 @@ CASES: list[tuple[str, str, str]] = [
     ("nobody's certificate", REMOTE.replace('cert_file = "cert.pem"\n', ""),
      "10: fencing[0].cert_file: is missing: a Docker Engine that lets anybody in over the network belongs to"
      " everybody"),
-    ("no such key", REMOTE.replace("key.pem", "no.pem"), "17: fencing[0].key_file: there is no file no.pem"),
+    ("no such key", REMOTE.replace("key.pem", "no.pem"),
+     "17: fencing[0].key_file: there is no file no.pem; make it, or name another"),
     ("TLS on a socket", SOCKET + 'cert_file = "cert.pem"\n',
      '15: fencing[0].cert_file: "unix:///var/run/docker.sock" has no use for it: there is no TLS'),
     ("name of a container", SOCKET.replace('container = "k3s-w2"', 'container = "a/b"'),
@@ -100,9 +101,9 @@ CASES: list[tuple[str, str, str]] = [
     ("not absolute", HEAD + 'type = "command"\nargv = ["ipmitool"]\n',
      '13: fencing[0].argv: "ipmitool" is not an absolute path; no PATH is searched and no shell asked'),
     ("no such program", HEAD + 'type = "command"\nargv = ["/nonexistent"]\n',
-     "13: fencing[0].argv: there is no program /nonexistent that may be run"),
+     "13: fencing[0].argv: there is no program /nonexistent that may be run; install it, or name another"),
     ("may not be run", HEAD + 'type = "command"\nargv = ["/etc/passwd"]\n',
-     "13: fencing[0].argv: there is no program /etc/passwd that may be run"),
+     "13: fencing[0].argv: there is no program /etc/passwd that may be run; install it, or name another"),
     ("too long", HOOK + 'timeout = "21s"\n',
      '14: fencing[0].timeout: "21s" is too long: 3 calls must fit into timings.fence_timeout 1m; largest value'
      ' that works: "20s"'),

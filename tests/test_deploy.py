@@ -167,8 +167,9 @@ def test_the_pod_needs_nothing_that_dies_with_the_primary() -> None:
     assert only("Deployment")["spec"]["replicas"] == 2
     (term,) = pod()["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     (rule,) = term["matchExpressions"]
-    home = dict(config().rules.pairs[0].primary.selector)
-    assert (rule["operator"], {rule["key"]: rule["values"][0]}) == ("NotIn", home)
+    rules = config().rules
+    homes = {rules.place(app, app.preferred).node for app in rules.apps}
+    assert (rule["key"], rule["operator"], set(rule["values"])) == ("kubernetes.io/hostname", "NotIn", homes)
     borne = {(one["key"], one["effect"]) for one in pod()["tolerations"] if "tolerationSeconds" not in one}
     for trouble in ("not-ready", "unreachable"):
         assert (f"node.kubernetes.io/{trouble}", "NoExecute") in borne

@@ -34,6 +34,10 @@ def test_every_make_target_a_page_names_exists(page: Path):
     assert {target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
 
 
+def test_the_token_has_one_recipe():
+    assert [page.name for page in PAGES if "pveum " in page.read_text()] == ["fencing.md"]
+
+
 def test_the_readme_names_the_two_commands_first():
     text = (ROOT / "README.md").read_text()
     assert text.index("make demo") < text.index("make test") < text.index("make lab")

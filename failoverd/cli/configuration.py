@@ -6,11 +6,12 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from failoverd.cli import rbac
 from failoverd.cli.exits import Exit
-from failoverd.config import Config, load, reference, show
+from failoverd.config import Config, ConfigError, Problem, load, reference, show
 
 DEFAULT = Path("/etc/failoverd/config.toml")
 
@@ -25,9 +26,17 @@ def loaded(arguments: argparse.Namespace) -> Config:
     return load(path_of(arguments))
 
 
+def loaded_apart(arguments: argparse.Namespace) -> Config:
+    """The configuration for a command that needs no file it names: these are where the daemon runs, which may not be
+    here. Raises ConfigError."""
+    return load(path_of(arguments), files=False)
+
+
 def check(arguments: argparse.Namespace) -> int:
     """Say that all is well, and what is unwise."""
-    config = loaded(arguments)
+    config = _looked_over(arguments)
+    for warning in config.warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)
     for note in config.notes:
         print(f"note: {note}", file=sys.stderr)
     rules = config.rules
@@ -38,13 +47,14 @@ def check(arguments: argparse.Namespace) -> int:
         _many(len(config.channels), "channel"),
         f"hash {config.hash}",
     )
-    print(f"{config.path}: good: {', '.join(parts)}")
+    unseen = f" ({_many(len(config.unseen), 'file')} not looked at)" if config.unseen else ""
+    print(f"{config.path}: good{unseen}: {', '.join(parts)}")
     return Exit.OK
 
 
 def print_shown(arguments: argparse.Namespace) -> int:
     """Print the configuration in force."""
-    config = loaded(arguments)
+    config = _looked_over(arguments)
     text = show.as_toml(config) if arguments.output == "toml" else json.dumps(show.shown(config), indent=2) + "\n"
     print(text, end="")
     return Exit.OK
@@ -64,8 +74,26 @@ def print_example(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every
 
 def print_rbac(arguments: argparse.Namespace) -> int:
     """Print Roles and their bindings."""
-    print(rbac.manifest(load(path_of(arguments), files=False), arguments.user), end="")
+    print(rbac.manifest(loaded_apart(arguments), arguments.user), end="")
     return Exit.OK
+
+
+def _looked_over(arguments: argparse.Namespace) -> Config:
+    """The configuration, as `--without-files` says; what was not looked at is said. Raises ConfigError."""
+    if arguments.without_files:
+        config = loaded_apart(arguments)
+        for file in config.unseen:
+            print(f"not looked at: {file}", file=sys.stderr)
+        return config
+    try:
+        return loaded(arguments)
+    except ConfigError as error:
+        raise ConfigError(_hinted(problem) for problem in error.problems) from error
+
+
+def _hinted(problem: Problem) -> Problem:
+    hint = "; if it is only where the daemon runs: --without-files"
+    return replace(problem, text=problem.text + hint) if problem.elsewhere else problem
 
 
 def _many(count: int, thing: str) -> str:

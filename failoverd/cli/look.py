@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from failoverd.cli.cluster import connect, find
-from failoverd.cli.configuration import loaded
+from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
 
@@ -34,7 +34,7 @@ def history(arguments: argparse.Namespace) -> int:
 
 
 async def _status(arguments: argparse.Namespace) -> int:
-    config = loaded(arguments)
+    config = loaded_apart(arguments)
     only = find(config.rules, arguments.app).key if arguments.app else ""
     async with connect(config, arguments) as cluster:
         found, live = await cluster.status()
@@ -53,7 +53,7 @@ async def _status(arguments: argparse.Namespace) -> int:
 
 
 async def _why(arguments: argparse.Namespace) -> int:
-    config = loaded(arguments)
+    config = loaded_apart(arguments)
     key = find(config.rules, arguments.app).key
     async with connect(config, arguments) as cluster:
         found, live = await cluster.status()
@@ -68,7 +68,7 @@ async def _why(arguments: argparse.Namespace) -> int:
 
 
 async def _history(arguments: argparse.Namespace) -> int:
-    config = loaded(arguments)
+    config = loaded_apart(arguments)
     key = find(config.rules, arguments.app).key if arguments.app else ""
     async with connect(config, arguments) as cluster:
         entries = [entry for entry in await cluster.history() if key in ("", entry.get("app"))]

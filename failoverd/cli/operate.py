@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from failoverd.cli.cluster import Cluster, connect, find
-from failoverd.cli.configuration import loaded
+from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.follow import follow
 from failoverd.cli.table import brief
@@ -35,7 +35,7 @@ def act(arguments: argparse.Namespace) -> int:
 
 
 async def _act(arguments: argparse.Namespace, kind: CommandKind) -> int:
-    config = loaded(arguments)
+    config = loaded_apart(arguments)
     app = find(config.rules, arguments.app) if arguments.app else None
     async with connect(config, arguments) as cluster:
         memory = await cluster.memory()

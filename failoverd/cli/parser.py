@@ -146,9 +146,12 @@ def _fencing(commands: Commands[Parser]) -> None:
 def _configuring(commands: Commands[Parser]) -> None:
     config = commands.add_parser("config", help="check, show and explain the configuration")
     inner = config.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    _add(inner, "check", "check the configuration without contacting anything")
+    check = _add(inner, "check", "check the configuration without contacting anything")
     show = _add(inner, "show", "print the configuration in force, conventions applied, secrets masked")
     show.add_argument("-o", dest="output", choices=["toml", "json"], default="toml", help="format (toml)")
+    for parser in (check, show):
+        text = "look at none of the files it names (secrets, certificates, …), say which: for where the daemon is not"
+        parser.add_argument("--without-files", action="store_true", help=text)
     _add(inner, "schema", "print a JSON schema of the configuration file")
     _add(inner, "example", "print a file with every key and its default")
     rbac = _add(inner, "rbac", "print the Roles that the configured apps need, as YAML")

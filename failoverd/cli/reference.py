@@ -25,6 +25,11 @@ waits and shows each phase; Ctrl-C or `--timeout` ends the waiting, not the move
 configuration, and to the cluster only to read. With `--really` it cuts the node's power at once. Ctrl-C then starts
 the node again before it ends. Status 1 means that the fence would not work, or did not.
 
+A configuration names files (secrets, certificates, a fence's program, a folder for recordings) that are where the
+daemon runs. `run`, `once`, `fence test`, `config check` and `config show` need them, and a missing one is an error.
+On a workstation `config check --without-files` and `config show --without-files` check everything else and say which
+files they did not look at; the other commands read none of them but the kubeconfig.
+
 ## Exit status
 """
 

@@ -39,10 +39,9 @@ SHORTEST = timedelta(seconds=1)
 class Fences:
     """Builds them; what is wrong goes to `problems`."""
 
-    def __init__(self, settings: Settings, origin: Origin, folder: FilePath, secrets: Secrets) -> None:
+    def __init__(self, settings: Settings, origin: Origin, secrets: Secrets) -> None:
         self.settings = settings
         self.origin = origin
-        self.folder = folder
         self.secrets = secrets
         self.problems: list[Problem] = []
 
@@ -92,7 +91,7 @@ class Fences:
             host=host,
             guest=int(number) if number.isascii() and number.isdigit() else 0,
             token=token,
-            ca_file=self._existing((*path, "ca_file"), table.ca_file),
+            ca_file=self.secrets.existing((*path, "ca_file"), table.ca_file),
             fingerprint=self._fingerprint(path, table),
         )
 
@@ -117,18 +116,19 @@ class Fences:
             type=table.type,
             url=table.url if socket else table.url.rstrip("/"),
             container=table.container,
-            ca_file=self._existing((*path, "ca_file"), table.ca_file),
+            ca_file=self.secrets.existing((*path, "ca_file"), table.ca_file),
             fingerprint=self._fingerprint(path, table),
-            cert_file=self._existing((*path, "cert_file"), table.cert_file),
-            key_file=self._existing((*path, "key_file"), table.key_file),
+            cert_file=self.secrets.existing((*path, "cert_file"), table.cert_file),
+            key_file=self.secrets.existing((*path, "key_file"), table.key_file),
         )
 
     def _command(self, path: Path, table: FencingTable) -> Fence:
         program = FilePath(table.argv[0] if table.argv else "")
         if table.argv and not program.is_absolute():
             self._say((*path, "argv"), f'"{program}" is not an absolute path; no PATH is searched and no shell asked')
-        elif table.argv and self.secrets.files and not (program.is_file() and os.access(program, os.X_OK)):
-            self._say((*path, "argv"), f"there is no program {program} that may be run")
+        elif table.argv and self.secrets.look((*path, "argv"), program) and not _runs(program):
+            text = f"there is no program {program} that may be run; install it, or name another"
+            self.secrets.missing((*path, "argv"), text)
         within = self.settings.timings.fence_timeout
         if table.timeout * CALLS > within:
             self._say(
@@ -148,14 +148,6 @@ class Fences:
             self._say((*path, "fingerprint"), "is not a SHA-256 fingerprint: 64 hexadecimal digits")
         return fingerprint
 
-    def _existing(self, path: Path, name: str) -> FilePath | None:
-        if not name:
-            return None
-        file = self.folder / FilePath(name).expanduser()
-        if self.secrets.files and not file.is_file():
-            self._say(path, f"there is no file {file}")
-        return file
-
     def _say(self, path: Path, text: str) -> None:
         self.problems.append(self.origin.problem(path, text))
 
@@ -164,6 +156,10 @@ def fence_hash(fences: Mapping[str, Fence]) -> str:
     """Of what decides which guest a node is: not of tokens and certificates, which may be renewed."""
     facts = sorted((f.node, f.type, f.url, f.host, f.guest, f.container, f.argv) for f in fences.values())
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16] if facts else ""
+
+
+def _runs(program: FilePath) -> bool:
+    return program.is_file() and os.access(program, os.X_OK)
 
 
 def _safe(url: str) -> bool:

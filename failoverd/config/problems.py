@@ -32,6 +32,8 @@ class Problem:
     """File and line, or the environment variable."""
     key: str
     text: str
+    elsewhere: bool = False
+    """Something is not here that may be where the configuration is used."""
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.where, self.key, self.text) if part)

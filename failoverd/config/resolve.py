@@ -15,17 +15,17 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from urllib.parse import urlsplit
 
-from failoverd.config import timing
+from failoverd.config import timing, unwise
 from failoverd.config.apps import Apps
 from failoverd.config.edges import ChannelType, NotifyTable
 from failoverd.config.fences import Fences, fence_hash
 from failoverd.config.hours import Hours, windows, zone
 from failoverd.config.locate import Path
-from failoverd.config.problems import ConfigError, Origin, Problem, suggestion
+from failoverd.config.problems import ConfigError, Origin, Problem, in_order, suggestion
 from failoverd.config.resolved import Channel, Config
 from failoverd.config.secrets import Secrets
 from failoverd.config.settings import Settings, SiteTable
-from failoverd.core.rules import FenceWhen, Pair, Place, Require, Rules, Timings
+from failoverd.core.rules import Pair, Place, Rules, Timings
 
 ONLY_PAIR = "default"
 """Name of the pair that `[sites]` makes."""
@@ -49,11 +49,10 @@ class _Resolver:
         self.path = path
         self.secrets = Secrets(path.parent, origin, files=files)
         self.problems: list[Problem] = []
-        self.notes: list[Problem] = []
 
     def config(self) -> Config:
         settings = self.settings
-        builder = Fences(settings, self.origin, self.path.parent, self.secrets)
+        builder = Fences(settings, self.origin, self.secrets)
         fences = builder.build()
         pairs = self._pairs(frozenset(fences))
         self._known_nodes(pairs)
@@ -78,7 +77,6 @@ class _Resolver:
         record = self._record()
         self._listen()
         self._durations()
-        self._unwise(rules)
         problems = [*self.problems, *builder.problems, *apps.problems, *self.secrets.problems]
         if problems:
             raise ConfigError(problems)
@@ -93,7 +91,9 @@ class _Resolver:
             kubeconfig=kubeconfig,
             record=record,
             hash=_hash(settings),
-            notes=tuple(self.notes),
+            notes=tuple(unwise.notes(rules, self.origin)),
+            warnings=tuple(unwise.warnings(settings, rules, self.origin)),
+            unseen=tuple(in_order(self.secrets.unseen)),
         )
 
     def _pairs(self, fenced: frozenset[str]) -> tuple[Pair, ...]:
@@ -196,7 +196,7 @@ class _Resolver:
     def _kubeconfig(self) -> FilePath | None:
         given = self.settings.kubernetes.kubeconfig
         if given or SERVICE_ACCOUNT.is_file():
-            return self._existing(("kubernetes", "kubeconfig"), given)
+            return self.secrets.existing(("kubernetes", "kubeconfig"), given)
         usual = FilePath(self.origin.environ.get("KUBECONFIG") or "~/.kube/config").expanduser()
         return usual if usual.is_file() else None
 
@@ -204,10 +204,13 @@ class _Resolver:
         if not self.settings.record.folder:
             return None
         folder = self.path.parent / FilePath(self.settings.record.folder).expanduser()
-        if self.secrets.files and not folder.is_dir():
-            self._say(("record", "folder"), f"there is no folder {folder}; make it, or leave the key out")
-        elif self.secrets.files and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            self._say(("record", "folder"), f"cannot write into {folder}; let the daemon's user, or name another")
+        path = ("record", "folder")
+        if self.secrets.look(path, folder):
+            if not folder.is_dir():
+                self.secrets.missing(path, f"there is no folder {folder}; make it, or leave the key out")
+            elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                text = f"cannot write into {folder}; let the daemon's user, or name another"
+                self.secrets.missing(path, text)
         return folder
 
     def _listen(self) -> None:
@@ -224,37 +227,8 @@ class _Resolver:
                 Problem(where=where, key=self.origin.problem(violation.key, "").key, text=violation.text)
             )
 
-    def _unwise(self, rules: Rules) -> None:
-        """What works, but hardly as meant."""
-        never = rules.fence_when is FenceWhen.NEVER
-        for app in rules.apps:
-            if app.pair not in [pair.name for pair in rules.pairs]:
-                continue
-            node = rules.place(app, app.preferred).node
-            if app.require is Require.PROOF and not rules.fence(node):
-                text = f"{app.key} moves by proof only, but no [[fencing]] is for {node}: it can never fail over"
-                self._note(("apps",), text)
-            elif app.require is Require.SILENCE and never and rules.fence(node):
-                self._note(("failover", "fence_when"), f"{node} has a fence that is never used")
-        if len({domain for _, domain in rules.witnesses} - {rules.own_domain}) < 2:
-            self._note(
-                ("witness",),
-                "only one failure domain can be seen beside our own: silence will have no witness",
-            )
-
-    def _existing(self, path: Path, name: str) -> FilePath | None:
-        if not name:
-            return None
-        file = self.path.parent / FilePath(name).expanduser()
-        if self.secrets.files and not file.is_file():
-            self._say(path, f"there is no file {file}")
-        return file
-
     def _say(self, path: Path, text: str) -> None:
         self.problems.append(self.origin.problem(path, text))
-
-    def _note(self, path: Path, text: str) -> None:
-        self.notes.append(self.origin.problem(path, text))
 
 
 def _place(table: SiteTable, fenced: frozenset[str]) -> Place:

@@ -73,3 +73,7 @@ class Config:
     """Fingerprint of everything that must be equal on all instances."""
     notes: tuple[Problem, ...] = ()
     """What works but is probably not what was meant."""
+    warnings: tuple[Problem, ...] = ()
+    """What works and may cost data, or leaves nobody to act."""
+    unseen: tuple[Problem, ...] = ()
+    """Files it names that were not looked at."""

@@ -1,7 +1,8 @@
-"""Secrets: given in the file or the environment, or (better) in a file of their own."""
+"""Secrets: given in the file or the environment, or (better) in a file of their own; and the other files named."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 from pydantic import BaseModel, SecretStr
@@ -14,14 +15,36 @@ LARGEST = 64 * 1024
 
 
 class Secrets:
-    """Reads secrets; what is wrong goes to `problems`. A secret's text never enters a message."""
+    """Reads secrets; what is wrong goes to `problems`. A secret's text never enters a message.
+
+    Without `files` nothing that is named is looked at; `unseen` then says what that leaves unknown.
+    """
 
     def __init__(self, folder: FilePath, origin: Origin, *, files: bool = True) -> None:
-        """`files`: whether the files that are named must be there, and are read."""
         self.folder = folder
         self.origin = origin
         self.files = files
         self.problems: list[Problem] = []
+        self.unseen: list[Problem] = []
+
+    def look(self, path: Path, file: FilePath) -> bool:
+        """Whether to look at `file`, named at `path`."""
+        if not self.files:
+            self.unseen.append(self.origin.problem(path, str(file)))
+        return self.files
+
+    def existing(self, path: Path, name: str) -> FilePath | None:
+        """The file called `name`, which is no secret but has to be there; None when none is named."""
+        if not name:
+            return None
+        file = self.folder / FilePath(name).expanduser()
+        if self.look(path, file) and not file.is_file():
+            self.missing(path, f"there is no file {file}; make it, or name another")
+        return file
+
+    def missing(self, path: Path, text: str) -> None:
+        """Say that something is not here, which it may be where the configuration is used."""
+        self.problems.append(replace(self.origin.problem(path, text), elsewhere=True))
 
     def read(self, table: BaseModel, path: Path, field: str, *, needed: bool) -> str:
         """The secret called `field` of `table` at `path`; empty when there is none."""
@@ -41,13 +64,14 @@ class Secrets:
         return ""
 
     def _file(self, path: Path, file: FilePath) -> str:
-        if not self.files:
+        if not self.look(path, file):
             return ""
         try:
             with file.open("rb") as stream:
                 text = stream.read(LARGEST + 1).decode()
         except OSError as error:
-            self._say(path, f"cannot read {file}: {error.strerror}")
+            todo = "make it" if isinstance(error, FileNotFoundError) else "let this user read it"
+            self.missing(path, f"cannot read {file}: {error.strerror}; {todo}, or name another")
             return ""
         except UnicodeDecodeError:
             self._say(path, f"{file} is not text")

@@ -127,10 +127,10 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
             notes.append(note)
             said[incident] = reasons
     for incident in [known for known in said if known not in topics]:
-        del said[incident]
+        before = said.pop(incident)
         if incident.startswith("hold ") and scene.apps[incident.removeprefix("hold ")].phase in MOVING:
             continue  # the move that it held up has begun, and speaks for itself
-        notes.append(Note(incident=incident, text=_over(incident, scene.verdicts), resolved=True))
+        notes.append(Note(incident=incident, text=_over(incident, before, scene.verdicts), resolved=True))
     return replace(watch, said=said), notes
 
 
@@ -143,11 +143,17 @@ def _api_note(api: Unknown) -> Note:
     return Note(incident=API, text=text, level="error")
 
 
-def _over(incident: str, verdicts: Mapping[str, Verdict]) -> str:
+def _over(incident: str, before: str, verdicts: Mapping[str, Verdict]) -> str:
     about, _, name = incident.partition(" ")
     if incident == API:
         return "API server answers again"
-    return f"{name} is {verdicts[name].health}" if name in verdicts else f"{name or 'failoverd'}: {about} is over"
+    if name not in verdicts:
+        return f"{name or 'failoverd'}: {about} is over"
+    verdict = verdicts[name]
+    # an UNKNOWN node is spoken of for its silence alone: that has ended, and UP is still to come
+    was = "silent" if before == Health.UNKNOWN else before
+    now = "UP" if verdict.health is Health.UP else f"{verdict.health}, not UP yet"
+    return f"{name} was {was} and is now {now}: {', '.join(verdict.evidence)}"
 
 
 def _topics(scene: Scene) -> dict[str, tuple[str, Note | None]]:

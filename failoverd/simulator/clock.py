@@ -73,14 +73,13 @@ def run(world: World, main: Coroutine[object, object, T]) -> T:
     """Run `main` in the world's time until it ends; tasks it leaves behind are cancelled."""
     loop = WorldLoop(world)
     try:
-        result = loop.run_until_complete(main)
+        return loop.run_until_complete(main)
+    finally:
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
         if left:
             loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        return result
-    finally:
         loop.close()
 
 

@@ -67,6 +67,7 @@ class Story:
     happenings: list[tuple[int, str]]
     end_ms: int
     refusals: list[str] = field(default_factory=list)
+    transcript: list[str] = field(default_factory=list)
 
     def hear(self, decision: Decision, snapshot: Snapshot, now: Now) -> None:
         """Take one tick in."""
@@ -74,29 +75,24 @@ class Story:
         self.refusals += [note.text for note in decision.notes if "is not moved" in note.text]
 
     async def tell(self) -> None:
-        """Let it happen, printing the transcript."""
+        """Let it happen."""
         daemons = Daemons(self.world, Recorder(self.hear), self.world.spec.instances)
         daemons.start()
         for at_ms, command in [*self.happenings, (self.end_ms, "truth")]:
             await until(self.world, max(at_ms, self.world.time.now_ms))
             daemons.check()
-            self._print()
-            sys.stdout.write(f">>> {command}\n")
+            self.transcript += [*self.player.end_block(), f">>> {command}"]
             if command.startswith("restart daemon"):
                 await daemons.restart(command.split()[2:])
             else:
                 self.player.do(command)
-        self._print()
-
-    def _print(self) -> None:
-        for line in self.player.end_block():
-            sys.stdout.write(line + "\n")
+        self.transcript += self.player.end_block()
 
     def summary(self) -> list[str]:
         """Moves with their RTO in parts, data at risk and really lost, refusals, violations."""
         memory = self.world.stored.memory
         moves = [(key, move) for key, was in memory.apps.items() for move in was.moves] if memory else []
-        lines = ["", f"{len(moves)} {'move' if len(moves) == 1 else 'moves'}"]
+        lines = [f"{len(moves)} {'move' if len(moves) == 1 else 'moves'}"]
         for _, move in moves:
             parts = say.rto(move)
             spent = ", ".join(f"{name} {value:.1f} s" for name, value in parts.items()) or "nothing"
@@ -109,7 +105,7 @@ class Story:
                 lost = sum(part.until_ms - part.since_ms for part in truth.lost(volume.name, active)) / 1000
                 lines.append(f"{key} is at {active}; {volume.name}: {lost:g} s of writing are not in the live copy")
         refusals = list(dict.fromkeys(self.refusals))
-        lines.append(f"{len(refusals)} refusals" + (":" if refusals else ""))
+        lines.append(f"{len(refusals)} {'refusal' if len(refusals) == 1 else 'refusals'}" + (":" if refusals else ""))
         lines += [f"  {text}" for text in refusals]
         lines += [f"BROKEN {promise} at {at / 1000:.1f} s: {text}" for at, promise, text in self.world.accused]
         return lines
@@ -183,8 +179,12 @@ def _story(given: argparse.Namespace) -> int:
     world = World(WorldSpec(rules=rules, seed=given.seed))
     happenings.sort(key=lambda one: one[0])
     story = Story(world, Player(world), happenings, happenings[-1][0] + apart_ms)
-    run(world, story.tell())
-    sys.stdout.write("\n".join(story.summary()) + "\n")
+    told: list[str] = []
+    try:
+        run(world, story.tell())
+        told = [*story.summary(), ""]
+    finally:  # what happened until something could not be played is part of the answer
+        sys.stdout.write("".join(f"{line}\n" for line in [*told, *story.transcript]))
     return 1 if world.accused else 0
 
 

@@ -1,0 +1,76 @@
+"""What works, but hardly as meant (notes), and what works and may cost dearly (warnings). Neither is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from failoverd.config.locate import Path
+from failoverd.config.problems import Origin, Problem
+from failoverd.config.settings import Settings
+from failoverd.core.rules import App, FenceWhen, Require, Rules
+
+
+def notes(rules: Rules, origin: Origin) -> Iterator[Problem]:
+    """What is probably not what was meant."""
+    for app in _paired(rules):
+        node = rules.place(app, app.preferred).node
+        if app.require is Require.PROOF and not rules.fence(node):
+            text = f"{app.key} moves by proof only, but no [[fencing]] is for {node}: it can never fail over"
+            yield origin.problem(("apps",), text)
+    if len({domain for _, domain in rules.witnesses} - {rules.own_domain}) < 2:
+        text = "only one failure domain can be seen beside our own: silence will have no witness"
+        yield origin.problem(("witness",), text)
+
+
+def warnings(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
+    """Where data may be lost, or where nobody is left to act."""
+    yield from _left_by_silence(settings, rules, origin)
+    own = settings.instance.node
+    home = [app.key for app in _paired(rules) if own and rules.place(app, app.preferred).node == own]
+    if home:
+        text = (
+            f"this instance runs on {own}, the home of {_listed(home)}, and dies with it: another one must run "
+            "elsewhere, so name the node in the nodeAffinity of deployment.yaml"
+        )
+        yield origin.problem(("instance", "node"), text)
+
+
+def _left_by_silence(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
+    """Both sites of a pair count, for an app may be at either."""
+    never = rules.fence_when is FenceWhen.NEVER
+    leaving: dict[tuple[Path, str], list[str]] = {}
+    for app in _paired(rules):
+        if app.require is not Require.SILENCE:
+            continue
+        key = _required_by(settings, app)
+        for site in (app.preferred, app.preferred.other):
+            node = rules.place(app, site).node
+            if never or not rules.fence(node):
+                leaving.setdefault((key, node), []).append(app.key)
+    for (key, node), apps in leaving.items():
+        why = f"{node}'s fence is never used (failover.fence_when)" if rules.fence(node) else f"{node} has no fence"
+        text = (
+            f'"silence" lets {_listed(apps)} leave {node} unproven, and {why}: a pod there that is only cut off goes '
+            "on writing to its own copy, and no figure can bound what the live copy then lacks; "
+            f'write "proof", or have {node} fenced'
+        )
+        yield origin.problem(key, text)
+
+
+def _paired(rules: Rules) -> Iterable[App]:
+    """Apps of a pair that exists: the others are refused anyway."""
+    known = [pair.name for pair in rules.pairs]
+    return (app for app in rules.apps if app.pair in known)
+
+
+def _required_by(settings: Settings, app: App) -> Path:
+    """The key that says `silence` for `app`."""
+    for index, table in enumerate(settings.apps):
+        if table.require is not None and f"{table.namespace}/{table.name}" == app.key:
+            return ("apps", index, "require")
+    return ("failover", "require")
+
+
+def _listed(apps: list[str]) -> str:
+    """The first three: with many apps the line is about the node."""
+    return ", ".join(apps[:3]) + (f" and {len(apps) - 3} more" if len(apps) > 3 else "")
