@@ -23,6 +23,7 @@ from tenacity import (
 from failoverd.core.model import (
     Action,
     DeletePod,
+    DropConnection,
     FenceOff,
     FenceOn,
     Now,
@@ -83,6 +84,10 @@ class Side(Protocol):
 
     async def revert(self) -> None:
         """Drop its local changes."""
+        ...
+
+    async def drop_connection(self, started: str) -> str:
+        """Restart the process that began at `started`, and no other; says what was found."""
         ...
 
 
@@ -168,6 +173,10 @@ async def _revert(_: Rules, hands: Hands, act: Revert) -> Done:
     return Done(detail="asked for")
 
 
+async def _drop_connection(_: Rules, hands: Hands, act: DropConnection) -> Done:
+    return Done(detail=await _side(hands, act).drop_connection(act.started))
+
+
 async def _verify(_: Rules, hands: Hands, act: Verify) -> Done:
     return Done(detail=await hands.verify(act.url))
 
@@ -189,6 +198,7 @@ HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
         Scan: _scan,
         Override: _override,
         Revert: _revert,
+        DropConnection: _drop_connection,
         Verify: _verify,
         FenceOff: _fence_off,
         FenceOn: _fence_on,
@@ -239,7 +249,7 @@ def _app(rules: Rules, key: str) -> App:
         raise NotDone(f"{key} is not configured any more") from None
 
 
-def _side(hands: Hands, act: SetRole | SetIgnores | Scan | Override | Revert) -> Side:
+def _side(hands: Hands, act: SetRole | SetIgnores | Scan | Override | Revert | DropConnection) -> Side:
     found = hands.sides.get((act.app, act.volume, act.site))
     if found is None:
         raise NotDone(f"{act.app} has no volume '{act.volume}' at {act.site} in the configuration")

@@ -94,6 +94,14 @@ MUTANTS = (
         tests=("tests/core/test_motion.py", "tests/core/test_policy.py"),
     ),
     Mutant(
+        promise="I6",
+        what="a Syncthing whose connection stays dead is restarted again and again",
+        file="failoverd/core/links.py",
+        old="    return last is None or",
+        new="    return True or",
+        tests=("tests/core/test_links.py",),
+    ),
+    Mutant(
         promise="I7",
         what="acts before what it decided is saved",
         file="failoverd/loop.py",

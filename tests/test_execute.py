@@ -16,6 +16,7 @@ from failoverd.core import actions
 from failoverd.core.model import (
     Action,
     DeletePod,
+    DropConnection,
     FenceOff,
     FenceOn,
     Override,
@@ -47,6 +48,7 @@ ALL: list[tuple[Action, tuple[object, ...], str]] = [
     (Scan(**SIDE), ("scan", AT), "up to sequence 7, 1 errors"),
     (Override(**SIDE), ("override",), "asked for"),
     (Revert(**SIDE), ("revert",), "asked for"),
+    (DropConnection(started="boot-1", **SIDE), ("drop", "boot-1"), "restarted"),
     (FenceOff(reason="test", node="k3s-w1"), ("off",), "CT 101 is stopped"),
     (FenceOn(reason="test", node="k3s-w1"), ("on",), "CT 101 is running"),
     (
@@ -98,6 +100,10 @@ class Fake:
 
     async def revert(self) -> None:
         await self._do("revert")
+
+    async def drop_connection(self, started: str) -> str:
+        await self._do("drop", started)
+        return "restarted"
 
     async def verify(self, url: str) -> str:
         await self._do("verify", url)

@@ -106,6 +106,19 @@ class Revert(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DropConnection(Action):
+    """Have one side's Syncthing let go of a dead connection: its process ends and starts anew.
+
+    `started` is the start of the process that holds it: another one is left alone, so a second time does nothing.
+    """
+
+    app: str
+    volume: str
+    site: Site
+    started: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FenceOff(Action):
     """Cut the power of a node."""
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from failoverd.core.actions import (
     Action,
     DeletePod,
+    DropConnection,
     FenceOff,
     FenceOn,
     Override,
@@ -47,6 +48,7 @@ from failoverd.core.rules import Site
 
 __all__ = [
     "Action",
+    "Apart",
     "Api",
     "AppDecision",
     "ClaimReading",
@@ -54,6 +56,7 @@ __all__ = [
     "CommandKind",
     "Decision",
     "DeletePod",
+    "DropConnection",
     "FenceOff",
     "FenceOn",
     "Folder",
@@ -201,6 +204,8 @@ class Why(StrEnum):
     MANUAL = "failback by hand"
     EXPIRED = "command expired"
     VERIFY = "verify_url"
+    DEAD_CONNECTION = "dead connection"
+    PEER_PAUSED = "peer paused"
     STALE_COMMAND = "command meant for another epoch"
 
 
@@ -282,8 +287,19 @@ class NodeWatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Apart:
+    """Two sides that contradict each other: one says it is connected, the other that it is not."""
+
+    holder: Site
+    """The one that says connected."""
+    processes: tuple[str, str]
+    """Start of the holder's process, and of the other's: with another process all begins anew."""
+    since: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeWatch:
-    """The scan that waits to become a proof."""
+    """The scan that waits to become a proof, and what becomes of the connection it needs."""
 
     scanned: Scanned | None = None
     scan_asked_at: timedelta | None = None
@@ -293,6 +309,9 @@ class VolumeWatch:
     proven_sequence: int = 0
     active: Site | None = None
     """The site whose scans these are: sequences of one side say nothing about the other's."""
+    apart: Apart | None = None
+    dropped_at: timedelta | None = None
+    """When this process last asked a side to drop a dead connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

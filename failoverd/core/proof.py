@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from failoverd.core import links
 from failoverd.core.case import Case
 from failoverd.core.model import Folder, Health, Now, Role, Scan, Scanned, Snapshot, Verify, VolumeWatch, Watch
 from failoverd.core.rules import App, Rules, Site, Volume
@@ -28,8 +29,8 @@ def watch_replication(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now, 
             seen = volumes.get(key, VolumeWatch())
             site = active.get(app.key)
             if seen.active is not site:
-                seen = VolumeWatch(answered_at=seen.answered_at, active=site)
-            seen = _hear(seen, app, volume, snapshot, now)
+                seen = replace(seen, scanned=None, scan_asked_at=None, proven_at=None, proven_sequence=0, active=site)
+            seen = links.watch_connection(_hear(seen, app, volume, snapshot, now), app, volume, snapshot, now)
             if app.key in active:
                 seen = _prove(seen, app, volume, active[app.key], snapshot)
             volumes[key] = seen

@@ -103,6 +103,8 @@ class Folder:
     remote_sequence: int | None
     """The peer's sequence up to which this side has received the index; None when unknown."""
     connected: bool
+    peer_paused: bool = False
+    """Whether somebody paused the peer device at this side: it is not connected for as long as that stands."""
     errors: int = 0
     error_files: tuple[str, ...] = ()
     need_items: int = 0

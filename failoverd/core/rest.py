@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from failoverd.core import patch, proof, roles
+from failoverd.core import links, patch, proof, roles
 from failoverd.core.case import Case
 from failoverd.core.intent import Step
 from failoverd.core.machine import Event
@@ -121,7 +121,7 @@ def _guest_off(case: Case, node: str) -> bool:
 
 
 def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
-    """Roles, adoption, take-back, scans and the GitOps monitor; alarms beside the step."""
+    """Roles, adoption, take-back, scans, the connection and the GitOps monitor; alarms beside the step."""
     if case.rules.mode is Mode.OBSERVE:
         return Step(was=case.was, actions=tuple(_scans(case)) if case.rules.observe_scan else ()), ()
     workload = case.workload
@@ -141,6 +141,9 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     alarms += alarm
     actions += _verification(case)
     alarms += _unverified(case)
+    mended, wrong = links.mend(case, tuple(actions))
+    actions += mended
+    alarms += wrong
     was = _stability(case, was)
     event = Event.ADOPTED if was.phase is Phase.ADOPTING and _has_roles(case, was) else None
     return Step(was=was, event=event, actions=tuple(actions), waiting=tended.waiting), tuple(alarms)

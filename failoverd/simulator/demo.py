@@ -170,6 +170,9 @@ async def tell(stage: Stage) -> None:
     await stage.until("the app on the backup", lambda: tale.active() == "backup" and tale.phase() == "watching")
     tale.lost_ms = tale.really_lost_ms()
     tale.say("story", f"{APP} is served from k3s-w2")
+    # As VolSync does where a volume can be mounted once only; else the survivor keeps its dead connection until
+    # the daemon has been sure of that for half a minute.
+    inject(stage.served.world, f"syncthing_restart {APP} data backup")
     await stage.rest(2)
 
     tale.say("story", f">>> {NODE} gets its power back: its copy is out of date and must not be trusted")

@@ -13,6 +13,7 @@ from failoverd.core.model import (
     Action,
     Decision,
     DeletePod,
+    DropConnection,
     FenceOff,
     FenceOn,
     Instance,
@@ -36,7 +37,7 @@ from failoverd.simulator.clock import WorldClock, until
 from failoverd.simulator.json_patch import PatchFailed
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_look import Look, stamp
-from failoverd.simulator.world_pair import SyncPair
+from failoverd.simulator.world_pair import RELAUNCH_MS, SyncPair
 
 RENEW_MS = 7_000
 DEADLINE_MS = 12_000
@@ -178,6 +179,17 @@ class WorldExecutor:
         pair.kick()
         return Receipt(action=action, ok=True)
 
+    async def _drop_connection(self, action: DropConnection) -> Receipt:
+        pair = await self._mover(action.app, action.volume, action.site)
+        side = pair.sides[action.site]
+        if stamp(self.world, side.started_ms) != action.started:
+            return Receipt(action=action, ok=True, detail="restarted already")
+        pair.restart(action.site, RELAUNCH_MS)
+        await self._wait((RELAUNCH_MS + 100) / 1000)
+        if not side.up:
+            raise _Refused(f"Syncthing of {side.name}: asked to restart, and not back")
+        return Receipt(action=action, ok=True)
+
     async def _fence_off(self, action: FenceOff) -> Receipt:
         await self._api()
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -230,6 +242,7 @@ _HANDLERS: dict[type[Action], Callable[..., Awaitable[Receipt]]] = {
     Scan: WorldExecutor._scan,
     Override: WorldExecutor._override,
     Revert: WorldExecutor._revert,
+    DropConnection: WorldExecutor._drop_connection,
     FenceOff: WorldExecutor._fence_off,
     FenceOn: WorldExecutor._fence_on,
     Verify: WorldExecutor._verify,

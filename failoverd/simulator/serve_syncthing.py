@@ -21,7 +21,7 @@ from failoverd.simulator.serve_objects import API_KEY
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_look import stamp, state
-from failoverd.simulator.world_pair import SyncPair
+from failoverd.simulator.world_pair import RELAUNCH_MS, SyncPair
 from failoverd.simulator.world_side import CHANGING, Side
 
 SCAN = timedelta(milliseconds=300)
@@ -105,6 +105,9 @@ class SyncthingApi:
         path, method = request.match_info["rest"].removeprefix("/rest/"), request.method
         if path == f"config/folders/{FOLDER}" and method == "PATCH":
             return self._configure(mover, json.loads(await request.text()))
+        if method == "POST" and path == "system/restart":
+            mover.pair.restart(mover.site, RELAUNCH_MS)
+            return web.json_response({"ok": "restarting"})
         if method == "POST" and path.startswith("db/"):
             return await self._act(mover, path.removeprefix("db/"), request)
         if path.startswith(("db/", "folder/")) and request.query.get("folder") != FOLDER:
@@ -178,9 +181,9 @@ def _system(mover: Mover) -> dict[str, Any]:
 
 
 def _connections(mover: Mover) -> dict[str, Any]:
-    up = mover.pair.connected()
+    up, paused = mover.pair.connected(mover.site), mover.side.peer_paused
     now = stamp(mover.world, mover.world.time.now_ms)
-    one = {"connected": up, "paused": False, "at": now if up else NOWHERE, "type": "tcp-client" if up else ""}
+    one = {"connected": up, "paused": paused, "at": now if up else NOWHERE, "type": "tcp-client" if up else ""}
     return {"connections": {mover.peer.device: one}, "total": {"at": now}}
 
 

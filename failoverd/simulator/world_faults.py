@@ -153,6 +153,16 @@ def syncthing_restart(world: World, app: str, volume: str, site: str) -> None:
     _pair(world, app, volume).restart(Site(site))
 
 
+def pause_peer(world: World, app: str, volume: str, site: str, state: str = "on") -> None:
+    """Somebody pauses the peer device in this side's Syncthing; `off` ends it."""
+    pair = _pair(world, app, volume)
+    pair.sides[Site(site)].peer_paused = state == "on"
+    if state == "on":
+        pair.close()
+    pair.check()
+    pair.changed()
+
+
 def wipe_config(world: World, app: str, volume: str, site: str) -> None:
     """The mover's configuration is lost: VolSync's defaults, and a new device that the peer turns away."""
     pair, place = _pair(world, app, volume), Site(site)
@@ -308,8 +318,8 @@ FAULTS: dict[str, Callable[..., None]] = {
     for act in (
         power_off, power_on, reboot, cut, heal, kubelet_stop, kubelet_start, cordon, uncordon,
         stall_api, api_errors, lose_answers, hypervisor, guest_task, guest_lies, guest_refuses, hide_tasks,
-        syncthing_hang, syncthing_wake, syncthing_restart, wipe_config, accept_device, set_type, wipe_disk,
-        unbind, restless, strip_hold, commit, scale, helm, stranger, stranger_leaves, clock_jump, isolate,
+        syncthing_hang, syncthing_wake, syncthing_restart, pause_peer, wipe_config, accept_device, set_type,
+        wipe_disk, unbind, restless, strip_hold, commit, scale, helm, stranger, stranger_leaves, clock_jump, isolate,
         leader, lose_memory, mend,
     )
 }  # fmt: skip

@@ -37,6 +37,7 @@ def _mend_app(truth: AppTruth) -> None:
     for pair in truth.pairs.values():
         for site in Site:
             pair.sides[site].expects = pair.sides[site.other].device
+            pair.sides[site].peer_paused = False
         _wake(pair)
 
 

@@ -1,7 +1,8 @@
 """Two movers and what is between them: connection, index exchange, pulls, restarts, the file watcher.
 
-Measured numbers: a killed process is noticed at once, a silent host after 447 s; a scanned change is on
-the peer after 0.25 s; the watcher announces a change 7 to 15 s late; a restart of a mover takes about 3 s.
+Measured numbers: a killed process is noticed at once, a silent host after 447 s, and until then a new
+connection of the same device is turned away; a scanned change is on the peer after 0.25 s; the watcher
+announces a change 7 to 15 s late; a restart of a mover takes about 3 s.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ PULL_MS = 100
 RETRY_MS = 10_000
 CONNECT_MS = 500
 UNNOTICED_MS = 447_000
-"""How long a peer whose host died or was cut off still counts as connected."""
+"""How long a side keeps the connection to a peer whose host died or was cut off."""
 RESTART_MS = 3_000
+RELAUNCH_MS = 1_500
+"""A restart that Syncthing was asked for itself: the pod stays."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,30 +39,51 @@ class SyncPair:
     pull_ms: int = PULL_MS
     changed: Callable[[], None] = lambda: None
     real: bool = False
-    shown_until_ms: int = 0
+    held_until_ms: dict[Site, int] = field(default_factory=dict)
+    """Until when a side keeps a connection over which nothing comes any more."""
     pulling: bool = False
     _planned: set[str] = field(default_factory=set)
 
-    def connected(self) -> bool:
-        """What both sides say of the connection; after a host's death that is no sign of life."""
-        return self.real or self.time.now_ms < self.shown_until_ms
+    def connected(self, site: Site) -> bool:
+        """What this side says of the connection; after a host's death that is no sign of life."""
+        return self.real or self.holds(site)
+
+    def holds(self, site: Site) -> bool:
+        """Whether this side keeps a connection over which nothing comes."""
+        return self.time.now_ms < self.held_until_ms.get(site, 0)
 
     def possible(self) -> bool:
-        """Whether the two could be connected: both run, reach each other and know each other's device."""
+        """Whether the two could talk: both run, reach each other, know each other's device and let it in."""
         known = all(side.expects in ("", self.sides[site.other].device) for site, side in self.sides.items())
-        return known and all(side.running for side in self.sides.values()) and self.linked()
+        # kept at both ends it is the same connection, and goes on; at one end it keeps the new one out
+        let_in = len({self.holds(site) for site in Site}) == 1
+        willing = not any(side.peer_paused for side in self.sides.values())
+        return known and let_in and willing and all(side.running for side in self.sides.values()) and self.linked()
 
     def check(self) -> None:
         """Power, link or a process changed: connect or lose the connection."""
+        for site, side in self.sides.items():
+            if not side.up:
+                self.held_until_ms.pop(site, None)
         possible = self.possible()
         if possible and not self.real:
             self._once("connect", CONNECT_MS, self._connect)
         elif not possible and self.real:
             self.real = False
-            exited = any(not side.up and self.alive(site) for site, side in self.sides.items())
-            self.shown_until_ms = 0 if exited and self.linked() else self.time.now_ms + UNNOTICED_MS
-        elif any(not side.up and self.alive(site) for site, side in self.sides.items()) and self.linked():
-            self.shown_until_ms = 0
+            self._keep()
+
+    def _keep(self) -> None:
+        """Nobody said goodbye: each side that lives keeps the connection until it has been silent for too long."""
+        for site, side in self.sides.items():
+            if side.up:
+                self.held_until_ms[site] = self.time.now_ms + UNNOTICED_MS
+        self.time.after(UNNOTICED_MS, self.check)
+
+    def close(self) -> None:
+        """The connection is closed in order: both sides know."""
+        self.real = False
+        self.held_until_ms.clear()
+        self.check()
 
     def kick(self) -> None:
         """Something was indexed: exchange it soon."""
@@ -82,17 +106,20 @@ class SyncPair:
         self.changed()
 
     def stop(self, site: Site) -> None:
-        """The mover's process ends."""
+        """The mover's process ends: its host closes the connection it has, and no other."""
+        has = self.real or self.holds(site)
         self.sides[site].up = False
+        if has and self.alive(site) and self.linked():
+            self.close()
         self.check()
         self.changed()
 
-    def restart(self, site: Site) -> None:
+    def restart(self, site: Site, away_ms: int = RESTART_MS) -> None:
         """Recreate of the mover's pod: gone, then back."""
         if not self.sides[site].up:
             return
         self.stop(site)
-        self._once(f"start {site}", RESTART_MS, lambda: self._boot(site))
+        self._once(f"start {site}", away_ms, lambda: self._boot(site))
 
     def boot(self, site: Site) -> None:
         """The node is back: the mover follows within seconds."""
@@ -118,6 +145,7 @@ class SyncPair:
     def _connect(self) -> None:
         if self.possible():
             self.real = True
+            self.held_until_ms.clear()
             self._exchange()
 
     def _exchange(self) -> None:

@@ -30,6 +30,8 @@ class Side:
     disk: Disk
     expects: str = ""
     """The peer's device, as Git has it: another one is turned away."""
+    peer_paused: bool = False
+    """Somebody paused the peer here."""
     tell: Callable[[str], None]
     """Says what happened to data, for the transcript."""
     accuse: Callable[[str, str], None]

@@ -319,6 +319,11 @@ async def test_a_side_whose_peer_is_not_there_yet_can_still_be_read_and_set():
     assert (found.type, found.connected, found.remote_sequence) == ("sendreceive", False, None)
 
 
+@pytest.mark.parametrize(("side", "paused"), [("primary", True), ("backup", False)])
+async def test_a_peer_that_was_paused_is_seen_where_that_was_done(side, paused):
+    assert (await folder(recorded(f"1.29.5/10_device_paused_on_primary/{side}"))).peer_paused is paused
+
+
 async def test_a_third_device_is_unknown_because_no_role_binds_it():
     mover = recorded(HEALTHY)
     mover.config["devices"].append({"deviceID": "THIRD"})

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from failoverd.adapters import syncthing
 from failoverd.adapters.syncthing import Direct, Syncthing, SyncthingError
 from failoverd.core.model import Folder, Role
 from tests.adapters.mover import FOLDER, Mover, nowhere, recorded, serving
@@ -134,6 +135,63 @@ async def test_revert_is_refused_on_a_side_that_may_be_the_live_one():
         with pytest.raises(SyncthingError, match="the folder is sendonly, not receiveonly"):
             await side.revert()
     assert mover.calls("POST /rest/db/revert") == 0
+
+
+class Restartable(Mover):
+    """A mover whose process ends when it is asked to, answers nothing for a while, and begins anew."""
+
+    away = 2
+    back = "2026-11-26T12:12:30Z"
+
+    async def handle(self, request):
+        answer = await super().handle(request)
+        if request.path.endswith("/rest/system/restart"):
+            self.cut = self.away
+            self.replies["GET /rest/system/status"][1]["startTime"] = self.back
+        return answer
+
+
+def restartable():
+    mover = Restartable(replies=recorded(HEALTHY).replies)
+    mover.replies["POST /rest/system/restart"] = (200, {"ok": "restarting"})
+    return mover, mover.replies["GET /rest/system/status"][1]["startTime"]
+
+
+async def test_a_restart_is_asked_for_once_and_read_back_though_the_process_is_away_meanwhile():
+    mover, started = restartable()
+    async with serving(mover) as side:
+        assert await side.drop_connection(started) == "restarted, read back"
+    assert mover.calls("POST /rest/system/restart") == 1
+
+
+async def test_a_process_that_began_at_another_time_is_not_restarted():
+    mover, started = restartable()
+    async with serving(mover) as side:
+        await side.drop_connection(started)
+        assert await side.drop_connection(started) == "restarted already"
+    assert mover.calls("POST /rest/system/restart") == 1
+
+
+async def test_a_restart_that_nothing_came_of_is_an_error(monkeypatch):
+    monkeypatch.setattr(syncthing, "RESTART_TIMEOUT", timedelta(seconds=0.5))
+    mover, started = restartable()
+    mover.back = started
+    async with serving(mover) as side:
+        with pytest.raises(SyncthingError, match="asked to, and no other process was seen within 0"):
+            await side.drop_connection(started)
+
+
+async def test_what_was_read_before_a_restart_counts_no_more():
+    mover, started = restartable()
+    async with serving(mover) as side:
+        await side.read(T0)
+        await side.drop_connection(started)
+        links = mover.replies["GET /rest/system/connections"][1]["connections"]
+        for one in links.values():
+            one["connected"] = False
+        found = await side.read(timedelta(seconds=2))
+    assert isinstance(found, Folder)
+    assert not found.connected
 
 
 async def test_what_versioning_kept_is_listed():

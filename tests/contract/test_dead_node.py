@@ -95,6 +95,15 @@ async def linked(world: World, stem: str) -> bool:
     return any(one["connected"] for one in links.values())
 
 
+async def links(world: World, stem: str) -> tuple[bool, bool]:
+    """Whether the primary's side says connected, and whether the backup's does."""
+    said = []
+    for site in ("primary", "backup"):
+        listed = (await patient(world, f"{stem}-{site}", "GET", "/rest/system/connections")).json["connections"]
+        said.append(any(one["connected"] for one in listed.values()))
+    return said[0], said[1]
+
+
 async def node_is(world: World, wanted: str) -> bool:
     return ready(await get(world, W1)) == wanted
 
@@ -204,3 +213,19 @@ class TestDeadNode:
 
         await world.until(answers, 60, "the returned mover answers")
         assert (await folder(world, "sonarr-primary"))["type"] == "sendonly"
+
+    async def test_a_side_that_was_not_restarted_turns_the_returned_one_away(self, world: World, dead: Story) -> None:
+        """paperless did not move, so its standby's process is the one that saw the other die."""
+        for _ in range(3):
+            assert await links(world, "paperless-media") == (False, True)
+            await world.seconds(5)
+
+    async def test_asked_to_restart_it_lets_the_returned_one_in(self, world: World, dead: Story) -> None:
+        answer = await world.mover("paperless-media-backup", "POST", "/rest/system/restart")
+        assert (answer.status, answer.json) == (200, {"ok": "restarting"})
+
+        async def both() -> bool:
+            return await links(world, "paperless-media") == (True, True)
+
+        assert await world.until(both, 30, "both say connected")
+        assert (await folder(world, "paperless-media-backup"))["type"] == "receiveonly"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from tests.contract.worlds import CONFIG, FOLDER, MEDIA, SOURCES, World, folder, get, scan, status
+from tests.contract.worlds import CONFIG, FOLDER, MEDIA, SOURCES, Json, World, folder, get, patient, scan, status
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -196,6 +196,32 @@ async def test_versions_cannot_be_listed_where_none_are_kept(world: World) -> No
 
 async def test_a_call_nobody_knows_is_not_found(world: World) -> None:
     assert (await world.mover(HERE, "GET", "/rest/db/unicorns", **QUIET)).status == 404
+
+
+async def test_a_process_asked_to_restart_comes_back_as_another_with_the_same_folder(
+    world: World, standby: None
+) -> None:
+    keep = {"type": "simple", "params": {"keep": "1000000", "cleanoutDays": "0"}}
+    before = await folder(world, HERE, versioning=keep)
+    patterns = (await patient(world, HERE, "GET", "/rest/db/ignores", **QUIET)).json["ignore"]
+    who = (await patient(world, HERE, "GET", "/rest/system/status")).json
+    answer = await world.mover(HERE, "POST", "/rest/system/restart")
+    assert (answer.status, answer.json) == (200, {"ok": "restarting"})
+
+    async def another() -> Json | None:
+        answer = await world.mover(HERE, "GET", "/rest/system/status")
+        return answer.json if answer.status == 200 and answer.json["startTime"] > who["startTime"] else None
+
+    now = await world.until(another, 30, "another start")
+    assert now["myID"] == who["myID"]
+    assert await folder(world, HERE) == before
+    assert (await patient(world, HERE, "GET", "/rest/db/ignores", **QUIET)).json["ignore"] == patterns
+
+    async def linked() -> bool:
+        links = (await patient(world, HERE, "GET", "/rest/system/connections")).json["connections"]
+        return any(one["connected"] for one in links.values())
+
+    assert await world.until(linked, 30, "connected again")
 
 
 async def test_a_mover_that_restarts_has_no_endpoints_and_then_another_start(world: World) -> None:

@@ -16,6 +16,7 @@ from failoverd.core.model import (
     Api,
     ClaimReading,
     DeletePod,
+    DropConnection,
     FenceOff,
     FenceOn,
     Folder,
@@ -260,7 +261,7 @@ class World:
         return Receipt(action=action, ok=True)
 
     def _sync(self, action: Action) -> Receipt:
-        assert isinstance(action, SetRole | SetIgnores | Scan | Override | Revert), action
+        assert isinstance(action, SetRole | SetIgnores | Scan | Override | Revert | DropConnection), action
         key = (action.app, action.volume, action.site)
         seen = self.folder(key)
         if isinstance(seen, Unknown):
@@ -276,6 +277,11 @@ class World:
                 found = Scanned(at=self.date, sequence=seen.sequence, errors=seen.errors, started=seen.started)
             case Override():
                 self.folders[key] = replace(self.folders[key], need_items=0, need_deletes=0)
+            case DropConnection(started=started) if started == seen.started:
+                self._made += 1
+                self.folders[key] = replace(self.folders[key], started=f"again-{self._made}")
+                for site in Site:
+                    self.pinned.get((key[0], key[1], site), {}).pop("connected", None)
             case Revert():
                 self.folders[key] = replace(self.folders[key], receive_only=0)
         return Receipt(action=action, ok=True, scanned=found)

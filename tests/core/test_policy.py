@@ -252,8 +252,10 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.EXPIRED: None,
     Why.STALE_COMMAND: None,
     Why.VERIFY: None,
+    Why.DEAD_CONNECTION: None,
+    Why.PEER_PAUSED: None,
 }
-"""A world for every reason; None where the reason has a test of its own below or in test_commands."""
+"""A world for every reason; None where the reason has a test of its own: below, in test_commands, in test_links."""
 
 
 def made(why):

@@ -8,6 +8,7 @@ import pytest
 from failoverd.core.memory import Phase, TakeBackStep
 from failoverd.core.model import (
     CommandKind,
+    DropConnection,
     Guest,
     GuestState,
     Override,
@@ -102,6 +103,7 @@ UNFIT = {
 def test_a_survivor_that_is_not_fit_overrides_nothing(changes):
     life = lost_and_back()
     life.world.pinned[THERE] = changes
+    life.world.deaf.add(DropConnection)
     life.run(120)
     assert "Override" not in kinds(life.world.did)
     assert life.standings()["data"][0] == "outdated"

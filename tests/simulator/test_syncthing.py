@@ -211,12 +211,67 @@ def test_a_dead_host_looks_connected_for_447_s_and_a_dead_process_does_not():
     bench.linked = False
     bench.pair.check()
     bench.wait(446_000)
-    assert bench.pair.connected()
+    assert bench.pair.connected(Site.BACKUP)
     bench.wait(2_000)
-    assert not bench.pair.connected()
+    assert not bench.pair.connected(Site.BACKUP)
     other = Bench()
     other.pair.stop(Site.PRIMARY)
-    assert not other.pair.connected()
+    assert not other.pair.connected(Site.BACKUP)
+
+
+def rebooted():
+    """The primary lost power and is back; the backup's process never ended."""
+    bench = Bench()
+    bench.alive[Site.PRIMARY] = bench.linked = False
+    bench.primary.up = False
+    bench.pair.check()
+    bench.wait(20_000)
+    bench.alive[Site.PRIMARY] = bench.linked = True
+    bench.pair.start(Site.PRIMARY)
+    bench.wait(5_000)
+    return bench
+
+
+def both(bench):
+    return bench.pair.connected(Site.PRIMARY), bench.pair.connected(Site.BACKUP)
+
+
+def test_a_side_that_holds_a_dead_connection_turns_the_returned_one_away_until_it_times_out():
+    bench = rebooted()
+    assert both(bench) == (False, True)
+    bench.write(bench.primary, "a", "p1")
+    bench.pair.restart(Site.PRIMARY)  # closes no connection but its own, which it does not have
+    bench.wait(415_000)
+    assert (both(bench), bench.paths(bench.backup)) == ((False, True), [])
+    bench.wait(10_000)
+    assert (both(bench), bench.paths(bench.backup)) == ((True, True), ["a"])
+
+
+def test_a_restart_of_the_side_that_holds_it_ends_it_at_once():
+    bench = rebooted()
+    bench.write(bench.primary, "a", "p1")
+    bench.pair.restart(Site.BACKUP)
+    bench.wait(5_000)
+    assert (both(bench), bench.paths(bench.backup)) == ((True, True), ["a"])
+
+
+def test_a_cut_line_leaves_one_connection_that_goes_on_when_both_processes_live():
+    bench = Bench()
+    bench.link(linked=False)
+    assert both(bench) == (True, True)
+    bench.write(bench.primary, "a", "p1")
+    assert bench.paths(bench.backup) == []
+    bench.link(linked=True)
+    assert (both(bench), bench.paths(bench.backup)) == ((True, True), ["a"])
+
+
+def test_a_mover_that_restarts_behind_a_cut_line_is_turned_away_after_it():
+    bench = Bench()
+    bench.link(linked=False)
+    bench.pair.restart(Site.PRIMARY)
+    bench.wait(5_000)
+    bench.link(linked=True)
+    assert both(bench) == (False, True)
 
 
 def test_an_empty_disk_is_an_error_and_deletes_nothing_at_the_peer():

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from failoverd.adapters.syncthing import parse
-from failoverd.adapters.syncthing.parse import Fields, Kept, Malformed
+from failoverd.adapters.syncthing.parse import Fields, Kept, Link, Malformed
 from failoverd.adapters.syncthing.transport import (
     Access,
     AccessSource,
@@ -24,6 +24,7 @@ from failoverd.adapters.syncthing.transport import (
     Transport,
     Unreachable,
 )
+from failoverd.clock import sleep
 from failoverd.core.model import Folder, Role, Scanned, Unknown
 from failoverd.core.names import FOLDER
 
@@ -40,6 +41,9 @@ ACT_TIMEOUT = timedelta(seconds=5)
 """For a write. A config PATCH is on disk when it is answered (measured by SIGKILL right after)."""
 SCAN_TIMEOUT = timedelta(seconds=300)
 """A scan is answered when it has ended; hashing 300 MB took 5 s on two busy cores."""
+RESTART_TIMEOUT = timedelta(seconds=30)
+"""For a restart: its monitor has it back in 1.5 s (measured); without one the kubelet does, 10 s late at worst."""
+ASK_AGAIN = timedelta(milliseconds=200)
 REREAD_AFTER = timedelta(seconds=10)
 """Ignore patterns and a standing connection are read this rarely: nothing decides on them within seconds."""
 KEEP_ALL = "1000000"
@@ -63,7 +67,7 @@ class _Rare:
 
     started: str
     read_at: timedelta
-    linked: bool
+    link: Link
     patterns: tuple[str, ...]
 
 
@@ -149,6 +153,31 @@ class Syncthing:
             await self._must_be(Role.RECEIVE_ONLY)
             await self._post("/rest/db/revert")
 
+    async def drop_connection(self, started: str) -> str:
+        """Restart the process that began at `started`, so that a connection it holds to a dead peer is gone.
+
+        One call: killed before or after it, nothing is half done; what is configured is on disk already. A process
+        that began at another time is left alone. Raises SyncthingError, also where no other process was seen.
+        """
+        async with self._act("restart"):
+            if parse.status(await self._get("/rest/system/status")).started != started:
+                return "restarted already"
+            await self._send("POST", "/rest/system/restart")
+            try:
+                async with asyncio.timeout(RESTART_TIMEOUT.total_seconds()):
+                    while not await self._restarted(started):
+                        await sleep(ASK_AGAIN)
+            except TimeoutError:
+                within = RESTART_TIMEOUT.total_seconds()
+                raise _Refused(f"asked to, and no other process was seen within {within:g} s") from None
+        return "restarted, read back"
+
+    async def _restarted(self, started: str) -> bool:
+        try:
+            return parse.status(await self._get("/rest/system/status")).started != started
+        except (Unreachable, Malformed, _Refused):  # it is away, which is what it was asked for
+            return False
+
     async def versions(self) -> tuple[Kept, ...]:
         """What versioning has put aside at this side. Raises SyncthingError, also where versioning is off."""
         async with self._act("list versions"):
@@ -166,15 +195,15 @@ class Syncthing:
         who = parse.status(await self._get("/rest/system/status"))
         setup = parse.config(raw, who.device)
         rare = self._rare
-        if rare is None or rare.started != who.started or not rare.linked or now - rare.read_at >= REREAD_AFTER:
+        stale = rare is None or rare.started != who.started or now - rare.read_at >= REREAD_AFTER
+        if rare is None or stale or not rare.link.connected:
             links = await self._get("/rest/system/connections")
             patterns = parse.ignores(await self._get("/rest/db/ignores", _IN_FOLDER))
-            linked = bool(setup.peers) and parse.connected(links, setup.peers[0])
-            rare = _Rare(who.started, now, linked, patterns)
+            rare = _Rare(who.started, now, parse.link(links, setup.peers), patterns)
             if written == self._written:
                 self._rare = rare
         files = await self._error_files() if here.errors else ()
-        return parse.folder(who, setup, here, linked=rare.linked, patterns=rare.patterns, files=files)
+        return parse.folder(who, setup, here, peer_link=rare.link, patterns=rare.patterns, files=files)
 
     async def _error_files(self) -> tuple[str, ...]:
         query = _IN_FOLDER | {"page": "1", "perpage": "100"}

@@ -165,13 +165,26 @@ def local(fields: Fields) -> Local:
     )
 
 
-def connected(fields: Fields, peer: str) -> bool:
-    """`system/connections`: whether `peer` is connected. It stays true for minutes after a power cut.
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`system/connections`: what this side says of its peer."""
 
-    A peer that is configured but absent from the list is not connected. Raises Malformed.
+    connected: bool
+    """It stays true for minutes after a power cut."""
+    paused: bool
+    """Somebody paused the peer here."""
+
+
+def link(fields: Fields, peers: tuple[str, ...]) -> Link:
+    """What is said of the first of `peers`; without any, or where it is not listed, none is connected.
+
+    Raises Malformed.
     """
     listed = fields.object("connections")
-    return peer in listed.data and listed.object(peer).flag("connected")
+    if not peers or peers[0] not in listed.data:
+        return Link(connected=False, paused=False)
+    found = listed.object(peers[0])
+    return Link(connected=found.flag("connected"), paused=found.flag("paused"))
 
 
 def ignores(fields: Fields) -> tuple[str, ...]:
@@ -216,7 +229,7 @@ def versions(fields: Fields) -> tuple[Kept, ...]:
 
 
 def folder(
-    who: Status, setup: Config, now: Local, *, linked: bool, patterns: tuple[str, ...], files: tuple[str, ...]
+    who: Status, setup: Config, now: Local, *, peer_link: Link, patterns: tuple[str, ...], files: tuple[str, ...]
 ) -> Folder:
     """All of one side put together. Raises Malformed for a folder whose numbers mean nothing."""
     if setup.paused:
@@ -231,7 +244,8 @@ def folder(
     peer = setup.peers[0] if setup.peers else ""
     return Folder(
         device=who.device, started=who.started, type=setup.type, state=now.state, error=now.error,
-        sequence=now.sequence, remote_sequence=(now.remote or {}).get(peer), connected=linked,
+        sequence=now.sequence, remote_sequence=(now.remote or {}).get(peer),
+        connected=peer_link.connected, peer_paused=peer_link.paused,
         errors=now.errors, error_files=files, need_items=now.need_items, need_deletes=now.need_deletes,
         need_bytes=now.need_bytes, receive_only=now.receive_only, local_files=now.files, ignores=patterns,
         versioning=setup.versioning,
