@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from benchmarks.bars import Figure
-from benchmarks.movers import DirectServe
+from failoverd.simulator.serve import Serve
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 
 FEW, MANY = 5, 50
@@ -40,7 +40,7 @@ async def weigh(apps: int, seconds: float) -> Weight:
     rules = simple_rules(tuple(simple_app(f"app{number:02d}") for number in range(apps)))
     with tempfile.TemporaryDirectory(prefix="failoverd-bench-") as name:
         folder = Path(name)
-        async with DirectServe(WorldSpec(rules=rules, seed=1), folder) as served:
+        async with Serve(WorldSpec(rules=rules, seed=1), folder) as served:
             daemon, url = await _start(served, folder, apps)
             try:
                 await _settled(daemon, url, apps, folder)
@@ -51,7 +51,7 @@ async def weigh(apps: int, seconds: float) -> Weight:
                 await daemon.wait()
 
 
-async def _start(served: DirectServe, folder: Path, apps: int) -> tuple[Process, str]:
+async def _start(served: Serve, folder: Path, apps: int) -> tuple[Process, str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -104,7 +104,7 @@ def _well(app: dict[str, Any]) -> bool:
     return app["phase"] == "watching" and standings == ["active", "clean"]
 
 
-async def _watch(served: DirectServe, daemon: Process, seconds: float) -> Weight:
+async def _watch(served: Serve, daemon: Process, seconds: float) -> Weight:
     loop = asyncio.get_running_loop()
     # Start-up's connections and caches are not steady state.
     await asyncio.sleep(10)
