@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
-import sys
 import tempfile
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from typing import Any
 import httpx
 
 from benchmarks.bars import Figure
-from benchmarks.movers import DirectServe
+from failoverd.simulator import daemon_process
+from failoverd.simulator.serve import Serve
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 
 FEW, MANY = 5, 50
@@ -40,7 +39,7 @@ async def weigh(apps: int, seconds: float) -> Weight:
     rules = simple_rules(tuple(simple_app(f"app{number:02d}") for number in range(apps)))
     with tempfile.TemporaryDirectory(prefix="failoverd-bench-") as name:
         folder = Path(name)
-        async with DirectServe(WorldSpec(rules=rules, seed=1), folder) as served:
+        async with Serve(WorldSpec(rules=rules, seed=1), folder) as served:
             daemon, url = await _start(served, folder, apps)
             try:
                 await _settled(daemon, url, apps, folder)
@@ -51,10 +50,8 @@ async def weigh(apps: int, seconds: float) -> Weight:
                 await daemon.wait()
 
 
-async def _start(served: DirectServe, folder: Path, apps: int) -> tuple[Process, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+async def _start(served: Serve, folder: Path, apps: int) -> tuple[Process, str]:
+    port = daemon_process.free_port()
     lines = [
         'mode = "active"',
         "[sites]",
@@ -72,12 +69,8 @@ async def _start(served: DirectServe, folder: Path, apps: int) -> tuple[Process,
     config = folder / "config.toml"
     config.touch(mode=0o600)
     config.write_text("\n".join(lines) + "\n")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("FAILOVERD")}
     with (folder / "log").open("wb") as log:
-        daemon = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "failoverd", "run", "--config", str(config),
-            stdin=DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
-        )  # fmt: skip
+        daemon = await daemon_process.start("run", "--config", str(config), output=log)
     return daemon, f"http://127.0.0.1:{port}/status"
 
 
@@ -104,7 +97,7 @@ def _well(app: dict[str, Any]) -> bool:
     return app["phase"] == "watching" and standings == ["active", "clean"]
 
 
-async def _watch(served: DirectServe, daemon: Process, seconds: float) -> Weight:
+async def _watch(served: Serve, daemon: Process, seconds: float) -> Weight:
     loop = asyncio.get_running_loop()
     # Start-up's connections and caches are not steady state.
     await asyncio.sleep(10)

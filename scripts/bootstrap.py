@@ -9,6 +9,10 @@ import hashlib
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # quoted below: an old Python evaluates annotations, and has not all of these names
+    from collections.abc import Callable
 
 OLDEST = (3, 11)
 BUILD_STEPS = 1  # raise it when build() changes, so that existing environments are made again
@@ -22,7 +26,7 @@ class BootstrapError(Exception):
     """What is missing and what to do about it, in one line."""
 
 
-def check_interpreter(version, has_module):
+def check_interpreter(version: "tuple[int, ...]", has_module: "Callable[[str], bool]") -> None:
     """Raise BootstrapError unless this Python is new enough and can make a venv with pip in it."""
     if version < OLDEST:
         raise BootstrapError(
@@ -37,7 +41,7 @@ def check_interpreter(version, has_module):
             )
 
 
-def wanted_stamp():
+def wanted_stamp() -> str:
     """What a finished environment records, hashed: the lock it came from, its place, its Python."""
     with open(LOCK, "rb") as file:
         digest = hashlib.sha256(file.read())
@@ -46,7 +50,7 @@ def wanted_stamp():
     return digest.hexdigest()
 
 
-def read_stamp():
+def read_stamp() -> str:
     """The recorded hash, or an empty string when there is no finished environment."""
     try:
         with open(STAMP) as file:
@@ -55,7 +59,7 @@ def read_stamp():
         return ""
 
 
-def run(what, *command):
+def run(what: str, *command: str) -> None:
     """Run a command; on failure show what it said, then raise BootstrapError naming `what` failed."""
     child = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -66,7 +70,7 @@ def run(what, *command):
         raise BootstrapError("%s failed (exit %d), its output is above" % (what, child.returncode))
 
 
-def build():
+def build() -> None:
     """Make the environment from nothing, so that a package dropped from the lock cannot linger."""
     python = os.path.join(VENV, "bin", "python")
     pip = (python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
@@ -80,7 +84,7 @@ def build():
     run("installing failoverd", *(pip + editable))
 
 
-def main():
+def main() -> int:
     """Bring `.venv` up to date; the exit status."""
     try:
         check_interpreter(sys.version_info[:2], importable)
@@ -102,7 +106,7 @@ def main():
     return 0
 
 
-def importable(module):
+def importable(module: str) -> bool:
     """Whether the running Python has the module; Debian splits ensurepip off, so venv alone says little."""
     try:
         __import__(module)

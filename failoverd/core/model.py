@@ -202,11 +202,9 @@ class Why(StrEnum):
     FROZEN = "frozen"
     UNSTABLE = "not stable long enough"
     MANUAL = "failback by hand"
-    EXPIRED = "command expired"
     VERIFY = "verify_url"
     DEAD_CONNECTION = "dead connection"
     PEER_PAUSED = "peer paused"
-    STALE_COMMAND = "command meant for another epoch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

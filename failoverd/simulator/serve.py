@@ -1,6 +1,7 @@
 """The simulated world behind real HTTP on loopback: a cluster, its hypervisor and a chat, in real time.
 
-`async with Serve(spec, folder) as served:` starts everything on free ports and takes it away again.
+`async with Serve(spec, folder) as served:` starts everything on free ports, or on the real ones at loopback
+addresses of its own, and takes it away again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from failoverd.simulator import serve_cert
 from failoverd.simulator.serve_edges import Chat, Kubelets
 from failoverd.simulator.serve_faults import WireFault
 from failoverd.simulator.serve_kube import KubeApi
+from failoverd.simulator.serve_loopback import Network
+from failoverd.simulator.serve_movers import Movers
 from failoverd.simulator.serve_proxmox import ProxmoxApi
 from failoverd.simulator.serve_store import Store
 from failoverd.simulator.serve_syncthing import SCAN, SyncthingApi
@@ -54,19 +57,21 @@ class Serve:
     _clock: SystemClock = field(default_factory=SystemClock)
     _began: Now = field(init=False)
     _runners: list[web.AppRunner] = field(default_factory=list)
+    _network: Network = field(init=False)
     _kubelets: Kubelets = field(init=False)
+    _movers: Movers = field(init=False)
     _ticker: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self._began = self._clock.now()
         self.world = World(replace(self.spec, beginning=self._began.wall))
-        self._give_addresses()
         store = Store(self.world, wall=lambda: f"{self.world.wall():%Y-%m-%dT%H:%M:%SZ}")
         syncthing = SyncthingApi(self.world, self.tick, self.syncthing_faults, scan=SCAN / self.factor)
         self.kube = KubeApi(
             self.world, store, secrets.token_hex(16), syncthing, self.tick,
             lambda: format_datetime(self.world.wall(), usegmt=True),
         )  # fmt: skip
+        self._movers = Movers(syncthing, self.tick, self.folder)
         self.proxmox = ProxmoxApi(self.world, f"failoverd@pve!demo={secrets.token_hex(16)}", self.tick)
         self.chat = Chat(now=lambda: self.world.time.now_ms / 1000)
 
@@ -85,6 +90,9 @@ class Serve:
         self.world.advance(to_ms)
 
     async def __aenter__(self) -> Serve:
+        self._network = Network()
+        for number, node in enumerate(self.world.nodes.values()):
+            node.address = self._network.address(number)
         self.kube_url = await self._start(self.kube.app())
         self.proxmox_url = await self._start(self.proxmox.app())
         self.chat_url = await self._start(self.chat.app())
@@ -92,6 +100,7 @@ class Serve:
         serve_cert.write(certificate, "kubelet")
         self._kubelets = Kubelets(self.world, certificate)
         await self._kubelets.follow()
+        await self._movers.open(self._network)
         self._write_kubeconfig()
         self._ticker = asyncio.create_task(self._run(), name="world")
         return self
@@ -104,14 +113,17 @@ class Serve:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticker
         await self._kubelets.close()
+        await self._movers.close()
         for runner in self._runners:
             await runner.cleanup()
+        self._network.close()
 
     async def _run(self) -> None:
         while True:
             self.tick()
             self.kube.store.sync()
             await self._kubelets.follow()
+            await self._movers.follow()
             await sleep(STEP)
 
     async def _start(self, app: web.Application) -> str:
@@ -122,13 +134,6 @@ class Serve:
         await site.start()
         host, port = runner.addresses[0][:2]
         return f"http://{host}:{port}"
-
-    def _give_addresses(self) -> None:
-        """Kubelets use one fixed port, so every node of every served world has a loopback address of its
-        own."""
-        network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
-        for number, node in enumerate(self.world.nodes.values()):
-            node.address = f"{network}.{number + 10}"
 
     def _write_kubeconfig(self) -> None:
         """JSON is YAML: the client reads it as any other kubeconfig."""

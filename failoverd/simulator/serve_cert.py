@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from functools import cache
 from pathlib import Path
 
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
@@ -23,10 +24,20 @@ CURVE = bytes.fromhex("06082a8648ce3d030107")
 PUBLIC_KEY = bytes.fromhex("06072a8648ce3d0201")
 ECDSA_SHA256 = bytes.fromhex("06082a8648ce3d040302")
 COMMON_NAME = bytes.fromhex("0603550403")
+ALTERNATIVE_NAME = bytes.fromhex("0603551d11")
 
 
-def write(path: Path, name: str) -> None:
-    """A new key and a certificate for it, valid from 2020 to 2049, as one PEM file readable by us alone."""
+def write(path: Path, name: str) -> str:
+    """Certificate and key for `name` as one PEM file readable by us alone; returns the certificate."""
+    certificate, private = _made(name)
+    path.touch(mode=0o600)
+    path.write_text(certificate + private, encoding="ascii")
+    return certificate
+
+
+@cache  # 19 ms each, and the same few names come again in every world of a process
+def _made(name: str) -> tuple[str, str]:
+    """A new key and a certificate for it, valid from 2020 to 2049."""
     key = secrets.randbelow(N - 1) + 1
     public = _bits(b"\x04" + b"".join(part.to_bytes(32, "big") for part in _times(key, G) or (0, 0)))
     algorithm = _tlv(0x30, ECDSA_SHA256)
@@ -34,11 +45,13 @@ def write(path: Path, name: str) -> None:
     validity = _tlv(0x30, _tlv(0x17, b"200101000000Z") + _tlv(0x17, b"491231235959Z"))
     holder = _tlv(0x30, _tlv(0x30, PUBLIC_KEY + CURVE) + public)
     version = _tlv(0xA0, _int(2))
-    body = _tlv(0x30, version + _int(secrets.randbits(63)) + algorithm + who + validity + who + holder)
+    alternative = _tlv(0x30, ALTERNATIVE_NAME + _tlv(0x04, _tlv(0x30, _tlv(0x82, name.encode()))))
+    extensions = _tlv(0xA3, _tlv(0x30, alternative))
+    serial = _int(secrets.randbits(63))
+    body = _tlv(0x30, version + serial + algorithm + who + validity + who + holder + extensions)
     certificate = _tlv(0x30, body + algorithm + _bits(_signature(key, body)))
     private = _tlv(0x30, _int(1) + _tlv(0x04, key.to_bytes(32, "big")) + _tlv(0xA0, CURVE) + _tlv(0xA1, public))
-    path.touch(mode=0o600)
-    path.write_text(_pem("CERTIFICATE", certificate) + _pem("EC PRIVATE KEY", private), encoding="ascii")
+    return _pem("CERTIFICATE", certificate), _pem("EC PRIVATE KEY", private)
 
 
 def _add(one: Point, other: Point) -> Point:

@@ -211,11 +211,12 @@ def _mover(world: World, truth: AppTruth, copy: Copy, node: str, site: Site, vol
         spec=_pod_spec((copy.claim,), node, 10), status=status,
     )  # fmt: skip
     secret = {"apikey": API_KEY, "username": "syncthing", "password": "simulated"}
-    secret |= {"httpsCertPEM": "simulated", "httpsKeyPEM": "simulated"}
+    secret |= {"httpsCertPEM": "simulated", "httpsKeyPEM": "simulated"} | side.secret
     data = {key: base64.b64encode(value.encode()).decode() for key, value in secret.items()}
     yield "secrets", _thing("v1", "Secret", name, namespace, type="Opaque", data=data)
     ports = [{"name": "api", "port": 8384, "targetPort": "api", "protocol": "TCP"}]
-    yield "services", _thing("v1", "Service", f"{name}-api", namespace, spec={"type": "ClusterIP", "ports": ports})
+    service = {"type": "ClusterIP", "clusterIP": side.address, "ports": ports}
+    yield "services", _thing("v1", "Service", f"{name}-api", namespace, spec=service)
 
 
 def from_api(raw: Raw) -> Raw:

@@ -1,11 +1,11 @@
 """Syncthing's REST API of every mover, as recorded from 1.29.5, reached through the API server's Service
-proxy."""
+proxy; `serve_movers` answers from it as well."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -49,6 +49,26 @@ class Mover:
         return self.pair.sides[self.site]
 
     @property
+    def service(self) -> tuple[str, str]:
+        """Namespace and name of its Service."""
+        volume = next(one for one in self.truth.app.volumes if one.name == self.volume)
+        return self.truth.app.namespace, f"volsync-{volume.copy(self.site).source}-api"
+
+    @property
+    def silent(self) -> bool:
+        """Whether what is sent to it gets lost."""
+        node = self.world.node_at(self.truth, self.site)
+        return not node.alive or not node.linked or self.side.hung
+
+    @property
+    def refuses(self) -> bool:
+        """Whether its Service has no endpoint: the process ended, or the cluster knows that the node is
+        dead."""
+        if self.silent:
+            return self.world.node_at(self.truth, self.site).ready(self.world.time.now_ms) != "True"
+        return not self.side.up
+
+    @property
     def peer(self) -> Side:
         """The other side."""
         return self.pair.sides[self.site.other]
@@ -68,41 +88,38 @@ class SyncthingApi:
 
     async def __call__(self, namespace: str, service: str, request: web.Request) -> web.StreamResponse:
         """One request to the Service of a mover."""
-        mover = self._find(namespace, service)
+        mover = next((one for one in self.movers() if one.service == (namespace, service)), None)
         if mover is None:
             return status(404, f'services "{service}" not found')
-        answer = await self._reached(mover, service)
-        if answer is not None:
-            return answer
+        if not await self.reached(mover):
+            return status(503, f'no endpoints available for service "{service}"', "ServiceUnavailable")
+        return await self.answer(mover, request.match_info["rest"], request)
+
+    async def answer(self, mover: Mover, path: str, request: web.Request) -> web.StreamResponse:
+        """What the mover itself makes of it."""
         fault = next((fault for fault in self.faults if fault.hits(request)), None)
         if fault is not None:
             fault.times -= 1
             return await strike(fault, request)
-        if request.headers.get("X-API-Key") != API_KEY and request.match_info["rest"] != HEALTH:
+        if request.headers.get("X-API-Key") != API_KEY and path != HEALTH:
             return web.Response(status=403, text="CSRF Error\n")
-        return await self._serve(mover, request)
+        return await self._serve(mover, path.removeprefix("/rest/"), request)
 
-    def _find(self, namespace: str, service: str) -> Mover | None:
+    def movers(self) -> Iterator[Mover]:
+        """Every one there is."""
         for truth in self.world.apps.values():
             for volume in truth.app.volumes:
                 for site in Site:
-                    if (truth.app.namespace, f"volsync-{volume.copy(site).source}-api") == (namespace, service):
-                        return Mover(self.world, truth, volume.name, site)
-        return None
+                    yield Mover(self.world, truth, volume.name, site)
 
-    async def _reached(self, mover: Mover, service: str) -> web.Response | None:
-        """None when the mover can be reached; otherwise what the API server makes of it."""
-        node = self.world.node_at(mover.truth, mover.site)
-        while not node.alive or not node.linked or mover.side.hung:
-            if node.ready(self.world.time.now_ms) != "True":
-                break
+    async def reached(self, mover: Mover) -> bool:
+        """Whether a request gets to the mover. One to a dead node waits until the cluster knows that it is."""
+        while mover.silent and not mover.refuses:
             await sleep(timedelta(milliseconds=200))
-        if node.alive and node.linked and mover.side.running:
-            return None
-        return status(503, f'no endpoints available for service "{service}"', "ServiceUnavailable")
+        return not mover.refuses
 
-    async def _serve(self, mover: Mover, request: web.Request) -> web.StreamResponse:
-        path, method = request.match_info["rest"].removeprefix("/rest/"), request.method
+    async def _serve(self, mover: Mover, path: str, request: web.Request) -> web.StreamResponse:
+        method = request.method
         if path == f"config/folders/{FOLDER}" and method == "PATCH":
             return self._configure(mover, json.loads(await request.text()))
         if method == "POST" and path == "system/restart":

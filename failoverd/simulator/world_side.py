@@ -45,6 +45,10 @@ class Side:
     up: bool = True
     hung: bool = False
     started_ms: int = 0
+    address: str = ""
+    """Of its Service, where the world is served."""
+    secret: dict[str, str] = field(default_factory=dict)
+    """What its Secret says, where that is not what every Secret says."""
     sequence: int = 0
     index: dict[str, Entry] = field(default_factory=dict)
     remote: dict[str, Entry] = field(default_factory=dict)

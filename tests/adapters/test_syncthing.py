@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -328,3 +329,22 @@ async def test_a_third_device_is_unknown_because_no_role_binds_it():
     mover = recorded(HEALTHY)
     mover.config["devices"].append({"deviceID": "THIRD"})
     assert "shared with 2 other devices" in await why(mover)
+
+
+class Seeker:
+    """Finds no module, and remembers which were looked for."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        self.names.append(name)
+
+
+async def test_a_request_looks_for_no_module_that_is_missing(monkeypatch):
+    seeker = Seeker()
+    async with serving(recorded(HEALTHY)) as side:
+        await side.read(T0)
+        monkeypatch.setattr(sys, "meta_path", [seeker, *sys.meta_path])
+        await side.read(T0 + timedelta(minutes=1))
+    assert seeker.names == []

@@ -1,0 +1,161 @@
+"""The daemon speaks to Syncthing straight, at its Service's address: it adopts, it moves, and it knows whom it asks.
+
+The unmodified daemon as a process against the served world; `via = "direct"` is what an instance within the cluster
+does by default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from failoverd.core.rules import Site
+from failoverd.simulator.daemon_process import free_port, start
+from failoverd.simulator.serve import Serve
+from failoverd.simulator.serve_loopback import Network
+from failoverd.simulator.world_faults import inject
+from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
+
+NAMES = ("sonarr", "radarr", "lidarr")
+CONFIG = """
+mode = "active"
+[sites.primary]
+node = "k3s-w1"
+node_selector = {{ role = "primary" }}
+domain = "pve"
+[sites.backup]
+node = "k3s-w2"
+node_selector = {{ role = "backup" }}
+domain = "unraid"
+[[witness]]
+node = "k3s-cp1"
+[[fencing]]
+node = "k3s-w1"
+type = "proxmox-lxc"
+guest = "pve/101"
+url = "{served.proxmox_url}"
+token = "{served.proxmox.token}"
+[failover]
+proof_after = "4s"
+up_after = "2s"
+[timings]
+tick = "500ms"
+scan_interval = "3s"
+save_proofs_every = "3s"
+[kubernetes]
+kubeconfig = "{served.kubeconfig}"
+[syncthing]
+via = "direct"
+[web]
+listen = "127.0.0.1:{port}"
+"""
+Status = dict[str, Any]
+
+
+@asynccontextmanager
+async def deciding(served: Serve, folder: Path) -> AsyncIterator[Callable[[Callable[[Status], bool]], Any]]:
+    """The daemon at work; what is handed out waits until its `/status` is as wanted, and returns it."""
+    port = free_port()
+    config, log = folder / "config.toml", folder / "log"
+    config.touch(mode=0o600)
+    apps = "".join(f'[[apps]]\nname = "{name}"\nnamespace = "media"\n' for name in NAMES)
+    config.write_text(CONFIG.format(served=served, port=port) + apps)
+    with log.open("wb") as output:
+        process = await start("run", "--config", str(config), output=output)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=5) as client:
+
+            async def until(wanted: Callable[[Status], bool]) -> Status:
+                found: Status = {}
+                try:
+                    async with asyncio.timeout(50):
+                        while process.returncode is None:
+                            await asyncio.sleep(0.2)
+                            try:
+                                found = (await client.get("/status")).json()
+                            except httpx.TransportError:
+                                continue  # it is still starting
+                            if wanted(found):
+                                return found
+                except TimeoutError:
+                    pass
+                raise AssertionError(f"not as wanted: {found.get('apps')}; log: {log.read_text()[-3000:]}")
+
+            yield until
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+def well(app: Status) -> bool:
+    copies = app["volumes"]["data"]["copies"].values()
+    return app["phase"] == "watching" and sorted(c["standing"] for c in copies if c) == ["active", "clean"]
+
+
+def moved(app: Status) -> bool:
+    return bool(app["active"] == "backup" and app["phase"] == "watching")
+
+
+REASONS = {
+    "radarr": "Syncthing of media/radarr data at backup: .*the API key from its Secret is refused .403 CSRF Error.",
+    "lidarr": "Syncthing of media/lidarr data at backup: .*its certificate is not the one in its Secret"
+    ".*volsync-lidarr-backup-api.media",
+}
+
+
+def said(found: Status) -> bool:
+    """Whether both reasons stand where a person looks: as what it waits for, or against a move."""
+    for name, why in REASONS.items():
+        app = found["apps"][f"media/{name}"]
+        texts = [app["waiting"], *(objection["text"] for objection in app["objections"])]
+        if not any(re.search(why, text) for text in texts):
+            return False
+    return True
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Serve]:
+    rules = simple_rules(tuple(simple_app(name) for name in NAMES))
+    async with Serve(WorldSpec(rules=rules, seed=1), tmp_path) as made:
+        yield made
+
+
+@pytest.mark.timeout(150)
+async def test_it_adopts_and_moves_and_a_wrong_key_or_certificate_moves_nothing(
+    served: Serve, tmp_path: Path
+) -> None:
+    async with deciding(served, tmp_path) as until:
+        await until(lambda found: all(well(found["apps"][f"media/{name}"]) for name in NAMES))
+        standby = {name: served.world.apps[f"media/{name}"].pairs["data"].sides[Site.BACKUP] for name in NAMES}
+        standby["radarr"].secret["apikey"] = "of another Syncthing"
+        standby["lidarr"].secret["httpsCertPEM"] = standby["radarr"].secret["httpsCertPEM"]
+        for name in ("radarr", "lidarr"):
+            # What is known of a mover is read anew only when it ceases to answer.
+            served.world.apps[f"media/{name}"].pairs["data"].restart(Site.BACKUP)
+        await until(said)
+        inject(served.world, "power_off k3s-w1")
+        found = await until(lambda found: moved(found["apps"]["media/sonarr"]))
+        # The node is as dead for them as for the one that moved.
+        await until(lambda found: said(found) and all(found["apps"][f"media/{n}"]["objections"] for n in REASONS))
+    assert [move["kind"] for move in found["apps"]["media/sonarr"]["moves"]] == ["failover"]
+    for name in REASONS:
+        app = found["apps"][f"media/{name}"]
+        assert (app["active"], app["move"], app["moves"]) == ("primary", None, [])
+    assert served.world.accused == []
+
+
+async def test_worlds_at_one_time_have_addresses_of_their_own(tmp_path: Path) -> None:
+    networks = [Network() for _ in range(20)]
+    try:
+        assert len({network.address(0) for network in networks}) == len(networks)
+    finally:
+        for network in networks:
+            network.close()
