@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
 
-from failoverd.core import patch, policy
+from failoverd.core import patch
 from failoverd.core.barrier import compare
 from failoverd.core.case import Case
-from failoverd.core.intent import Step, call_off, finish, flip_to, losses, mark, marked, stand, undo_now
+from failoverd.core.fencing import fencing, guest_state, off, paused
+from failoverd.core.intent import Step, call_off, finish, flip_to, mark, marked, stand, undo_now
 from failoverd.core.machine import Event
 from failoverd.core.memory import AppMemory, Move, Phase, Standing
 from failoverd.core.model import (
     Action,
     DeletePod,
-    FenceOff,
     Folder,
-    Guest,
     GuestState,
     Health,
     PatchWorkload,
@@ -30,69 +28,7 @@ from failoverd.core.model import (
     Unknown,
     Workload,
 )
-from failoverd.core.policy import Wish
 from failoverd.core.rules import FenceWhen, Require, Site, Volume
-
-
-def fencing(case: Case, move: Move) -> Step:
-    """Cut the power of the lost node, once for all its apps, and wait for the confirmation."""
-    node, verdict = case.place(move.source).node, case.verdict(move.source)
-    if verdict.proven:
-        last = verdict.down_since or move.last_write_at
-        done = mark(mark(move, "dead", case.date), "fenced", case.date)
-        # it may have written on until its power went: what it could lose is stated anew
-        done = replace(done, last_write_at=last, losses=losses(case, last))
-        return Step(was=replace(case.was, move=done), event=Event.FENCED)
-    began = _fence_began(case, node)
-    if began is None:
-        why = _no_fence_now(case, move)
-        if why:
-            return Step(was=call_off(case, why), event=Event.CALLED_OFF)
-        if not (verdict.fenceable or move.forced):
-            return Step(was=case.was, waiting=f"the silence of {node} to be certain again")
-    elif case.date - began > case.rules.timings.fence_timeout:
-        if move.forced or (case.app.require is Require.SILENCE and verdict.health is Health.DOWN):
-            return Step(was=case.was, event=Event.FENCE_GIVEN_UP)
-        return Step(was=call_off(case, "the fence failed"), event=Event.CALLED_OFF)
-    if began is None and _guest_state(case, node) is GuestState.STOPPED:
-        # not our doing: it gets the dwell of a guest that might be rebooting, and is not started by us later
-        return Step(was=case.was, waiting=f"for {node}, which is off already, to stay off")
-    return Step(was=case.was, actions=_off(case, node, "may still be writing"), waiting=f"{node} to be confirmed off")
-
-
-FENCE_AGAIN = timedelta(seconds=5)
-"""Between two requests to cut the same node's power: a refusal does not change within a tick."""
-
-
-def _off(case: Case, node: str, why: str) -> tuple[FenceOff, ...]:
-    seen = case.watch.nodes.get(node)
-    asked = seen.fence_asked_at if seen else None
-    if asked is not None and case.now.mono - asked < FENCE_AGAIN:
-        return ()
-    return (FenceOff(node=node, reason=f"{node} {why}"),)
-
-
-def _fence_began(case: Case, node: str) -> datetime | None:
-    """When the fence in progress began; one whose node we have started again since is over."""
-    remembered = case.memory.nodes.get(node)
-    return remembered.fence_began_at if remembered and remembered.started_at is None else None
-
-
-def _no_fence_now(case: Case, move: Move) -> str:
-    """Why a fence that has not begun must not begin any more; empty when it may."""
-    if _paused(case, move):
-        return "paused"
-    verdict = case.verdict(move.source)
-    heard = verdict.silent_for < case.rules.timings.silence_after
-    if not move.forced and (verdict.health is Health.UP or heard):
-        return "the node came back"
-    return ""
-
-
-def _paused(case: Case, move: Move) -> bool:
-    """Whether somebody paused the app after the intent was saved; an operator's own move goes on."""
-    wish = Wish(kind=move.kind, target=move.target, reason="")
-    return not move.command and any(policy.paused(case, wish))
 
 
 def stopping(case: Case, move: Move) -> Step:
@@ -116,7 +52,7 @@ def stopping(case: Case, move: Move) -> Step:
             return Step(was=case.was, waiting="a scan from before the stop to end")
         return Step(was=_reach(case, move, "stopped"), event=Event.STOPPED)
     if _came_back(case, move):
-        again = _off(case, case.place(move.source).node, "runs again in the middle of a move")
+        again = off(case, case.place(move.source).node, "runs again in the middle of a move")
         return Step(was=case.was, actions=again, waiting="the lost node runs again: fenced again")
     return Step(was=flip_to(_reach(case, move, "stopped")), event=Event.STOPPED_UNPLANNED)
 
@@ -124,7 +60,7 @@ def stopping(case: Case, move: Move) -> Step:
 def _stop(case: Case, move: Move, workload: Workload) -> Step:
     if workload.epoch is not None and workload.epoch > move.epoch:
         return Step(was=case.was, waiting=f"workload carries a newer epoch {workload.epoch}")
-    if workload.epoch != move.epoch and _paused(case, move):
+    if workload.epoch != move.epoch and paused(case, move):
         return Step(was=call_off(case, "paused"), event=Event.CALLED_OFF)
     if _hopeless(case, move, "decided"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
@@ -159,7 +95,7 @@ def _deletions(case: Case, move: Move, left: list[Pod]) -> list[DeletePod]:
     """Pods of a dead node only, owned only: on a living node they end by themselves and must be waited for."""
     verdict, node = case.verdict(move.source), case.place(move.source).node
     # proven dead when the move began and off now: a new instance need not wait for a dwell of its own
-    still = marked(move, "dead") is not None and _guest_state(case, node) is GuestState.STOPPED
+    still = marked(move, "dead") is not None and guest_state(case, node) is GuestState.STOPPED
     gone = verdict.proven or still or (verdict.health is Health.DOWN and case.app.require is Require.SILENCE)
     forced = move.forced and verdict.health is not Health.UP
     if move.kind.planned or not (gone or forced):
@@ -176,17 +112,12 @@ def _deletions(case: Case, move: Move, left: list[Pod]) -> list[DeletePod]:
     ]
 
 
-def _guest_state(case: Case, node: str) -> GuestState | None:
-    reading = case.snapshot.nodes.get(node)
-    return reading.guest.state if reading and isinstance(reading.guest, Guest) else None
-
-
 def _came_back(case: Case, move: Move) -> bool:
     """Whether a fenced guest runs again in the middle of a move; without a fence roles alone carry I1."""
     node = case.place(move.source).node
     allowed = case.rules.fence(node) and case.rules.fence_when is not FenceWhen.NEVER
     fenced = marked(move, "dead") is not None and allowed
-    running = _guest_state(case, node) is GuestState.RUNNING
+    running = guest_state(case, node) is GuestState.RUNNING
     return bool(fenced and running and case.verdict(move.source).health is not Health.UP)
 
 
