@@ -166,7 +166,8 @@ def _move_on(case: Case) -> Plan:
         why = tuple(policy.ourselves(case, Wish(kind=move.kind, target=move.target, reason="")))
         return Plan(case=case, step=None, decision=AppDecision(phase=case.was.phase, objections=why, ages=ages))
     step = moves.STEPS[case.was.phase](case, move)
-    return Plan(case=case, step=step, decision=AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages))
+    decision = AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages, alarms=step.alarms)
+    return Plan(case=case, step=step, decision=decision)
 
 
 def _at_rest(case: Case, asked: commands.Asked) -> Plan:

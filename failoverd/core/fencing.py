@@ -20,6 +20,9 @@ def fencing(case: Case, move: Move) -> Step:
     node, verdict = case.place(move.source).node, case.verdict(move.source)
     if verdict.proven:
         last = verdict.down_since or move.last_write_at
+        old = tuple(policy.data_age(case, Wish(kind=move.kind, target=move.target, reason="")))
+        if old and not move.forced:  # it wrote on until its power went, and nothing was proven meanwhile
+            return Step(was=call_off(case, "; ".join(map(str, old))), event=Event.CALLED_OFF)
         done = mark(mark(move, "dead", case.date), "fenced", case.date)
         # it may have written on until its power went: what it could lose is stated anew
         done = replace(done, last_write_at=last, losses=losses(case, last))

@@ -9,7 +9,7 @@ from failoverd.core import patch, proof
 from failoverd.core.case import Case
 from failoverd.core.machine import Event
 from failoverd.core.memory import UNTOUCHED, AppMemory, CopyMemory, Loss, Move, Standing, Undo, VolumeMemory
-from failoverd.core.model import Action, Folder, Health, Workload
+from failoverd.core.model import Action, Folder, Health, Objection, Workload
 from failoverd.core.policy import Wish
 from failoverd.core.rules import Site
 
@@ -25,6 +25,8 @@ class Step:
     event: Event | None = None
     actions: tuple[Action, ...] = ()
     waiting: str = ""
+    alarms: tuple[Objection, ...] = ()
+    """What does not pass by itself and keeps the move from going on."""
 
 
 def mark(move: Move, name: str, at: datetime) -> Move:

@@ -24,6 +24,7 @@ class Event(StrEnum):
     FLIPPED = "flipped"
     READY = "ready"
     TARGET_LOST = "target lost"
+    TARGET_UNFIT = "target unfit"
     RESTORED = "restored"
     CONTRADICTED = "contradicted"
     RELEASED = "released"
@@ -66,13 +67,13 @@ TRANSITIONS: tuple[Row, ...] = (
         Phase.FENCING,
         Event.CALLED_OFF,
         Phase.WATCHING,
-        "the node came back, or could not be proven dead, before anything was done",
+        "the node came back, could not be proven dead, or wrote too long, before anything was done",
     ),
     Row(
         Phase.STOPPING,
         Event.CALLED_OFF,
         Phase.WATCHING,
-        "somebody paused the app before anything was done to it",
+        "paused, or the target's copy is not fit any more, before anything was done",
     ),
     Row(Phase.STOPPING, Event.STOPPED, Phase.BARRIER, "no pod of the app is left, both copies can be compared"),
     Row(
@@ -82,6 +83,12 @@ TRANSITIONS: tuple[Row, ...] = (
         "no pod of the app is left on a living node",
     ),
     Row(Phase.STOPPING, Event.NOT_EQUAL, Phase.ABORTING, "the app did not stop in time"),
+    Row(
+        Phase.STOPPING,
+        Event.TARGET_UNFIT,
+        Phase.ABORTING,
+        "the target's copy is not fit any more, and the lost node lives again with its own",
+    ),
     Row(Phase.BARRIER, Event.EQUAL, Phase.FLIPPING, "both copies are equal"),
     Row(Phase.BARRIER, Event.NOT_EQUAL, Phase.ABORTING, "both copies were not equal in time"),
     Row(Phase.FLIPPING, Event.FLIPPED, Phase.STARTING, "the target sends, the source can no longer reach it"),

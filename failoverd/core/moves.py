@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from failoverd.core import patch
+from failoverd.core import patch, policy
 from failoverd.core.barrier import compare
 from failoverd.core.case import Case
 from failoverd.core.fencing import fencing, guest_state, off, paused
@@ -21,6 +21,7 @@ from failoverd.core.model import (
     Folder,
     GuestState,
     Health,
+    Objection,
     PatchWorkload,
     Pod,
     Role,
@@ -51,10 +52,29 @@ def stopping(case: Case, move: Move) -> Step:
         if any(key.startswith(f"Scan {case.app.key} ") for key in case.snapshot.in_flight):
             return Step(was=case.was, waiting="a scan from before the stop to end")
         return Step(was=_reach(case, move, "stopped"), event=Event.STOPPED)
+    unfit = policy.unfit(case, move.target)
+    if unfit:
+        return _not_promoted(case, move, unfit)
     if _came_back(case, move):
         again = off(case, case.place(move.source).node, "runs again in the middle of a move")
         return Step(was=case.was, actions=again, waiting="the lost node runs again: fenced again")
     return Step(was=flip_to(_reach(case, move, "stopped")), event=Event.STOPPED_UNPLANNED)
+
+
+def _not_promoted(case: Case, move: Move, unfit: tuple[Objection, ...]) -> Step:
+    """The app waits stopped, or goes back where that is surely safe: nothing was written at the target yet."""
+    alarms = policy.lasting(case, move.target, unfit)
+    own = [case.folder(volume, move.source) for volume in case.app.volumes]
+    sends = all(isinstance(one, Folder) and one.type == Role.SEND_ONLY for one in own)
+    if alarms and sends and case.verdict(move.source).health is Health.UP and not policy.unfit(case, move.source):
+        volumes = {name: stand(memory, move.source, Standing.ACTIVE) for name, memory in case.was.volumes.items()}
+        back = replace(case.was, volumes=volumes, move=mark(move, "unfit", case.date))
+        return Step(was=back, event=Event.TARGET_UNFIT)
+    return Step(was=case.was, waiting=_wait_for(unfit), alarms=alarms)
+
+
+def _wait_for(unfit: tuple[Objection, ...]) -> str:
+    return "a copy fit to be promoted: " + "; ".join(map(str, unfit))
 
 
 def _stop(case: Case, move: Move, workload: Workload) -> Step:
@@ -64,6 +84,12 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
         return Step(was=call_off(case, "paused"), event=Event.CALLED_OFF)
     if _hopeless(case, move, "decided"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
+    unfit = policy.unfit(case, move.target)
+    if unfit and workload.epoch != move.epoch and not move.kind.planned:
+        alarms = policy.lasting(case, move.target, unfit)
+        if alarms:  # the app is held again at rest, and a node that we fenced gets its power back
+            return Step(was=call_off(case, "; ".join(map(str, alarms))), event=Event.CALLED_OFF)
+        return Step(was=case.was, waiting=_wait_for(unfit))
     was = case.was
     if workload.epoch is None:  # nothing of ours is on it yet: what is there now is what must be restored
         was = replace(was, undo=undo_now(case, workload), replicas=workload.replicas or was.replicas)
@@ -130,6 +156,7 @@ def barrier(case: Case, move: Move) -> Step:
     elif not case.pods() and not case.strangers():
         scanned, wanted, missing = compare(case, move)
         moved = replace(move, scanned=scanned)
+        missing = missing or [str(one) for one in policy.unfit(case, move.target)]
         if not wanted and not missing:
             return Step(was=flip_to(replace(case.was, move=mark(moved, "equal", case.date))), event=Event.EQUAL)
     if _hopeless(case, move, "stopped"):
@@ -156,6 +183,10 @@ def flipping(case: Case, move: Move) -> Step:
     left = [*case.pods(), *case.strangers()]
     if left:
         return Step(was=case.was, waiting="pods to go: " + ", ".join(pod.name for pod in left))
+    unfit = policy.unfit(case, move.target)
+    if unfit:
+        alarms = policy.lasting(case, move.target, unfit)
+        return Step(was=case.was, waiting=_wait_for(unfit), alarms=alarms)
     acts, missing = [], []
     for volume in case.app.volumes:
         act, why = _flip(case, move, volume)
@@ -202,6 +233,9 @@ def starting(case: Case, move: Move) -> Step:
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
     if not patch.is_started(case.app, workload, case.was, move.target):
         if workload.replicas == 0 and workload.epoch == move.epoch:
+            unfit = policy.lasting(case, move.target, policy.unfit(case, move.target))
+            if unfit:
+                return Step(was=case.was, waiting=_wait_for(unfit), alarms=unfit)
             ops = patch.start(case.app, workload, case.was, move.target, case.place(move.target))
             act = PatchWorkload(app=case.app.key, ops=ops, reason=f"start at {move.target}")
             return Step(was=case.was, actions=(act,), waiting=f"the workload to name {move.target}'s claims")
@@ -264,6 +298,8 @@ def aborting(case: Case, move: Move) -> Step:
 
 
 def _abort_why(move: Move) -> str:
+    if marked(move, "unfit") is not None:
+        return "the target's copy was not fit any more"
     stopped = marked(move, "stopped") is not None
     return "both copies were not equal in time" if stopped else "the app did not stop in time"
 

@@ -20,7 +20,7 @@ from failoverd.core.model import (
     Watch,
     Workload,
 )
-from failoverd.core.rules import AfterFence, Rules
+from failoverd.core.rules import AfterFence, App, Rules
 
 
 def remember_nodes(
@@ -103,7 +103,13 @@ def _start_due(rules: Rules, memory: Memory, was: NodeMemory, snapshot: Snapshot
             return False
     if leaving(memory, rules, name):
         return False
-    return not any(_pods_left(snapshot, app.key, name) for app in rules.apps)
+    return not any(_pods_left(snapshot, app.key, name) for app in rules.apps if not _stays(memory, rules, app, name))
+
+
+def _stays(memory: Memory, rules: Rules, app: App, node: str) -> bool:
+    """Whether an app of ours belongs on `node`: its move away was called off, and its pod may start there again."""
+    was = memory.apps.get(app.key)
+    return was is not None and was.move is None and rules.place(app, was.active).node == node
 
 
 def _is_off(snapshot: Snapshot, name: str) -> bool:
