@@ -189,7 +189,7 @@ def _at_rest(case: Case, asked: commands.Asked) -> Plan:
         alarms=alarms,
     )
     plan = Plan(case=case, step=step, decision=decision, wish=wish, command=command)
-    if wish is None or step.event is Event.CONTRADICTED:
+    if wish is None or step.event in (Event.CONTRADICTED, Event.LANDED_LATE):
         return plan
     if _wants_fence(case, wish):
         return replace(plan, fence=not _beyond_fence(found))

@@ -116,7 +116,24 @@ def call_off(case: Case, why: str) -> AppMemory:
     # memory alone, so that a workload that cannot be read now never costs us the way home.
     at_home = was.undo is not None and patch.is_home(case.app, was.undo, was.active)
     undo = None if at_home else was.undo
-    return finish(replace(was, volumes=volumes, undo=undo), was.move, f"{UNTOUCHED}, {why}", case.date)
+    move = replace(was.move, undo=was.undo if at_home else None)
+    return finish(replace(was, volumes=volumes, undo=undo), move, f"{UNTOUCHED}, {why}", case.date)
+
+
+def landed_late(case: Case) -> AppMemory | None:
+    """The app with that move in hand again whose first patch landed after it was called off; None where none has.
+
+    A request may hang on its way, or its sender be stopped right before it: calling off takes nothing back.
+    """
+    workload, was = case.workload, case.was
+    if was.move is not None or not isinstance(workload, Workload) or workload.epoch is None:
+        return None
+    late = next((move for move in was.moves if move.untouched and move.epoch == workload.epoch), None)
+    if late is None or workload.epoch <= was.written_epoch or workload.replicas != 0:
+        return None
+    again = mark(replace(late, outcome="", ended_at=None, undo=None), "late", case.date)
+    others = tuple(move for move in was.moves if move is not late)
+    return replace(was, move=again, moves=others, undo=was.undo or late.undo)
 
 
 def finish(was: AppMemory, move: Move, outcome: str, at: datetime) -> AppMemory:

@@ -25,6 +25,7 @@ class Event(StrEnum):
     READY = "ready"
     TARGET_LOST = "target lost"
     TARGET_UNFIT = "target unfit"
+    LANDED_LATE = "landed late"
     RESTORED = "restored"
     CONTRADICTED = "contradicted"
     RELEASED = "released"
@@ -100,6 +101,12 @@ TRANSITIONS: tuple[Row, ...] = (
         "the target was lost before the app was ready there",
     ),
     Row(Phase.ABORTING, Event.RESTORED, Phase.WATCHING, "the app runs again where it was"),
+    Row(
+        Phase.WATCHING,
+        Event.LANDED_LATE,
+        Phase.ABORTING,
+        "the stop of a move that was called off has landed after all",
+    ),
     Row(Phase.FROZEN, Event.RESUMED, Phase.ADOPTING, "an operator resolved the contradiction"),
     Row(Phase.ADOPTING, Event.RELEASED, Phase.RELEASED, "an operator took the app out of our hands"),
     Row(Phase.WATCHING, Event.RELEASED, Phase.RELEASED, "an operator took the app out of our hands"),

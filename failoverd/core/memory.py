@@ -142,6 +142,8 @@ class Move:
     losses: tuple[Loss, ...] = ()
     outcome: str = ""
     """Empty while in progress; then `done`, or `aborted: why`."""
+    undo: Undo | None = None
+    """Of a move called off at home: what must be restored should its first patch land after all."""
     scanned: tuple[tuple[str, Site, int, str], ...] = ()
     """Barrier scans (volume, site, sequence, Syncthing start time); redone when a mover restarted."""
 

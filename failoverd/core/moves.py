@@ -80,20 +80,33 @@ def _wait_for(unfit: tuple[Objection, ...]) -> str:
 def _stop(case: Case, move: Move, workload: Workload) -> Step:
     if workload.epoch is not None and workload.epoch > move.epoch:
         return Step(was=case.was, waiting=f"workload carries a newer epoch {workload.epoch}")
-    if workload.epoch != move.epoch and paused(case, move):
-        return Step(was=call_off(case, "paused"), event=Event.CALLED_OFF)
-    if _hopeless(case, move, "decided"):
+    if workload.epoch != move.epoch:
+        unfit = () if move.kind.planned else policy.unfit(case, move.target)
+        why = _why_not(case, move, unfit)
+        if why and case.patching:
+            return Step(was=case.was, waiting=f"a patch on its way to be answered, then called off: {why}")
+        if why:
+            return Step(was=call_off(case, why), event=Event.CALLED_OFF)
+        if unfit:
+            return Step(was=case.was, waiting=_wait_for(unfit))
+    elif _hopeless(case, move, "decided"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
-    unfit = policy.unfit(case, move.target)
-    if unfit and workload.epoch != move.epoch and not move.kind.planned:
-        alarms = policy.lasting(case, move.target, unfit)
-        if alarms:  # the app is held again at rest, and a node that we fenced gets its power back
-            return Step(was=call_off(case, "; ".join(map(str, alarms))), event=Event.CALLED_OFF)
-        return Step(was=case.was, waiting=_wait_for(unfit))
     was = case.was
     if workload.epoch is None:  # nothing of ours is on it yet: what is there now is what must be restored
         was = replace(was, undo=undo_now(case, workload), replicas=workload.replicas or was.replicas)
     return Step(was=was, actions=(_halt(case, move, workload),), waiting="the workload takes hold and replicas 0")
+
+
+def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
+    """Why a move of which nothing has been done yet is called off; empty while it goes on.
+
+    The app is held again at rest, and a node that was fenced for it gets its power back.
+    """
+    if paused(case, move):
+        return "paused"
+    if _hopeless(case, move, "decided"):
+        return "the app did not stop in time"
+    return "; ".join(map(str, policy.lasting(case, move.target, unfit)))
 
 
 def _halt(case: Case, move: Move, workload: Workload) -> PatchWorkload:
@@ -277,6 +290,8 @@ def aborting(case: Case, move: Move) -> Step:
     if isinstance(workload, Unknown):
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
     if patch.is_started(case.app, workload, case.was, move.source):
+        if case.patching:
+            return Step(was=case.was, waiting="a patch on its way to be answered")
         ended = finish(_arrive(case, move.source), move, f"aborted: {_abort_why(move)}", case.date)
         return Step(was=ended, event=Event.RESTORED)
     wrong = [
@@ -300,6 +315,8 @@ def aborting(case: Case, move: Move) -> Step:
 def _abort_why(move: Move) -> str:
     if marked(move, "unfit") is not None:
         return "the target's copy was not fit any more"
+    if marked(move, "late") is not None:
+        return "its stop landed after it was called off"
     stopped = marked(move, "stopped") is not None
     return "both copies were not equal in time" if stopped else "the app did not stop in time"
 
