@@ -81,6 +81,11 @@ def _tend(case: Case, volume: Volume) -> Tended:
                 frozen=f"{volume.name}: {site} should send but is {active.type}, while {site.other} is sendonly: "
                 "which copy is the true one must be decided by hand",
             )
+        if isinstance(standby, Unknown) and active.type == Role.RECEIVE_ONLY and not _borne_out(case):
+            # a standby is what receives only: this memory may be from before a move, and the other side the true one
+            text = f"{volume.name}: {site} should send but is {active.type}, and {site.other} cannot be read"
+            alarm = Objection(why=Why.DIVERGED, text=f"{text}: its role waits for that")
+            return Tended(memory=memory, alarms=(alarm,), waiting=f"Syncthing at {site.other}: {standby.why}")
         mend = SetRole(
             app=case.app.key, volume=volume.name, site=site, role=Role.SEND_ONLY, reason=f"{site} is active"
         )
@@ -105,7 +110,15 @@ def _known_loser(case: Case, memory: VolumeMemory) -> bool:
     if isinstance(workload, Unknown) or not case.runs_on(case.was.active):
         return False
     home = workload.epoch is None and case.was.undo is None
-    return lost and (home or workload.epoch == case.was.written_epoch)
+    return lost and (home or _borne_out(case))
+
+
+def _borne_out(case: Case) -> bool:
+    """Whether the workload bears our memory out: the epoch we wrote last, and the active side's claims."""
+    workload = case.workload
+    if isinstance(workload, Unknown) or workload.epoch is None or not case.runs_on(case.was.active):
+        return False
+    return workload.epoch == case.was.written_epoch
 
 
 def _ignores(case: Case, volume: Volume, site: Site, folder: Folder) -> list[Action]:
