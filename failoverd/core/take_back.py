@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from failoverd.core import proof
 from failoverd.core.case import Case
 from failoverd.core.memory import CopyMemory, Kind, Standing, TakeBackStep, VolumeMemory
 from failoverd.core.model import (
@@ -85,8 +86,11 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
             return Tended(memory=memory, waiting=f"take-back of {site}: {unheard}")
         return _override(case, volume, memory, copy)
     if not active.needs_nothing:
+        last = case.seen(volume).scanned
+        unread = _errors(last) if last is not None and last.errors else ""
         again = Override(**where, site=site.other, reason="the survivor's version of everything counts")
-        return Tended(memory=memory, actions=(again,), waiting=f"take-back of {site}: overriding")
+        override = () if unread else (again,)
+        return Tended(memory=memory, actions=override, waiting=f"take-back of {site}: {unread or 'overriding'}")
     missing = _equal_for_take_back(standby, copy) or _unheard(active, standby)
     if missing and not standby.versioning:
         again_kept = replace(copy, step=TakeBackStep.REVERT)
@@ -116,6 +120,11 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
 def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory) -> Tended:
     survivor = case.was.active
     found = scanned(case, volume, survivor)
+    before = case.seen(volume).scanned
+    if found is not None and found.errors:
+        return Tended(memory=memory, waiting=f"take-back of {survivor.other}: {_errors(found)}")
+    if found is None and before is not None and before.errors and not proof.scan_due(case, volume):
+        return Tended(memory=memory, waiting=f"take-back of {survivor.other}: {_errors(before)}")
     if found is not None:
         following = replace(copy, step=TakeBackStep.OVERRIDE, scanned=found.sequence)
         order = Override(
@@ -131,6 +140,12 @@ def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory
         )
     scan = Scan(app=case.app.key, volume=volume.name, site=survivor, reason="before the take-back's override")
     return Tended(memory=memory, actions=(scan,), waiting=f"take-back of {survivor.other}: scanning the survivor")
+
+
+def _errors(found: Scanned) -> str:
+    """What the survivor could not read is not in its index: the other side's would be lost to an override."""
+    files = f": {', '.join(found.error_files[:3])}" if found.error_files else ""
+    return f"{found.errors} errors in the survivor's last scan{files}"
 
 
 def _equal_for_take_back(standby: Folder, copy: CopyMemory) -> str:
