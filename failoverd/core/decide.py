@@ -14,7 +14,7 @@ from failoverd.core import commands, hysteresis, intent, machine, moves, policy,
 from failoverd.core.case import Case
 from failoverd.core.intent import Step
 from failoverd.core.machine import Event
-from failoverd.core.memory import SCHEMA, AppMemory, Kind, Memory, Phase
+from failoverd.core.memory import SCHEMA, AppMemory, Kind, Memory, Phase, Undo
 from failoverd.core.model import (
     Action,
     Api,
@@ -30,6 +30,7 @@ from failoverd.core.model import (
     Verdict,
     Watch,
     Why,
+    Workload,
 )
 from failoverd.core.nodes import remember_nodes
 from failoverd.core.policy import Wish
@@ -150,12 +151,22 @@ def _first(case: Case, *, resumed: bool) -> Plan:
         why = Objection(why=Why.NOT_ADOPTED, text=text)
         return Plan(case=None, step=None, decision=AppDecision(phase=Phase.ADOPTING, objections=(why,), waiting=text))
     if resumed:
-        found = replace(found, epoch=max(found.epoch, case.was.epoch), undo=case.was.undo, moves=case.was.moves)
+        found = replace(found, epoch=max(found.epoch, case.was.epoch), undo=_undo(case, found), moves=case.was.moves)
     frozen: tuple[Objection, ...] = ()
     if found.phase is Phase.FROZEN:
         frozen = (Objection(why=Why.FROZEN, text=f"frozen: {found.frozen_why}"),)
     decision = AppDecision(phase=found.phase, objections=frozen, alarms=frozen)
     return Plan(case=case, step=Step(was=found), decision=decision)
+
+
+def _undo(case: Case, found: AppMemory) -> Undo | None:
+    """The way home of an app given back: remembered, or what our marks on a workload away from home call for."""
+    workload = case.workload
+    marked = isinstance(workload, Workload) and workload.epoch is not None
+    if case.was.undo is not None or not marked or found.active is case.app.preferred:
+        return case.was.undo
+    assert isinstance(workload, Workload)
+    return intent.undo_now(case, workload)
 
 
 def _move_on(case: Case) -> Plan:

@@ -77,9 +77,12 @@ def begin(case: Case, wish: Wish, evidence: tuple[str, ...]) -> AppMemory:
 
 
 def undo_now(case: Case, workload: Workload) -> Undo:
-    """What the workload looks like now, as far as we would touch it."""
+    """What must be restored to go home: what the workload is now, or what the rules say where our marks are on it."""
     pair = case.rules.pair(case.app)
-    return patch.undo_of(case.app, workload, (pair.primary, pair.backup))
+    now = patch.undo_of(case.app, workload, (pair.primary, pair.backup))
+    if workload.epoch is None:
+        return now
+    return patch.way_home(case.app, workload, now, case.place(case.app.preferred))
 
 
 def losses(case: Case, last: datetime | None) -> tuple[Loss, ...]:

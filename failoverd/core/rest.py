@@ -203,7 +203,8 @@ def _monitor(case: Case) -> tuple[list[Action], list[Objection]]:
             alarms.append(
                 Objection(why=Why.DIVERGED, text=f"{case.app.key} names {claims}, but {was.active} is active")
             )
-        return [], alarms
+            return [], alarms
+        return _unmarked(case, workload), alarms
     unheld = workload.owner is Owner.FLUX and not workload.held
     if not unheld and case.runs_on(was.active):
         return [], alarms
@@ -211,6 +212,15 @@ def _monitor(case: Case) -> tuple[list[Action], list[Objection]]:
     alarms.append(Objection(why=Why.DIVERGED, text=f"{said} while {case.app.key} is away from home: put back"))
     ops = patch.restore_hold(case.app, workload, was, case.place(was.active))
     return [PatchWorkload(app=case.app.key, ops=ops, reason=said)], alarms
+
+
+def _unmarked(case: Case, workload: Workload) -> list[Action]:
+    """At home nothing of ours is left on the workload: marks that are there anyway (memory was lost) come off."""
+    epoch = workload.epoch
+    if epoch is None or workload.replicas == 0 or case.was.active is not case.app.preferred or case.patching:
+        return []
+    why = "at home nothing of ours is left on it"
+    return [PatchWorkload(app=case.app.key, ops=patch.release(workload), reason=why)]
 
 
 def _stability(case: Case, was: AppMemory) -> AppMemory:
