@@ -139,6 +139,8 @@ def _equal(active: Folder, standby: Folder) -> str:
     """Empty when both sides hold the same; else what is still missing."""
     if not (active.connected and standby.connected):
         return "the two sides are not connected"
+    if not (active.knows(standby) and standby.knows(active)):
+        return "one side was replaced, and the other still speaks of the one before"
     if not standby.idle:
         return f"standby is {standby.error or standby.state}" + (
             f", {standby.errors} errors" if standby.errors else ""

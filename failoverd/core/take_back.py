@@ -162,6 +162,8 @@ def _equal_for_take_back(standby: Folder, copy: CopyMemory) -> str:
 
 def _unheard(active: Folder, standby: Folder) -> str:
     """What the survivor has not been told of yet; empty when it knows all the returned side has announced."""
+    if not (active.knows(standby) and standby.knows(active)):
+        return "one side was replaced, and the other still speaks of the one before"
     if active.remote_sequence is None or active.remote_sequence < standby.sequence:
         return f"survivor has heard of {active.remote_sequence or 0} of {standby.sequence}"
     return ""

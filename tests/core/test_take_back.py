@@ -78,6 +78,19 @@ def test_no_override_before_the_survivor_has_heard_all_the_returned_side_announc
     life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
 
 
+@pytest.mark.parametrize(("site", "peer"), [(B, "sonarr-primary-ID"), (P, "sonarr-backup-ID")])
+def test_no_override_while_one_side_speaks_of_the_others_installation_before(site, peer):
+    life = lost_and_back()
+    other = (KEY, "data", site.other)
+    life.world.folders[other] = replace(life.world.folders[other], device="WIPED", sequence=7)
+    life.world.pinned[KEY, "data", site] = {"peer": peer, "remote_sequence": 500}
+    life.run(120)
+    assert "Override" not in kinds(life.world.did)
+    assert "speaks of the one before" in life.decision.apps[KEY].waiting
+    life.world.pinned.clear()
+    life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
+
+
 @pytest.mark.parametrize("step", [TakeBackStep.OVERRIDE, TakeBackStep.REVERT])
 def test_what_the_survivor_lacks_is_overridden_at_every_step_before_anything_is_clean(step):
     life = lost_and_back()
