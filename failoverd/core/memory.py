@@ -196,6 +196,8 @@ class NodeMemory:
     """Confirmed `stopped` after our own fence; cleared when the node is UP again."""
     started_at: datetime | None = None
     """When we started it again."""
+    given_up_at: datetime | None = None
+    """When the last move that waited for our fence was called off, its request unanswered: it may cut later still."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,16 @@ from itertools import pairwise
 
 import pytest
 
+from failoverd import execute
+from failoverd.core import nodes
 from failoverd.core.memory import UNTOUCHED, Phase
 from failoverd.core.model import (
     CommandKind,
     FenceOff,
     FenceOn,
     PatchWorkload,
+    Receipt,
+    Scan,
 )
 from failoverd.core.rules import AfterFence, Require
 from tests.core.build import KEY, W1, W2, B, P, an_app
@@ -143,3 +147,50 @@ def test_each_mark_of_a_move_comes_after_the_one_before():
     life.until(arrived(B))
     times = [at for _, at in life.app().moves[-1].marks]
     assert all(one <= other for one, other in pairwise(times))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_cut_that_comes_true_after_its_move_was_called_off_is_still_ours_to_undo(restarted):
+    life = fenced_case(Require.PROOF)
+    carry_out, hanging = life.world.do, []
+
+    def hang(action):
+        if not isinstance(action, FenceOff):
+            return carry_out(action)
+        hanging.append(action)
+        life.snapshot["in_flight"] = frozenset({action.key})
+        return None
+
+    def act(action):
+        made = hang(action)
+        return made if made is not None else Receipt(action=Scan(app="", volume="", site=P, reason=""), ok=False)
+
+    life.do = act
+    life.until(lambda one: bool(one.app().moves), 200)
+    assert life.app().moves[-1].outcome == f"{UNTOUCHED}, the fence failed"
+    life.do = carry_out
+    if restarted:
+        life.restart()
+        life.snapshot.clear()
+    life.run(20)
+    carry_out(hanging[0])
+    life.world.cut.clear()
+    life.snapshot.clear()
+    life.run(20)
+    assert "FenceOn" in kinds(life.world.did)
+    life.run(60)
+    assert W1 not in life.world.off
+    assert life.app().active is P
+
+
+def test_a_node_switched_off_by_hand_after_a_fence_was_refused_is_left_off():
+    life = fenced_case(Require.PROOF)
+    life.world.deaf.add(FenceOff)
+    life.until(lambda one: bool(one.app().moves), 200)
+    powered_off(life)
+    life.run(5)
+    assert "FenceOn" not in kinds(life.world.did)
+
+
+def test_what_a_late_cut_is_waited_for_is_what_an_action_may_take():
+    assert nodes.LATE == execute.LONGEST
