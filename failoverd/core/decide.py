@@ -64,6 +64,8 @@ class Plan:
     decision: AppDecision
     wish: Wish | None = None
     command: Command | None = None
+    set_aside: tuple[Objection, ...] = ()
+    """What an operator's force overrides: recorded with the move."""
     fence: bool = False
     """Nothing but the missing proof objects, and a fence could give it."""
     refused: tuple[Objection, ...] = ()
@@ -203,7 +205,7 @@ def _at_rest(case: Case, asked: commands.Asked) -> Plan:
     if wish is None or step.event in (Event.CONTRADICTED, Event.LANDED_LATE):
         return plan
     if _wants_fence(case, wish):
-        return replace(plan, fence=not _beyond_fence(found))
+        return replace(plan, fence=not _beyond_fence(found), set_aside=everything if wish.forced else ())
     return replace(plan, step=_leave(case, wish, everything)) if not found else plan
 
 
@@ -226,10 +228,10 @@ def _beyond_fence(found: tuple[Objection, ...]) -> tuple[Objection, ...]:
     return tuple(objection for objection in found if objection.why is not Why.NOT_DEAD)
 
 
-def _leave(case: Case, wish: Wish, set_aside: tuple[Objection, ...]) -> Step:
+def _leave(case: Case, wish: Wish, set_aside: tuple[Objection, ...], event: Event = Event.LEAVE) -> Step:
     verdict = case.verdict(case.was.active)
     evidence = (*verdict.evidence, *(f"set aside: {objection}" for objection in set_aside))
-    return Step(was=intent.begin(case, wish, evidence), event=Event.LEAVE)
+    return Step(was=intent.begin(case, wish, evidence), event=event)
 
 
 def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
@@ -256,8 +258,7 @@ def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
                     plan, decision=replace(plan.decision, objections=(*plan.decision.objections, why))
                 )
                 continue
-            was = intent.begin(plan.case, plan.wish, plan.case.verdict(plan.case.was.active).evidence)
-            fenced[key] = replace(plan, step=Step(was=was, event=Event.FENCE))
+            fenced[key] = replace(plan, step=_leave(plan.case, plan.wish, plan.set_aside, Event.FENCE))
     return fenced
 
 

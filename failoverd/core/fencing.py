@@ -35,7 +35,8 @@ def fencing(case: Case, move: Move) -> Step:
         if not (verdict.fenceable or move.forced):
             return Step(was=case.was, waiting=f"the silence of {node} to be certain again")
     elif case.date - began > case.rules.timings.fence_timeout:
-        if move.forced or (case.app.require is Require.SILENCE and verdict.health is Health.DOWN):
+        silent = case.app.require is Require.SILENCE and verdict.health is Health.DOWN
+        if move.forced or (silent and guest_state(case, node) is None):
             return Step(was=case.was, event=Event.FENCE_GIVEN_UP)
         return Step(was=call_off(case, "the fence failed"), event=Event.CALLED_OFF)
     if began is None and guest_state(case, node) is GuestState.STOPPED:

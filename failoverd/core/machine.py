@@ -62,7 +62,7 @@ TRANSITIONS: tuple[Row, ...] = (
         Phase.FENCING,
         Event.FENCE_GIVEN_UP,
         Phase.STOPPING,
-        "no proof could be had, and silence is enough for this app",
+        "no proof could be had: the hypervisor is silent and silence is enough here, or an operator forces it",
     ),
     Row(
         Phase.FENCING,

@@ -17,6 +17,7 @@ from failoverd.core.model import (
     Api,
     ClaimReading,
     Folder,
+    Guest,
     Health,
     NodeObject,
     Objection,
@@ -26,7 +27,7 @@ from failoverd.core.model import (
     Unknown,
     Why,
 )
-from failoverd.core.rules import Failback, Mode, Require, Site, Volume
+from failoverd.core.rules import Failback, FenceWhen, Mode, Require, Site, Volume
 
 LATE = timedelta(seconds=5)
 """A loop this late, or a wall clock that ran this far away, saw nothing in between."""
@@ -146,6 +147,12 @@ def lost_side(case: Case, wish: Wish) -> Iterator[Objection]:
             Why.NOT_DEAD,
             f"{node} may live: silent for {verdict.silent_for.total_seconds():.0f} s of {needed:.0f} s",
         )
+    elif not verdict.proven and case.rules.fence_when is not FenceWhen.NEVER:
+        # where the hypervisor answers death can be proven: silence is enough only where it cannot be asked
+        whys = (Why.NOT_DEAD, Why.FENCE_FAILED)
+        asked = case.snapshot.nodes.get(node)
+        if asked is not None and isinstance(asked.guest, Guest):
+            yield from (objection for objection in verdict.unproven if objection.why in whys)
 
 
 def domains(case: Case, wish: Wish) -> Iterator[Objection]:

@@ -12,11 +12,15 @@ from failoverd.core.model import (
     CommandKind,
     FenceOff,
     FenceOn,
+    Guest,
+    GuestState,
     PatchWorkload,
     Receipt,
     Scan,
+    Unknown,
+    Why,
 )
-from failoverd.core.rules import AfterFence, Require
+from failoverd.core.rules import AfterFence, FenceWhen, Require
 from tests.core.build import KEY, W1, W2, B, P, an_app
 from tests.core.life import at_rest, command, healthy, kinds
 from tests.core.test_moves import arrived, powered_off, switch
@@ -70,12 +74,45 @@ def test_a_pause_after_the_intent_and_before_the_first_act_calls_the_move_off():
         assert life.world.raw[KEY]["spec"]["replicas"] == 1
 
 
-def test_a_failed_fence_is_given_up_where_silence_is_enough_and_called_off_where_not():
+def test_a_failed_fence_is_given_up_where_silence_is_enough_and_the_hypervisor_has_fallen_silent_too():
     life = fenced_case(Require.SILENCE)
     life.world.deaf.add(FenceOff)
+    life.until(lambda one: one.phase() is Phase.FENCING)
+    life.run(5)
+    life.world.nodes[W1] = {"guest": Unknown("no answer within 2 s")}
     life.until(arrived(B))
     assert life.app().moves[-1].outcome == "done"
-    life = fenced_case(Require.PROOF)
+    assert "dead" not in {name for name, _ in life.app().moves[-1].marks}
+
+
+def test_silence_alone_is_enough_where_the_hypervisor_cannot_be_asked():
+    life = fenced_case(Require.SILENCE)
+    life.world.nodes[W1] = {"guest": Unknown("no answer within 2 s")}
+    life.until(arrived(B))
+    assert "FenceOff" not in kinds(life.world.did)
+
+
+def test_silence_is_not_enough_while_the_hypervisor_says_that_the_guest_runs_and_will_not_be_fenced():
+    life = fenced_case(Require.SILENCE)
+    life.world.nodes[W1] = {"guest": Guest(state=GuestState.RUNNING, managed="managed by HA")}
+    life.run(300)
+    assert life.app().active is P
+    assert Why.NOT_DEAD in life.why()
+    assert Why.FENCE_FAILED in life.why()
+    life.commands = (command(CommandKind.FAILOVER, target=B),)
+    life.until(arrived(B), 200)
+    assert any("set aside: w1 is not proven dead" in one for one in life.app().moves[-1].evidence)
+
+
+def test_never_fencing_leaves_silence_to_the_roles():
+    life = fenced_case(Require.SILENCE, fence_when=FenceWhen.NEVER)
+    life.until(arrived(B))
+    assert "FenceOff" not in kinds(life.world.did)
+
+
+@pytest.mark.parametrize("require", Require)
+def test_a_failed_fence_of_a_guest_that_runs_calls_the_move_off(require):
+    life = fenced_case(require)
     life.world.deaf.add(FenceOff)
     life.run(600)
     assert life.app().active is P
