@@ -34,7 +34,7 @@ from failoverd.core.model import (
 )
 from failoverd.core.nodes import remember_nodes
 from failoverd.core.policy import Wish
-from failoverd.core.rules import App, FenceWhen, Rules
+from failoverd.core.rules import App, FenceWhen, Mode, Rules
 
 AT_ONCE = timedelta(milliseconds=50)
 """How soon to look again after a phase has changed: what the next one needs is known already."""
@@ -141,7 +141,8 @@ def _elsewhere(case: Case) -> Plan:
         why = Objection(why=Why.FROZEN, text=f"frozen: {case.was.frozen_why}")
         return Plan(case=case, step=None, decision=AppDecision(phase=Phase.FROZEN, objections=(why,), alarms=(why,)))
     if case.was.phase is Phase.RELEASED:
-        step = rest.released(case)
+        observing = case.rules.mode is Mode.OBSERVE
+        step = Step(was=case.was) if observing else rest.released(case)
         return Plan(case=case, step=step, decision=AppDecision(phase=Phase.RELEASED, waiting=step.waiting))
     return _move_on(case)
 
@@ -178,6 +179,11 @@ def _move_on(case: Case) -> Plan:
     if not policy.can_see(case):
         why = tuple(policy.ourselves(case, Wish(kind=move.kind, target=move.target, reason="")))
         return Plan(case=case, step=None, decision=AppDecision(phase=case.was.phase, objections=why, ages=ages))
+    if case.rules.mode is Mode.OBSERVE:
+        text = f"mode is observe: the {move.kind} to {move.target} stands still where it is, {case.was.phase}"
+        still = (Objection(why=Why.OBSERVING, text=text),)
+        decision = AppDecision(phase=case.was.phase, objections=still, ages=ages, waiting=text, alarms=still)
+        return Plan(case=case, step=None, decision=decision)
     step = moves.STEPS[case.was.phase](case, move)
     decision = AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages, alarms=step.alarms)
     return Plan(case=case, step=step, decision=decision)

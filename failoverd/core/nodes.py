@@ -22,7 +22,7 @@ from failoverd.core.model import (
     Watch,
     Workload,
 )
-from failoverd.core.rules import AfterFence, App, Rules
+from failoverd.core.rules import AfterFence, App, Mode, Rules
 
 LATE = timedelta(seconds=330)
 """For so long may a request to cut a node's power run that nobody waits for any more (`execute.LONGEST`)."""
@@ -107,7 +107,9 @@ def _fence(  # noqa: PLR0913
 
 
 def _start_due(rules: Rules, memory: Memory, was: NodeMemory, snapshot: Snapshot, name: str) -> bool:
-    if rules.after_fence is not AfterFence.START or was.fenced_at is None or not _is_off(snapshot, name):
+    if rules.mode is Mode.OBSERVE or rules.after_fence is not AfterFence.START:
+        return False
+    if was.fenced_at is None or not _is_off(snapshot, name):
         return False
     if was.started_at is not None and isinstance(snapshot.api, Api):
         # asked for already, yet it is off: the request was lost, or failed

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from failoverd.core.memory import Phase
 from failoverd.core.model import (
     ClaimReading,
     CommandKind,
@@ -12,9 +13,9 @@ from failoverd.core.model import (
     Kubelet,
     Why,
 )
-from failoverd.core.rules import FenceWhen
+from failoverd.core.rules import FenceWhen, Mode
 from tests.core.build import EPOCH_OF_TESTS, KEY, TWO, W1, B, P, an_app
-from tests.core.life import command, healthy
+from tests.core.life import at_rest, command, healthy, kinds
 from tests.core.test_policy import away, budget_spent, move_done
 
 
@@ -86,3 +87,34 @@ def test_one_app_that_may_not_move_keeps_its_node_from_the_fence_unless_any_is_e
     life.world.cut.add(W1)
     life.run(75)
     assert (FenceOff in {type(act) for act in life.world.did}) is fenced
+
+
+@pytest.mark.parametrize("phase", [Phase.STOPPING, Phase.BARRIER, Phase.FLIPPING, Phase.STARTING])
+def test_a_move_stands_still_in_observe_says_so_and_goes_on_afterwards(phase):
+    life = healthy()
+    life.commands = (command(CommandKind.SWITCHOVER, target=B),)
+    life.until(lambda one: one.phase() is phase)
+    life.world.rules = replace(life.world.rules, mode=Mode.OBSERVE)
+    life.receipts = ()
+    assert life.run(60) == []
+    assert life.phase() is phase
+    assert Why.OBSERVING in {one.why for one in life.decision.apps[KEY].alarms}
+    assert "stands still" in life.decision.apps[KEY].waiting
+    life.world.rules = replace(life.world.rules, mode=Mode.ACTIVE)
+    life.until(lambda one: at_rest(one) and one.app().active is B, 200)
+
+
+def test_observe_starts_no_fenced_node_and_gives_no_role_back():
+    life = healthy()
+    life.world.cut.add(W1)
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    life.world.rules = replace(life.world.rules, mode=Mode.OBSERVE)
+    assert "FenceOn" not in kinds(life.run(60))
+    life = healthy()
+    life.commands = (command(CommandKind.RELEASE),)
+    life.acts = False
+    life.tick()
+    assert life.phase() is Phase.RELEASED
+    life.world.rules = replace(life.world.rules, mode=Mode.OBSERVE)
+    life.acts = True
+    assert life.run(20) == []
