@@ -34,7 +34,7 @@ from failoverd.core.model import (
 )
 from failoverd.core.nodes import remember_nodes
 from failoverd.core.policy import Wish
-from failoverd.core.rules import App, FenceWhen, Mode, Rules
+from failoverd.core.rules import App, FenceWhen, Mode, Rules, Site
 
 AT_ONCE = timedelta(milliseconds=50)
 """How soon to look again after a phase has changed: what the next one needs is known already."""
@@ -245,7 +245,11 @@ def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
     by_node: dict[str, list[str]] = {}
     wanting: dict[str, list[str]] = {}
     for key, plan in plans.items():
-        if plan.case is None or plan.case.was.phase is Phase.RELEASED or plan.case.was.move is not None:
+        if plan.case is None:  # never read yet: it may run on either node, and nobody knows whether it may leave
+            for site in Site:
+                by_node.setdefault(rules.place(rules.app(key), site).node, []).append(key)
+            continue
+        if plan.case.was.phase is Phase.RELEASED or plan.case.was.move is not None:
             continue  # an app that is leaving already keeps no other from it
         node = plan.case.place(plan.case.was.active).node
         by_node.setdefault(node, []).append(key)
@@ -253,13 +257,14 @@ def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
             wanting.setdefault(node, []).append(key)
     fenced = dict(plans)
     for node, keys in wanting.items():
-        all_may = len(keys) == len(by_node[node])
+        bound = [key for key in by_node[node] if key not in keys]
         for key in keys:
             plan = plans[key]
             assert plan.case is not None
             assert plan.wish is not None
-            if rules.fence_when is FenceWhen.ALL and not all_may and not plan.wish.forced:
-                why = Objection(why=Why.NOT_DEAD, text=f"{node} is not fenced: not every app of ours on it may move")
+            if rules.fence_when is FenceWhen.ALL and bound and not plan.wish.forced:
+                text = f"{node} is not fenced: not every app of ours on it may move: {', '.join(bound)}"
+                why = Objection(why=Why.NOT_DEAD, text=text)
                 fenced[key] = replace(
                     plan, decision=replace(plan.decision, objections=(*plan.decision.objections, why))
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 
 from failoverd.core import patch, proof
 from failoverd.core.case import Case
@@ -14,7 +15,8 @@ from failoverd.core.policy import Wish
 from failoverd.core.rules import Site
 
 KEPT = 20
-"""Finished moves kept in Memory for budget and monitor; the long history lives beside it."""
+"""Finished moves kept whole in Memory for back-off and monitor; the long history lives beside it. As many more as the
+budget counts are kept without what nothing is decided by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ def call_off(case: Case, why: str) -> AppMemory:
     at_home = was.undo is not None and patch.is_home(case.app, was.undo, was.active)
     undo = None if at_home else was.undo
     move = replace(was.move, undo=was.undo if at_home else None)
-    return finish(replace(was, volumes=volumes, undo=undo), move, f"{UNTOUCHED}, {why}", case.date)
+    return finish(case, replace(was, volumes=volumes, undo=undo), move, f"{UNTOUCHED}, {why}")
 
 
 def landed_late(case: Case) -> AppMemory | None:
@@ -139,14 +141,24 @@ def landed_late(case: Case) -> AppMemory | None:
     return replace(was, move=again, moves=others, undo=was.undo or late.undo)
 
 
-def finish(was: AppMemory, move: Move, outcome: str, at: datetime) -> AppMemory:
+def finish(case: Case, was: AppMemory, move: Move, outcome: str) -> AppMemory:
     """`was` with its move ended. Of too many those that came to nothing are dropped first: budgets count the rest."""
-    ended = replace(move, outcome=outcome, scanned=(), ended_at=at)
+    ended = replace(move, outcome=outcome, scanned=(), ended_at=case.date)
     kept = [*was.moves, ended]
+    timings = case.rules.timings
     while len(kept) > KEPT:
-        nothing = [known for known in kept if known.outcome.startswith("aborted")]
-        kept.remove(nothing[0] if nothing else kept[0])
-    return replace(was, move=None, moves=tuple(kept))
+        # of such in a row the first stays: it tells which epoch was written before them
+        idle = [one for before, one in pairwise(kept[:-1]) if _came_to_nothing(before) and _came_to_nothing(one)]
+        counted = kept[0].began_at >= case.date - timings.max_moves_per and len(kept) <= KEPT + timings.max_moves
+        if not idle and counted:
+            break
+        kept.remove(idle[0] if idle else kept[0])
+    bare = [replace(known, evidence=(), losses=()) for known in kept[:-KEPT]]
+    return replace(was, move=None, moves=(*bare, *kept[-KEPT:]))
+
+
+def _came_to_nothing(move: Move) -> bool:
+    return move.outcome.startswith("aborted")
 
 
 def flip_to(was: AppMemory) -> AppMemory:

@@ -261,9 +261,9 @@ def starting(case: Case, move: Move) -> Step:
     ready = [pod for pod in case.pods(move.target) if pod.ready and not pod.deleting]
     arrived = _arrive(case, move.target)
     if ready:
-        return Step(was=finish(arrived, mark(started, "ready", case.date), "done", case.date), event=Event.READY)
+        return Step(was=finish(case, arrived, mark(started, "ready", case.date), "done"), event=Event.READY)
     if case.verdict(move.target).health is Health.DOWN:
-        lost = finish(arrived, started, "failed: the target was lost before the app was ready", case.date)
+        lost = finish(case, arrived, started, "failed: the target was lost before the app was ready")
         return Step(was=lost, event=Event.TARGET_LOST)
     return Step(was=replace(case.was, move=started), waiting=_why_not_ready(case, move, started))
 
@@ -292,7 +292,7 @@ def aborting(case: Case, move: Move) -> Step:
     if patch.is_started(case.app, workload, case.was, move.source):
         if case.patching:
             return Step(was=case.was, waiting="a patch on its way to be answered")
-        ended = finish(_arrive(case, move.source), move, f"aborted: {_abort_why(move)}", case.date)
+        ended = finish(case, _arrive(case, move.source), move, f"aborted: {_abort_why(move)}")
         return Step(was=ended, event=Event.RESTORED)
     wrong = [
         volume.name
