@@ -128,7 +128,7 @@ MUTANTS = (
     Mutant(
         promise="I10",
         what="a take-back does not keep what it displaces",
-        file="failoverd/core/roles.py",
+        file="failoverd/core/take_back.py",
         old='            keep=True,\n            reason=f"{site} lost; what it displaces is kept",',
         new='            keep=None,\n            reason=f"{site} lost; what it displaces is kept",',
         tests=("tests/core/test_take_back.py",),

@@ -233,7 +233,7 @@ class Settings(BaseSettings):
     )
 
     mode: Mode = Mode.OBSERVE
-    """`observe`: say what would be done. `active`: do it."""
+    """`observe`: say what would be done; a move that has begun stands still, and says so. `active`: do it."""
     sites: SitesTable | None = None
     pairs: tuple[PairTable, ...] = ()
     failover: FailoverTable = FailoverTable()

@@ -151,6 +151,8 @@ class Scanned:
     errors: int
     error_files: tuple[str, ...] = ()
     started: str = ""
+    device: str = ""
+    """The installation that was scanned: sequences of another one say nothing about it."""
     took: timedelta = timedelta(0)
 
 

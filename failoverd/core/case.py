@@ -12,6 +12,7 @@ from failoverd.core.model import (
     Folder,
     Health,
     Now,
+    PatchWorkload,
     Pod,
     Snapshot,
     Unknown,
@@ -95,6 +96,11 @@ class Case:
             return []
         dead = {name for name, verdict in self.verdicts.items() if verdict.proven}
         return [pod for pod in self.workload.pods if not (pod.owned or pod.mover or pod.finished or pod.node in dead)]
+
+    @property
+    def patching(self) -> bool:
+        """Whether a patch of the workload was sent and not answered yet: it may land at any moment."""
+        return f"{PatchWorkload.__name__} {self.app.key}" in self.snapshot.in_flight
 
     def runs_on(self, site: Site) -> bool:
         """Whether the template names this site's claims for every volume of ours."""

@@ -14,7 +14,7 @@ from failoverd.core import commands, hysteresis, intent, machine, moves, policy,
 from failoverd.core.case import Case
 from failoverd.core.intent import Step
 from failoverd.core.machine import Event
-from failoverd.core.memory import SCHEMA, AppMemory, Kind, Memory, Phase
+from failoverd.core.memory import SCHEMA, AppMemory, Kind, Memory, Phase, Undo
 from failoverd.core.model import (
     Action,
     Api,
@@ -30,10 +30,11 @@ from failoverd.core.model import (
     Verdict,
     Watch,
     Why,
+    Workload,
 )
 from failoverd.core.nodes import remember_nodes
 from failoverd.core.policy import Wish
-from failoverd.core.rules import App, FenceWhen, Rules
+from failoverd.core.rules import App, FenceWhen, Mode, Rules, Site
 
 AT_ONCE = timedelta(milliseconds=50)
 """How soon to look again after a phase has changed: what the next one needs is known already."""
@@ -63,6 +64,8 @@ class Plan:
     decision: AppDecision
     wish: Wish | None = None
     command: Command | None = None
+    set_aside: tuple[Objection, ...] = ()
+    """What an operator's force overrides: recorded with the move."""
     fence: bool = False
     """Nothing but the missing proof objects, and a fence could give it."""
     refused: tuple[Objection, ...] = ()
@@ -138,7 +141,8 @@ def _elsewhere(case: Case) -> Plan:
         why = Objection(why=Why.FROZEN, text=f"frozen: {case.was.frozen_why}")
         return Plan(case=case, step=None, decision=AppDecision(phase=Phase.FROZEN, objections=(why,), alarms=(why,)))
     if case.was.phase is Phase.RELEASED:
-        step = rest.released(case)
+        observing = case.rules.mode is Mode.OBSERVE
+        step = Step(was=case.was) if observing else rest.released(case)
         return Plan(case=case, step=step, decision=AppDecision(phase=Phase.RELEASED, waiting=step.waiting))
     return _move_on(case)
 
@@ -150,12 +154,22 @@ def _first(case: Case, *, resumed: bool) -> Plan:
         why = Objection(why=Why.NOT_ADOPTED, text=text)
         return Plan(case=None, step=None, decision=AppDecision(phase=Phase.ADOPTING, objections=(why,), waiting=text))
     if resumed:
-        found = replace(found, epoch=max(found.epoch, case.was.epoch), undo=case.was.undo, moves=case.was.moves)
+        found = replace(found, epoch=max(found.epoch, case.was.epoch), undo=_undo(case, found), moves=case.was.moves)
     frozen: tuple[Objection, ...] = ()
     if found.phase is Phase.FROZEN:
         frozen = (Objection(why=Why.FROZEN, text=f"frozen: {found.frozen_why}"),)
     decision = AppDecision(phase=found.phase, objections=frozen, alarms=frozen)
     return Plan(case=case, step=Step(was=found), decision=decision)
+
+
+def _undo(case: Case, found: AppMemory) -> Undo | None:
+    """The way home of an app given back: remembered, or what our marks on a workload away from home call for."""
+    workload = case.workload
+    marked = isinstance(workload, Workload) and workload.epoch is not None
+    if case.was.undo is not None or not marked or found.active is case.app.preferred:
+        return case.was.undo
+    assert isinstance(workload, Workload)
+    return intent.undo_now(case, workload)
 
 
 def _move_on(case: Case) -> Plan:
@@ -165,8 +179,14 @@ def _move_on(case: Case) -> Plan:
     if not policy.can_see(case):
         why = tuple(policy.ourselves(case, Wish(kind=move.kind, target=move.target, reason="")))
         return Plan(case=case, step=None, decision=AppDecision(phase=case.was.phase, objections=why, ages=ages))
+    if case.rules.mode is Mode.OBSERVE:
+        text = f"mode is observe: the {move.kind} to {move.target} stands still where it is, {case.was.phase}"
+        still = (Objection(why=Why.OBSERVING, text=text),)
+        decision = AppDecision(phase=case.was.phase, objections=still, ages=ages, waiting=text, alarms=still)
+        return Plan(case=case, step=None, decision=decision)
     step = moves.STEPS[case.was.phase](case, move)
-    return Plan(case=case, step=step, decision=AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages))
+    decision = AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages, alarms=step.alarms)
+    return Plan(case=case, step=step, decision=decision)
 
 
 def _at_rest(case: Case, asked: commands.Asked) -> Plan:
@@ -188,10 +208,10 @@ def _at_rest(case: Case, asked: commands.Asked) -> Plan:
         alarms=alarms,
     )
     plan = Plan(case=case, step=step, decision=decision, wish=wish, command=command)
-    if wish is None or step.event is Event.CONTRADICTED:
+    if wish is None or step.event in (Event.CONTRADICTED, Event.LANDED_LATE):
         return plan
     if _wants_fence(case, wish):
-        return replace(plan, fence=not _beyond_fence(found))
+        return replace(plan, fence=not _beyond_fence(found), set_aside=everything if wish.forced else ())
     return replace(plan, step=_leave(case, wish, everything)) if not found else plan
 
 
@@ -214,10 +234,10 @@ def _beyond_fence(found: tuple[Objection, ...]) -> tuple[Objection, ...]:
     return tuple(objection for objection in found if objection.why is not Why.NOT_DEAD)
 
 
-def _leave(case: Case, wish: Wish, set_aside: tuple[Objection, ...]) -> Step:
+def _leave(case: Case, wish: Wish, set_aside: tuple[Objection, ...], event: Event = Event.LEAVE) -> Step:
     verdict = case.verdict(case.was.active)
     evidence = (*verdict.evidence, *(f"set aside: {objection}" for objection in set_aside))
-    return Step(was=intent.begin(case, wish, evidence), event=Event.LEAVE)
+    return Step(was=intent.begin(case, wish, evidence), event=event)
 
 
 def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
@@ -225,7 +245,11 @@ def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
     by_node: dict[str, list[str]] = {}
     wanting: dict[str, list[str]] = {}
     for key, plan in plans.items():
-        if plan.case is None or plan.case.was.phase is Phase.RELEASED or plan.case.was.move is not None:
+        if plan.case is None:  # never read yet: it may run on either node, and nobody knows whether it may leave
+            for site in Site:
+                by_node.setdefault(rules.place(rules.app(key), site).node, []).append(key)
+            continue
+        if plan.case.was.phase is Phase.RELEASED or plan.case.was.move is not None:
             continue  # an app that is leaving already keeps no other from it
         node = plan.case.place(plan.case.was.active).node
         by_node.setdefault(node, []).append(key)
@@ -233,19 +257,19 @@ def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
             wanting.setdefault(node, []).append(key)
     fenced = dict(plans)
     for node, keys in wanting.items():
-        all_may = len(keys) == len(by_node[node])
+        bound = [key for key in by_node[node] if key not in keys]
         for key in keys:
             plan = plans[key]
             assert plan.case is not None
             assert plan.wish is not None
-            if rules.fence_when is FenceWhen.ALL and not all_may and not plan.wish.forced:
-                why = Objection(why=Why.NOT_DEAD, text=f"{node} is not fenced: not every app of ours on it may move")
+            if rules.fence_when is FenceWhen.ALL and bound and not plan.wish.forced:
+                text = f"{node} is not fenced: not every app of ours on it may move: {', '.join(bound)}"
+                why = Objection(why=Why.NOT_DEAD, text=text)
                 fenced[key] = replace(
                     plan, decision=replace(plan.decision, objections=(*plan.decision.objections, why))
                 )
                 continue
-            was = intent.begin(plan.case, plan.wish, plan.case.verdict(plan.case.was.active).evidence)
-            fenced[key] = replace(plan, step=Step(was=was, event=Event.FENCE))
+            fenced[key] = replace(plan, step=_leave(plan.case, plan.wish, plan.set_aside, Event.FENCE))
     return fenced
 
 

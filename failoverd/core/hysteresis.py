@@ -95,6 +95,9 @@ def _see_health(timings: Timings, seen: NodeWatch, reading: NodeReading, now: No
 def _see_guest(seen: NodeWatch, reading: NodeReading, snapshot: Snapshot, now: Now) -> NodeWatch:
     guest = reading.guest
     if not isinstance(guest, Guest):
+        if seen.stopped_since is not None and seen.stamp_moved_at is not None:
+            if seen.stamp_moved_at - seen.stopped_since > IN_FLIGHT:  # it ran on: what was found then is over
+                return replace(seen, stopped_count=0, stopped_since=None, stopped_wall=None)
         return seen
     if guest.state is GuestState.RUNNING:
         return replace(seen, stopped_count=0, stopped_since=None, stopped_wall=None)
@@ -165,8 +168,9 @@ def _judge_node(
     proof_doubts = tuple(_proof_doubts(rules, remembered, reading, seen, name, now))
     alone = tuple(_loneliness(rules, watch, name, now))
     serving = reading.kubelet in (Kubelet.ALIVE, Kubelet.REFUSED) or _advancing(seen, timings, now)
-    isolated = serving and silent > timings.witness_within
     proven = stopped and silent > MISSED and not doubts and not proof_doubts and reading.uncached
+    # what it wrote shortly before its proven death was seen to arrive after its last renewal
+    isolated = serving and silent > timings.witness_within and not proven
     long_silent = silent >= timings.silence_after and reading.uncached and read
     down = proven or (long_silent and not isolated and not doubts and not alone)
     return Verdict(
@@ -218,7 +222,10 @@ def mapped(rules: Rules, remembered: NodeMemory) -> bool:
 
 def _last_write(reading: NodeReading, seen: NodeWatch) -> datetime | None:
     if isinstance(reading.guest, Guest) and reading.guest.state is GuestState.STOPPED:
-        return seen.stopped_wall
+        wall = seen.stopped_wall
+        lived_on = wall is not None and seen.stamp_wall is not None and seen.stamp_wall - wall > IN_FLIGHT
+        if not lived_on:
+            return wall
     return seen.stamp_wall + LEASE_INTERVAL if seen.stamp_wall is not None else None
 
 
@@ -264,9 +271,25 @@ def _doubts(rules: Rules, reading: NodeReading, seen: NodeWatch, name: str, now:
                     "is this the right guest?",
                 )
             )
-    if stopped and reading.kubelet is Kubelet.ALIVE:
-        found.append(Objection(why=Why.CONTRADICTION, text=f"{name}: guest says stopped, but its kubelet answers"))
+    if stopped and reading.kubelet in (Kubelet.ALIVE, Kubelet.REFUSED):
+        how = "its kubelet answers" if reading.kubelet is Kubelet.ALIVE else "its host refuses its kubelet's port"
+        found.append(Objection(why=Why.CONTRADICTION, text=f"{name}: guest says stopped, but {how}"))
+    if stopped and (wrote := _wrote_after(seen, now, rules.timings)):
+        found.append(Objection(why=Why.CONTRADICTION, text=f"{name}: guest says stopped, but {wrote} wrote on after"))
     return found
+
+
+def _wrote_after(seen: NodeWatch, now: Now, timings: Timings) -> str:
+    """What was seen to write on a node after its guest was found stopped; empty when nothing was, or long ago."""
+    if seen.stopped_since is None:
+        return ""
+    late = seen.stopped_since + IN_FLIGHT
+    wrote = [
+        mark
+        for mark, (_, changed) in seen.sequences.items()
+        if changed > late and now.mono - changed < timings.silence_after
+    ]
+    return ", ".join(sorted(wrote))
 
 
 def _proof_doubts(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from failoverd.core import patch, proof
 from failoverd.core.case import Case
 from failoverd.core.machine import Event
 from failoverd.core.memory import UNTOUCHED, AppMemory, CopyMemory, Loss, Move, Standing, Undo, VolumeMemory
-from failoverd.core.model import Action, Folder, Health, Workload
+from failoverd.core.model import Action, Folder, Health, Objection, Workload
 from failoverd.core.policy import Wish
 from failoverd.core.rules import Site
 
 KEPT = 20
-"""Finished moves kept in Memory for budget and monitor; the long history lives beside it."""
+"""Finished moves kept whole in Memory for back-off and monitor; the long history lives beside it. As many more as the
+budget counts are kept without what nothing is decided by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,8 @@ class Step:
     event: Event | None = None
     actions: tuple[Action, ...] = ()
     waiting: str = ""
+    alarms: tuple[Objection, ...] = ()
+    """What does not pass by itself and keeps the move from going on."""
 
 
 def mark(move: Move, name: str, at: datetime) -> Move:
@@ -80,9 +84,12 @@ def begin(case: Case, wish: Wish, evidence: tuple[str, ...]) -> AppMemory:
 
 
 def undo_now(case: Case, workload: Workload) -> Undo:
-    """What the workload looks like now, as far as we would touch it."""
+    """What must be restored to go home: what the workload is now, or what the rules say where our marks are on it."""
     pair = case.rules.pair(case.app)
-    return patch.undo_of(case.app, workload, (pair.primary, pair.backup))
+    now = patch.undo_of(case.app, workload, (pair.primary, pair.backup))
+    if workload.epoch is None:
+        return now
+    return patch.way_home(case.app, workload, now, case.place(case.app.preferred))
 
 
 def losses(case: Case, last: datetime | None) -> tuple[Loss, ...]:
@@ -119,17 +126,44 @@ def call_off(case: Case, why: str) -> AppMemory:
     # memory alone, so that a workload that cannot be read now never costs us the way home.
     at_home = was.undo is not None and patch.is_home(case.app, was.undo, was.active)
     undo = None if at_home else was.undo
-    return finish(replace(was, volumes=volumes, undo=undo), was.move, f"{UNTOUCHED}, {why}", case.date)
+    move = replace(was.move, undo=was.undo if at_home else None)
+    return finish(case, replace(was, volumes=volumes, undo=undo), move, f"{UNTOUCHED}, {why}")
 
 
-def finish(was: AppMemory, move: Move, outcome: str, at: datetime) -> AppMemory:
+def landed_late(case: Case) -> AppMemory | None:
+    """The app with that move in hand again whose first patch landed after it was called off; None where none has.
+
+    A request may hang on its way, or its sender be stopped right before it: calling off takes nothing back.
+    """
+    workload, was = case.workload, case.was
+    if was.move is not None or not isinstance(workload, Workload) or workload.epoch is None:
+        return None
+    late = next((move for move in was.moves if move.untouched and move.epoch == workload.epoch), None)
+    if late is None or workload.epoch <= was.written_epoch or workload.replicas != 0:
+        return None
+    again = mark(replace(late, outcome="", ended_at=None, undo=None), "late", case.date)
+    others = tuple(move for move in was.moves if move is not late)
+    return replace(was, move=again, moves=others, undo=was.undo or late.undo)
+
+
+def finish(case: Case, was: AppMemory, move: Move, outcome: str) -> AppMemory:
     """`was` with its move ended. Of too many those that came to nothing are dropped first: budgets count the rest."""
-    ended = replace(move, outcome=outcome, scanned=(), ended_at=at)
+    ended = replace(move, outcome=outcome, scanned=(), ended_at=case.date)
     kept = [*was.moves, ended]
+    timings = case.rules.timings
     while len(kept) > KEPT:
-        nothing = [known for known in kept if known.outcome.startswith("aborted")]
-        kept.remove(nothing[0] if nothing else kept[0])
-    return replace(was, move=None, moves=tuple(kept))
+        # of such in a row the first stays: it tells which epoch was written before them
+        idle = [one for before, one in pairwise(kept[:-1]) if _came_to_nothing(before) and _came_to_nothing(one)]
+        counted = kept[0].began_at >= case.date - timings.max_moves_per and len(kept) <= KEPT + timings.max_moves
+        if not idle and counted:
+            break
+        kept.remove(idle[0] if idle else kept[0])
+    bare = [replace(known, evidence=(), losses=()) for known in kept[:-KEPT]]
+    return replace(was, move=None, moves=(*bare, *kept[-KEPT:]))
+
+
+def _came_to_nothing(move: Move) -> bool:
+    return move.outcome.startswith("aborted")
 
 
 def flip_to(was: AppMemory) -> AppMemory:

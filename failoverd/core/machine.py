@@ -24,6 +24,8 @@ class Event(StrEnum):
     FLIPPED = "flipped"
     READY = "ready"
     TARGET_LOST = "target lost"
+    TARGET_UNFIT = "target unfit"
+    LANDED_LATE = "landed late"
     RESTORED = "restored"
     CONTRADICTED = "contradicted"
     RELEASED = "released"
@@ -60,19 +62,19 @@ TRANSITIONS: tuple[Row, ...] = (
         Phase.FENCING,
         Event.FENCE_GIVEN_UP,
         Phase.STOPPING,
-        "no proof could be had, and silence is enough for this app",
+        "no proof could be had: the hypervisor is silent and silence is enough here, or an operator forces it",
     ),
     Row(
         Phase.FENCING,
         Event.CALLED_OFF,
         Phase.WATCHING,
-        "the node came back, or could not be proven dead, before anything was done",
+        "the node came back, could not be proven dead, or wrote too long, before anything was done",
     ),
     Row(
         Phase.STOPPING,
         Event.CALLED_OFF,
         Phase.WATCHING,
-        "somebody paused the app before anything was done to it",
+        "paused, or the target's copy is not fit any more, before anything was done",
     ),
     Row(Phase.STOPPING, Event.STOPPED, Phase.BARRIER, "no pod of the app is left, both copies can be compared"),
     Row(
@@ -82,6 +84,12 @@ TRANSITIONS: tuple[Row, ...] = (
         "no pod of the app is left on a living node",
     ),
     Row(Phase.STOPPING, Event.NOT_EQUAL, Phase.ABORTING, "the app did not stop in time"),
+    Row(
+        Phase.STOPPING,
+        Event.TARGET_UNFIT,
+        Phase.ABORTING,
+        "the target's copy is not fit any more, and the lost node lives again with its own",
+    ),
     Row(Phase.BARRIER, Event.EQUAL, Phase.FLIPPING, "both copies are equal"),
     Row(Phase.BARRIER, Event.NOT_EQUAL, Phase.ABORTING, "both copies were not equal in time"),
     Row(Phase.FLIPPING, Event.FLIPPED, Phase.STARTING, "the target sends, the source can no longer reach it"),
@@ -93,6 +101,12 @@ TRANSITIONS: tuple[Row, ...] = (
         "the target was lost before the app was ready there",
     ),
     Row(Phase.ABORTING, Event.RESTORED, Phase.WATCHING, "the app runs again where it was"),
+    Row(
+        Phase.WATCHING,
+        Event.LANDED_LATE,
+        Phase.ABORTING,
+        "the stop of a move that was called off has landed after all",
+    ),
     Row(Phase.FROZEN, Event.RESUMED, Phase.ADOPTING, "an operator resolved the contradiction"),
     Row(Phase.ADOPTING, Event.RELEASED, Phase.RELEASED, "an operator took the app out of our hands"),
     Row(Phase.WATCHING, Event.RELEASED, Phase.RELEASED, "an operator took the app out of our hands"),

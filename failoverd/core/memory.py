@@ -142,6 +142,8 @@ class Move:
     losses: tuple[Loss, ...] = ()
     outcome: str = ""
     """Empty while in progress; then `done`, or `aborted: why`."""
+    undo: Undo | None = None
+    """Of a move called off at home: what must be restored should its first patch land after all."""
     scanned: tuple[tuple[str, Site, int, str], ...] = ()
     """Barrier scans (volume, site, sequence, Syncthing start time); redone when a mover restarted."""
 
@@ -194,6 +196,8 @@ class NodeMemory:
     """Confirmed `stopped` after our own fence; cleared when the node is UP again."""
     started_at: datetime | None = None
     """When we started it again."""
+    given_up_at: datetime | None = None
+    """When the last move that waited for our fence was called off, its request unanswered: it may cut later still."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

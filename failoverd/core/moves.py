@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 from failoverd.core import patch, policy
 from failoverd.core.barrier import compare
 from failoverd.core.case import Case
-from failoverd.core.intent import Step, call_off, finish, flip_to, losses, mark, marked, stand, undo_now
+from failoverd.core.fencing import fencing, guest_state, off, paused
+from failoverd.core.intent import Step, call_off, finish, flip_to, mark, marked, stand, undo_now
 from failoverd.core.machine import Event
 from failoverd.core.memory import AppMemory, Move, Phase, Standing
 from failoverd.core.model import (
     Action,
     DeletePod,
-    FenceOff,
     Folder,
-    Guest,
     GuestState,
     Health,
+    Objection,
     PatchWorkload,
     Pod,
     Role,
@@ -30,69 +29,7 @@ from failoverd.core.model import (
     Unknown,
     Workload,
 )
-from failoverd.core.policy import Wish
 from failoverd.core.rules import FenceWhen, Require, Site, Volume
-
-
-def fencing(case: Case, move: Move) -> Step:
-    """Cut the power of the lost node, once for all its apps, and wait for the confirmation."""
-    node, verdict = case.place(move.source).node, case.verdict(move.source)
-    if verdict.proven:
-        last = verdict.down_since or move.last_write_at
-        done = mark(mark(move, "dead", case.date), "fenced", case.date)
-        # it may have written on until its power went: what it could lose is stated anew
-        done = replace(done, last_write_at=last, losses=losses(case, last))
-        return Step(was=replace(case.was, move=done), event=Event.FENCED)
-    began = _fence_began(case, node)
-    if began is None:
-        why = _no_fence_now(case, move)
-        if why:
-            return Step(was=call_off(case, why), event=Event.CALLED_OFF)
-        if not (verdict.fenceable or move.forced):
-            return Step(was=case.was, waiting=f"the silence of {node} to be certain again")
-    elif case.date - began > case.rules.timings.fence_timeout:
-        if move.forced or (case.app.require is Require.SILENCE and verdict.health is Health.DOWN):
-            return Step(was=case.was, event=Event.FENCE_GIVEN_UP)
-        return Step(was=call_off(case, "the fence failed"), event=Event.CALLED_OFF)
-    if began is None and _guest_state(case, node) is GuestState.STOPPED:
-        # not our doing: it gets the dwell of a guest that might be rebooting, and is not started by us later
-        return Step(was=case.was, waiting=f"for {node}, which is off already, to stay off")
-    return Step(was=case.was, actions=_off(case, node, "may still be writing"), waiting=f"{node} to be confirmed off")
-
-
-FENCE_AGAIN = timedelta(seconds=5)
-"""Between two requests to cut the same node's power: a refusal does not change within a tick."""
-
-
-def _off(case: Case, node: str, why: str) -> tuple[FenceOff, ...]:
-    seen = case.watch.nodes.get(node)
-    asked = seen.fence_asked_at if seen else None
-    if asked is not None and case.now.mono - asked < FENCE_AGAIN:
-        return ()
-    return (FenceOff(node=node, reason=f"{node} {why}"),)
-
-
-def _fence_began(case: Case, node: str) -> datetime | None:
-    """When the fence in progress began; one whose node we have started again since is over."""
-    remembered = case.memory.nodes.get(node)
-    return remembered.fence_began_at if remembered and remembered.started_at is None else None
-
-
-def _no_fence_now(case: Case, move: Move) -> str:
-    """Why a fence that has not begun must not begin any more; empty when it may."""
-    if _paused(case, move):
-        return "paused"
-    verdict = case.verdict(move.source)
-    heard = verdict.silent_for < case.rules.timings.silence_after
-    if not move.forced and (verdict.health is Health.UP or heard):
-        return "the node came back"
-    return ""
-
-
-def _paused(case: Case, move: Move) -> bool:
-    """Whether somebody paused the app after the intent was saved; an operator's own move goes on."""
-    wish = Wish(kind=move.kind, target=move.target, reason="")
-    return not move.command and any(policy.paused(case, wish))
 
 
 def stopping(case: Case, move: Move) -> Step:
@@ -115,23 +52,61 @@ def stopping(case: Case, move: Move) -> Step:
         if any(key.startswith(f"Scan {case.app.key} ") for key in case.snapshot.in_flight):
             return Step(was=case.was, waiting="a scan from before the stop to end")
         return Step(was=_reach(case, move, "stopped"), event=Event.STOPPED)
+    unfit = policy.unfit(case, move.target)
+    if unfit:
+        return _not_promoted(case, move, unfit)
     if _came_back(case, move):
-        again = _off(case, case.place(move.source).node, "runs again in the middle of a move")
+        again = off(case, case.place(move.source).node, "runs again in the middle of a move")
         return Step(was=case.was, actions=again, waiting="the lost node runs again: fenced again")
     return Step(was=flip_to(_reach(case, move, "stopped")), event=Event.STOPPED_UNPLANNED)
+
+
+def _not_promoted(case: Case, move: Move, unfit: tuple[Objection, ...]) -> Step:
+    """The app waits stopped, or goes back where that is surely safe: nothing was written at the target yet."""
+    alarms = policy.lasting(case, move.target, unfit)
+    own = [case.folder(volume, move.source) for volume in case.app.volumes]
+    sends = all(isinstance(one, Folder) and one.type == Role.SEND_ONLY for one in own)
+    if alarms and sends and case.verdict(move.source).health is Health.UP and not policy.unfit(case, move.source):
+        volumes = {name: stand(memory, move.source, Standing.ACTIVE) for name, memory in case.was.volumes.items()}
+        back = replace(case.was, volumes=volumes, move=mark(move, "unfit", case.date))
+        return Step(was=back, event=Event.TARGET_UNFIT)
+    return Step(was=case.was, waiting=_wait_for(unfit), alarms=alarms)
+
+
+def _wait_for(unfit: tuple[Objection, ...]) -> str:
+    return "a copy fit to be promoted: " + "; ".join(map(str, unfit))
 
 
 def _stop(case: Case, move: Move, workload: Workload) -> Step:
     if workload.epoch is not None and workload.epoch > move.epoch:
         return Step(was=case.was, waiting=f"workload carries a newer epoch {workload.epoch}")
-    if workload.epoch != move.epoch and _paused(case, move):
-        return Step(was=call_off(case, "paused"), event=Event.CALLED_OFF)
-    if _hopeless(case, move, "decided"):
+    if workload.epoch != move.epoch:
+        unfit = () if move.kind.planned else policy.unfit(case, move.target)
+        why = _why_not(case, move, unfit)
+        if why and case.patching:
+            return Step(was=case.was, waiting=f"a patch on its way to be answered, then called off: {why}")
+        if why:
+            return Step(was=call_off(case, why), event=Event.CALLED_OFF)
+        if unfit:
+            return Step(was=case.was, waiting=_wait_for(unfit))
+    elif _hopeless(case, move, "decided"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
     was = case.was
     if workload.epoch is None:  # nothing of ours is on it yet: what is there now is what must be restored
         was = replace(was, undo=undo_now(case, workload), replicas=workload.replicas or was.replicas)
     return Step(was=was, actions=(_halt(case, move, workload),), waiting="the workload takes hold and replicas 0")
+
+
+def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
+    """Why a move of which nothing has been done yet is called off; empty while it goes on.
+
+    The app is held again at rest, and a node that was fenced for it gets its power back.
+    """
+    if paused(case, move):
+        return "paused"
+    if _hopeless(case, move, "decided"):
+        return "the app did not stop in time"
+    return "; ".join(map(str, policy.lasting(case, move.target, unfit)))
 
 
 def _halt(case: Case, move: Move, workload: Workload) -> PatchWorkload:
@@ -159,7 +134,7 @@ def _deletions(case: Case, move: Move, left: list[Pod]) -> list[DeletePod]:
     """Pods of a dead node only, owned only: on a living node they end by themselves and must be waited for."""
     verdict, node = case.verdict(move.source), case.place(move.source).node
     # proven dead when the move began and off now: a new instance need not wait for a dwell of its own
-    still = marked(move, "dead") is not None and _guest_state(case, node) is GuestState.STOPPED
+    still = marked(move, "dead") is not None and guest_state(case, node) is GuestState.STOPPED
     gone = verdict.proven or still or (verdict.health is Health.DOWN and case.app.require is Require.SILENCE)
     forced = move.forced and verdict.health is not Health.UP
     if move.kind.planned or not (gone or forced):
@@ -176,17 +151,12 @@ def _deletions(case: Case, move: Move, left: list[Pod]) -> list[DeletePod]:
     ]
 
 
-def _guest_state(case: Case, node: str) -> GuestState | None:
-    reading = case.snapshot.nodes.get(node)
-    return reading.guest.state if reading and isinstance(reading.guest, Guest) else None
-
-
 def _came_back(case: Case, move: Move) -> bool:
     """Whether a fenced guest runs again in the middle of a move; without a fence roles alone carry I1."""
     node = case.place(move.source).node
     allowed = case.rules.fence(node) and case.rules.fence_when is not FenceWhen.NEVER
     fenced = marked(move, "dead") is not None and allowed
-    running = _guest_state(case, node) is GuestState.RUNNING
+    running = guest_state(case, node) is GuestState.RUNNING
     return bool(fenced and running and case.verdict(move.source).health is not Health.UP)
 
 
@@ -199,6 +169,7 @@ def barrier(case: Case, move: Move) -> Step:
     elif not case.pods() and not case.strangers():
         scanned, wanted, missing = compare(case, move)
         moved = replace(move, scanned=scanned)
+        missing = missing or [str(one) for one in policy.unfit(case, move.target)]
         if not wanted and not missing:
             return Step(was=flip_to(replace(case.was, move=mark(moved, "equal", case.date))), event=Event.EQUAL)
     if _hopeless(case, move, "stopped"):
@@ -225,6 +196,10 @@ def flipping(case: Case, move: Move) -> Step:
     left = [*case.pods(), *case.strangers()]
     if left:
         return Step(was=case.was, waiting="pods to go: " + ", ".join(pod.name for pod in left))
+    unfit = policy.unfit(case, move.target)
+    if unfit:
+        alarms = policy.lasting(case, move.target, unfit)
+        return Step(was=case.was, waiting=_wait_for(unfit), alarms=alarms)
     acts, missing = [], []
     for volume in case.app.volumes:
         act, why = _flip(case, move, volume)
@@ -271,6 +246,9 @@ def starting(case: Case, move: Move) -> Step:
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
     if not patch.is_started(case.app, workload, case.was, move.target):
         if workload.replicas == 0 and workload.epoch == move.epoch:
+            unfit = policy.lasting(case, move.target, policy.unfit(case, move.target))
+            if unfit:
+                return Step(was=case.was, waiting=_wait_for(unfit), alarms=unfit)
             ops = patch.start(case.app, workload, case.was, move.target, case.place(move.target))
             act = PatchWorkload(app=case.app.key, ops=ops, reason=f"start at {move.target}")
             return Step(was=case.was, actions=(act,), waiting=f"the workload to name {move.target}'s claims")
@@ -283,9 +261,9 @@ def starting(case: Case, move: Move) -> Step:
     ready = [pod for pod in case.pods(move.target) if pod.ready and not pod.deleting]
     arrived = _arrive(case, move.target)
     if ready:
-        return Step(was=finish(arrived, mark(started, "ready", case.date), "done", case.date), event=Event.READY)
+        return Step(was=finish(case, arrived, mark(started, "ready", case.date), "done"), event=Event.READY)
     if case.verdict(move.target).health is Health.DOWN:
-        lost = finish(arrived, started, "failed: the target was lost before the app was ready", case.date)
+        lost = finish(case, arrived, started, "failed: the target was lost before the app was ready")
         return Step(was=lost, event=Event.TARGET_LOST)
     return Step(was=replace(case.was, move=started), waiting=_why_not_ready(case, move, started))
 
@@ -312,7 +290,9 @@ def aborting(case: Case, move: Move) -> Step:
     if isinstance(workload, Unknown):
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
     if patch.is_started(case.app, workload, case.was, move.source):
-        ended = finish(_arrive(case, move.source), move, f"aborted: {_abort_why(move)}", case.date)
+        if case.patching:
+            return Step(was=case.was, waiting="a patch on its way to be answered")
+        ended = finish(case, _arrive(case, move.source), move, f"aborted: {_abort_why(move)}")
         return Step(was=ended, event=Event.RESTORED)
     wrong = [
         volume.name
@@ -333,6 +313,10 @@ def aborting(case: Case, move: Move) -> Step:
 
 
 def _abort_why(move: Move) -> str:
+    if marked(move, "unfit") is not None:
+        return "the target's copy was not fit any more"
+    if marked(move, "late") is not None:
+        return "its stop landed after it was called off"
     stopped = marked(move, "stopped") is not None
     return "both copies were not equal in time" if stopped else "the app did not stop in time"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 from failoverd.core.memory import AppMemory, Memory, NodeMemory
 from failoverd.core.model import (
@@ -14,13 +15,17 @@ from failoverd.core.model import (
     Guest,
     GuestState,
     Health,
+    NodeWatch,
     Snapshot,
     Unknown,
     Verdict,
     Watch,
     Workload,
 )
-from failoverd.core.rules import AfterFence, Rules
+from failoverd.core.rules import AfterFence, App, Mode, Rules
+
+LATE = timedelta(seconds=330)
+"""For so long may a request to cut a node's power run that nobody waits for any more (`execute.LONGEST`)."""
 
 
 def remember_nodes(
@@ -38,7 +43,10 @@ def remember_nodes(
     for name in rules.nodes:
         was = nodes.get(name, NodeMemory())
         now = _mapping(rules, was, snapshot, watch, name)
-        now = _fence(memory, rules, now, snapshot, verdicts, name, asked=name in fencing)
+        seen = watch.nodes.get(name, NodeWatch())
+        up = name in verdicts and verdicts[name].health is Health.UP
+        heard = seen.fence_asked_at is not None
+        now = _fence(memory, rules, now, snapshot, name, asked=name in fencing, up=up, heard=heard)
         if _start_due(rules, memory, now, snapshot, name) and isinstance(snapshot.api, Api):
             starts.append(FenceOn(node=name, reason="every move from it has ended"))
             now = replace(now, started_at=snapshot.api.date)
@@ -73,29 +81,35 @@ def _fence(  # noqa: PLR0913
     rules: Rules,
     was: NodeMemory,
     snapshot: Snapshot,
-    verdicts: Mapping[str, Verdict],
     name: str,
     *,
     asked: bool,
+    up: bool,
+    heard: bool,
 ) -> NodeMemory:
     if not isinstance(snapshot.api, Api):
         return was
+    cutting = FenceOff(node=name, reason="").key in snapshot.in_flight
     if asked and (was.fence_began_at is None or was.started_at is not None):
-        return replace(was, fence_began_at=snapshot.api.date, fenced_at=None, started_at=None)
+        return replace(was, fence_began_at=snapshot.api.date, fenced_at=None, started_at=None, given_up_at=None)
     if was.fence_began_at is not None and was.fenced_at is None and _is_off(snapshot, name):
         return replace(was, fenced_at=snapshot.api.date)
     busy = leaving(memory, rules, name)
-    if was.fence_began_at is not None and not busy and (was.fenced_at is None or _is_up(verdicts, name)):
-        return replace(was, fence_began_at=None, fenced_at=None, started_at=None)
+    if was.fence_began_at is not None and not busy and (was.fenced_at is None or up):
+        unanswered = was.fenced_at is None and (cutting or not heard)
+        given_up = snapshot.api.date if unanswered else None
+        return replace(was, fence_began_at=None, fenced_at=None, started_at=None, given_up_at=given_up)
+    if was.given_up_at is not None and _is_off(snapshot, name):  # our own cut, late: it is ours to undo
+        return replace(was, fence_began_at=was.given_up_at, fenced_at=snapshot.api.date, given_up_at=None)
+    if was.given_up_at is not None and not cutting and snapshot.api.date - was.given_up_at > LATE:
+        return replace(was, given_up_at=None)
     return was
 
 
-def _is_up(verdicts: Mapping[str, Verdict], name: str) -> bool:
-    return name in verdicts and verdicts[name].health is Health.UP
-
-
 def _start_due(rules: Rules, memory: Memory, was: NodeMemory, snapshot: Snapshot, name: str) -> bool:
-    if rules.after_fence is not AfterFence.START or was.fenced_at is None or not _is_off(snapshot, name):
+    if rules.mode is Mode.OBSERVE or rules.after_fence is not AfterFence.START:
+        return False
+    if was.fenced_at is None or not _is_off(snapshot, name):
         return False
     if was.started_at is not None and isinstance(snapshot.api, Api):
         # asked for already, yet it is off: the request was lost, or failed
@@ -103,7 +117,13 @@ def _start_due(rules: Rules, memory: Memory, was: NodeMemory, snapshot: Snapshot
             return False
     if leaving(memory, rules, name):
         return False
-    return not any(_pods_left(snapshot, app.key, name) for app in rules.apps)
+    return not any(_pods_left(snapshot, app.key, name) for app in rules.apps if not _stays(memory, rules, app, name))
+
+
+def _stays(memory: Memory, rules: Rules, app: App, node: str) -> bool:
+    """Whether an app of ours belongs on `node`: its move away was called off, and its pod may start there again."""
+    was = memory.apps.get(app.key)
+    return was is not None and was.move is None and rules.place(app, was.active).node == node
 
 
 def _is_off(snapshot: Snapshot, name: str) -> bool:

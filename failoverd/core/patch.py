@@ -6,6 +6,8 @@ another write comes in between, so no resourceVersion is needed once our annotat
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from failoverd.core import names
 from failoverd.core.memory import AppMemory, Move, Undo
 from failoverd.core.model import Owner, PatchOp, Workload
@@ -47,6 +49,20 @@ def undo_of(app: App, workload: Workload, sites: tuple[Place, Place]) -> Undo:
         selector=tuple((key, selector.get(key)) for key in keys),
         had_selector=workload.selector is not None,
         held=workload.held,
+    )
+
+
+def way_home(app: App, workload: Workload, now: Undo, home: Place) -> Undo:
+    """What an app of ours whose memory was lost goes home to: the preferred claims and placement, no hold of ours."""
+    claims = {volume.copy(site).claim: volume.copy(app.preferred).claim for volume in app.volumes for site in Site}
+    wanted = dict(home.selector)
+    return replace(
+        now,
+        replicas=workload.replicas or 1,
+        claims=tuple((name, claims[claim]) for name, claim in now.claims),
+        selector=tuple((key, wanted.get(key)) for key, _ in now.selector),
+        had_selector=bool(wanted),
+        held=False,
     )
 
 
@@ -186,3 +202,10 @@ def restore_hold(app: App, workload: Workload, was: AppMemory, place: Place) -> 
         _set(_annotation(names.EPOCH), str(was.epoch)),
         _set(_annotation(names.ACTIVE), was.active.value),
     )
+
+
+def release(workload: Workload) -> tuple[PatchOp, ...]:
+    """Take every mark of ours off, leaving the workload where it runs. Its token is what it carries now."""
+    ops = [test("/metadata/uid", workload.uid), test("/metadata/resourceVersion", workload.version)]
+    undo = Undo(replicas=workload.replicas, claims=(), selector=())
+    return (*ops, *_unmark(workload, undo))

@@ -17,6 +17,7 @@ from failoverd.core.model import (
     Api,
     ClaimReading,
     Folder,
+    Guest,
     Health,
     NodeObject,
     Objection,
@@ -26,7 +27,7 @@ from failoverd.core.model import (
     Unknown,
     Why,
 )
-from failoverd.core.rules import Failback, Mode, Require, Site
+from failoverd.core.rules import Failback, FenceWhen, Mode, Require, Site, Volume
 
 LATE = timedelta(seconds=5)
 """A loop this late, or a wall clock that ran this far away, saw nothing in between."""
@@ -146,6 +147,12 @@ def lost_side(case: Case, wish: Wish) -> Iterator[Objection]:
             Why.NOT_DEAD,
             f"{node} may live: silent for {verdict.silent_for.total_seconds():.0f} s of {needed:.0f} s",
         )
+    elif not verdict.proven and case.rules.fence_when is not FenceWhen.NEVER:
+        # where the hypervisor answers death can be proven: silence is enough only where it cannot be asked
+        whys = (Why.NOT_DEAD, Why.FENCE_FAILED)
+        asked = case.snapshot.nodes.get(node)
+        if asked is not None and isinstance(asked.guest, Guest):
+            yield from (objection for objection in verdict.unproven if objection.why in whys)
 
 
 def domains(case: Case, wish: Wish) -> Iterator[Objection]:
@@ -183,30 +190,43 @@ def target_claims(case: Case, wish: Wish) -> Iterator[Objection]:
 
 def target_data(case: Case, wish: Wish) -> Iterator[Objection]:
     """The target's Syncthing must have answered just now, with a healthy copy of standing `clean`."""
-    limit = case.rules.timings.reading_max_age
     for volume in case.app.volumes:
-        folder = case.folder(volume, wish.target)
-        heard = case.seen(volume).answered_at.get(wish.target)
-        ago = case.now.mono - heard if heard is not None else None
-        if isinstance(folder, Unknown) or ago is None or ago > limit:
-            why = folder.why if isinstance(folder, Unknown) else "silent"
-            since = f"{ago.total_seconds():.0f} s ago" if ago is not None else "never"
-            yield _object(
-                Why.SYNCTHING_SILENT,
-                f"{volume.name} at {wish.target}: Syncthing last answered {since}: {why}",
-            )
-        else:
-            yield from _folder_health(volume.name, wish.target, folder)
-        known = case.copy(volume, wish.target)
-        if isinstance(folder, Folder) and known.device and folder.device != known.device:
-            yield _object(
-                Why.NOT_CLEAN, f"{volume.name} at {wish.target} is another Syncthing installation than the one proven"
-            )
-        standing = known.standing
+        yield from _copy_health(case, volume, wish.target)
+        standing = case.copy(volume, wish.target).standing
         if standing is not Standing.CLEAN:
             yield _object(
                 Why.NOT_CLEAN, f"{volume.name} at {wish.target} is {standing}, only a clean copy is promoted"
             )
+
+
+def unfit(case: Case, site: Site) -> tuple[Objection, ...]:
+    """What of the copies at `site` keeps them from being promoted: read again right before that."""
+    return tuple(found for volume in case.app.volumes for found in _copy_health(case, volume, site))
+
+
+def lasting(case: Case, site: Site, found: tuple[Objection, ...]) -> tuple[Objection, ...]:
+    """Those of `unfit` that do not pass by themselves: a mover that restarts is silent for seconds."""
+    limit = case.rules.timings.reading_max_age
+    heard = [case.seen(volume).answered_at.get(site) for volume in case.app.volumes]
+    known = [one for one in found if one.why is not Why.SYNCTHING_SILENT]
+    if any(at is not None and case.now.mono - at > limit for at in heard):
+        text = f"Syncthing at {site} has been silent for more than {limit.total_seconds():.0f} s"
+        known.append(_object(Why.SYNCTHING_SILENT, text))
+    return tuple(known)
+
+
+def _copy_health(case: Case, volume: Volume, site: Site) -> Iterator[Objection]:
+    folder, known = case.folder(volume, site), case.copy(volume, site)
+    heard = case.seen(volume).answered_at.get(site)
+    ago = case.now.mono - heard if heard is not None else None
+    if isinstance(folder, Unknown) or ago is None or ago > case.rules.timings.reading_max_age:
+        why = folder.why if isinstance(folder, Unknown) else "silent"
+        since = f"{ago.total_seconds():.0f} s ago" if ago is not None else "never"
+        yield _object(Why.SYNCTHING_SILENT, f"{volume.name} at {site}: Syncthing last answered {since}: {why}")
+    else:
+        yield from _folder_health(volume.name, site, folder)
+    if isinstance(folder, Folder) and known.device and folder.device != known.device:
+        yield _object(Why.NOT_CLEAN, f"{volume.name} at {site} is another Syncthing installation than the one proven")
 
 
 def _folder_health(name: str, site: Site, folder: Folder) -> Iterator[Objection]:

@@ -85,7 +85,8 @@ def holds(standby: Folder, scanned: Scanned) -> bool:
     """Whether the standby has everything that a scan without errors found."""
     return (
         scanned.errors == 0
-        and standby.connected  # else what it has heard may be of another installation, whose numbers ran higher
+        and _same(standby.peer, scanned.device)
+        and standby.connected  # else nothing says that what it has heard is of the installation that was scanned
         and standby.type == Role.RECEIVE_ONLY
         and standby.remote_sequence is not None
         and standby.remote_sequence >= scanned.sequence
@@ -95,6 +96,11 @@ def holds(standby: Folder, scanned: Scanned) -> bool:
         and not standby.paused
         and standby.state != ""
     )
+
+
+def _same(known: str, scanned: str) -> bool:
+    """Whether what the standby has heard is of the installation that was scanned, as far as both are known."""
+    return not known or not scanned or known == scanned
 
 
 def age(case: Case, volume: Volume, last_write: datetime | None = None) -> timedelta | None:

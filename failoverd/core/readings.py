@@ -94,6 +94,8 @@ class Folder:
     device: str
     started: str
     """Start time of the process: a new one means the mover restarted."""
+    peer: str = ""
+    """Device ID of the other side as this side knows it, whose sequence `remote_sequence` is; empty when unknown."""
     type: str
     """`sendreceive`, `sendonly` or `receiveonly`."""
     paused: bool = False
@@ -121,6 +123,10 @@ class Folder:
     def needs_nothing(self) -> bool:
         """Whether this side holds everything it has been told of. The percentage proves nothing; these do."""
         return self.need_items == 0 and self.need_deletes == 0 and self.need_bytes == 0
+
+    def knows(self, other: Folder) -> bool:
+        """Whether what it has heard is of `other`'s installation, not of one before it, whose numbers ran higher."""
+        return not self.peer or self.peer == other.device
 
     @property
     def idle(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from failoverd.core import links, patch, proof, roles
 from failoverd.core.case import Case
-from failoverd.core.intent import Step
+from failoverd.core.intent import Step, landed_late
 from failoverd.core.machine import Event
 from failoverd.core.memory import AppMemory, CopyMemory, Kind, Phase, Standing, VolumeMemory
 from failoverd.core.model import (
@@ -128,6 +128,9 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     if isinstance(workload, Workload) and workload.epoch is not None and workload.epoch > case.was.epoch:
         why = f"the workload carries epoch {workload.epoch}, remembered is {case.was.epoch}: memory is from the past"
         return Step(was=replace(case.was, frozen_why=why), event=Event.CONTRADICTED), ()
+    late = landed_late(case)
+    if late is not None and case.was.phase is Phase.WATCHING:
+        return Step(was=late, event=Event.LANDED_LATE), ()
     tended = roles.care(case)
     was = replace(case.was, volumes=tended.volumes)
     if tended.frozen:
@@ -188,13 +191,23 @@ def _monitor(case: Case) -> tuple[list[Action], list[Objection]]:
         for pod in case.pods(was.active.other)
         if not pod.deleting
     ]
+    if workload.epoch is not None and workload.replicas == 0:
+        held = ", and held: no GitOps controller will start it" if workload.held else ""
+        alarms.append(
+            Objection(
+                why=Why.SHAPE,
+                text=f"{case.app.key} is at replicas 0 with epoch {workload.epoch} of ours on it{held}: "
+                "scale it up again",
+            )
+        )
     if was.undo is None:
         if not case.runs_on(was.active):
             claims = ", ".join(claim for _, _, claim in workload.claims)
             alarms.append(
                 Objection(why=Why.DIVERGED, text=f"{case.app.key} names {claims}, but {was.active} is active")
             )
-        return [], alarms
+            return [], alarms
+        return _unmarked(case, workload), alarms
     unheld = workload.owner is Owner.FLUX and not workload.held
     if not unheld and case.runs_on(was.active):
         return [], alarms
@@ -202,6 +215,15 @@ def _monitor(case: Case) -> tuple[list[Action], list[Objection]]:
     alarms.append(Objection(why=Why.DIVERGED, text=f"{said} while {case.app.key} is away from home: put back"))
     ops = patch.restore_hold(case.app, workload, was, case.place(was.active))
     return [PatchWorkload(app=case.app.key, ops=ops, reason=said)], alarms
+
+
+def _unmarked(case: Case, workload: Workload) -> list[Action]:
+    """At home nothing of ours is left on the workload: marks that are there anyway (memory was lost) come off."""
+    epoch = workload.epoch
+    if epoch is None or workload.replicas == 0 or case.was.active is not case.app.preferred or case.patching:
+        return []
+    why = "at home nothing of ours is left on it"
+    return [PatchWorkload(app=case.app.key, ops=patch.release(workload), reason=why)]
 
 
 def _stability(case: Case, was: AppMemory) -> AppMemory:

@@ -164,6 +164,7 @@ class WorldExecutor:
             errors=len(side.errors),
             error_files=tuple(side.errors),
             started=stamp(self.world, side.started_ms),
+            device=side.device,
         )
         return Receipt(action=action, ok=True, scanned=found)
 

@@ -197,16 +197,21 @@ def _system(mover: Mover) -> dict[str, Any]:
     }
 
 
+def _known(mover: Mover) -> str:
+    """The other side's device as this side's configuration has it."""
+    return mover.side.expects or mover.peer.device
+
+
 def _connections(mover: Mover) -> dict[str, Any]:
     up, paused = mover.pair.connected(mover.site), mover.side.peer_paused
     now = stamp(mover.world, mover.world.time.now_ms)
     one = {"connected": up, "paused": paused, "at": now if up else NOWHERE, "type": "tcp-client" if up else ""}
-    return {"connections": {mover.peer.device: one}, "total": {"at": now}}
+    return {"connections": {_known(mover): one}, "total": {"at": now}}
 
 
 def _config(mover: Mover, params: dict[str, str]) -> dict[str, Any]:
     side = mover.side
-    devices = [{"deviceID": device, "introducedBy": ""} for device in (side.device, mover.peer.device)]
+    devices = [{"deviceID": device, "introducedBy": ""} for device in (side.device, _known(mover))]
     return {
         "id": FOLDER, "label": "synced volume", "path": "/data", "type": side.kind.value, "devices": devices,
         "paused": side.paused, "markerName": ".stfolder", "fsWatcherDelayS": 10, "rescanIntervalS": 3600,
@@ -228,7 +233,7 @@ def _status(mover: Mover) -> dict[str, Any]:
         "receiveOnlyTotalItems": len(side.local_changes()) if side.kind is Role.RECEIVE_ONLY else 0,
         "state": state(side, pulling=mover.pair.pulling and bool(needs)), "error": side.error,
         "sequence": side.sequence, "version": side.sequence, "ignorePatterns": bool(side.ignores),
-        "remoteSequence": {mover.peer.device: side.remote_sequence}, "watchError": "",
+        "remoteSequence": {_known(mover): side.remote_sequence}, "watchError": "",
     }  # fmt: skip
 
 

@@ -163,6 +163,7 @@ class Look:
         return Folder(
             device=side.device,
             started=stamp(self.world, side.started_ms),
+            peer=side.expects or pair.sides[site.other].device,
             type=side.kind.value,
             state=state(side, pulling=pair.pulling and bool(needs)),
             error=side.error,

@@ -265,10 +265,11 @@ async def test_without_the_right_to_list_the_reason_is_told(server, client, cloc
     await reader.close()
 
 
-async def test_while_an_app_stands_still_between_places_its_pods_are_read_themselves(server, reader):
+@pytest.mark.parametrize("owner", [{"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}, {}])
+async def test_while_an_app_stands_still_between_places_its_pods_are_read_themselves(server, reader, owner):
     await reader.ready(SOON)
     held = deployment(replicas=0)
-    held["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/reconcile"] = "disabled"
+    held["metadata"]["annotations"].update({"failoverd.io/epoch": "1"} | owner)
     server.put(DEPLOYMENT, held)
     await reading(reader, lambda found: workload(found).replicas == 0)
     # A pod that no watch has told of yet: placed behind the watch's back.

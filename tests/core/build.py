@@ -209,7 +209,7 @@ class World:
         if key in self.unread or not self.lives(node) or node in self.cut:
             return Unknown(self.unread.get(key, "no answer within 2 s"))
         other = self.folders[key[0], key[1], key[2].other]
-        made = replace(self.folders[key], remote_sequence=other.sequence)
+        made = replace(self.folders[key], remote_sequence=other.sequence, peer=other.device)
         return replace(made, **self.pinned.get(key, {}))
 
     def workload(self, key: str) -> Workload | Unknown:
@@ -274,7 +274,9 @@ class World:
             case SetIgnores(patterns=patterns):
                 self.folders[key] = replace(self.folders[key], ignores=patterns)
             case Scan():
-                found = Scanned(at=self.date, sequence=seen.sequence, errors=seen.errors, started=seen.started)
+                found = Scanned(
+                    at=self.date, sequence=seen.sequence, errors=seen.errors, started=seen.started, device=seen.device
+                )
             case Override():
                 self.folders[key] = replace(self.folders[key], need_items=0, need_deletes=0)
             case DropConnection(started=started) if started == seen.started:

@@ -5,14 +5,22 @@ from itertools import pairwise
 
 import pytest
 
+from failoverd import execute
+from failoverd.core import nodes
 from failoverd.core.memory import UNTOUCHED, Phase
 from failoverd.core.model import (
     CommandKind,
     FenceOff,
     FenceOn,
+    Guest,
+    GuestState,
     PatchWorkload,
+    Receipt,
+    Scan,
+    Unknown,
+    Why,
 )
-from failoverd.core.rules import AfterFence, Require
+from failoverd.core.rules import AfterFence, FenceWhen, Require
 from tests.core.build import KEY, W1, W2, B, P, an_app
 from tests.core.life import at_rest, command, healthy, kinds
 from tests.core.test_moves import arrived, powered_off, switch
@@ -66,12 +74,45 @@ def test_a_pause_after_the_intent_and_before_the_first_act_calls_the_move_off():
         assert life.world.raw[KEY]["spec"]["replicas"] == 1
 
 
-def test_a_failed_fence_is_given_up_where_silence_is_enough_and_called_off_where_not():
+def test_a_failed_fence_is_given_up_where_silence_is_enough_and_the_hypervisor_has_fallen_silent_too():
     life = fenced_case(Require.SILENCE)
     life.world.deaf.add(FenceOff)
+    life.until(lambda one: one.phase() is Phase.FENCING)
+    life.run(5)
+    life.world.nodes[W1] = {"guest": Unknown("no answer within 2 s")}
     life.until(arrived(B))
     assert life.app().moves[-1].outcome == "done"
-    life = fenced_case(Require.PROOF)
+    assert "dead" not in {name for name, _ in life.app().moves[-1].marks}
+
+
+def test_silence_alone_is_enough_where_the_hypervisor_cannot_be_asked():
+    life = fenced_case(Require.SILENCE)
+    life.world.nodes[W1] = {"guest": Unknown("no answer within 2 s")}
+    life.until(arrived(B))
+    assert "FenceOff" not in kinds(life.world.did)
+
+
+def test_silence_is_not_enough_while_the_hypervisor_says_that_the_guest_runs_and_will_not_be_fenced():
+    life = fenced_case(Require.SILENCE)
+    life.world.nodes[W1] = {"guest": Guest(state=GuestState.RUNNING, managed="managed by HA")}
+    life.run(300)
+    assert life.app().active is P
+    assert Why.NOT_DEAD in life.why()
+    assert Why.FENCE_FAILED in life.why()
+    life.commands = (command(CommandKind.FAILOVER, target=B),)
+    life.until(arrived(B), 200)
+    assert any("set aside: w1 is not proven dead" in one for one in life.app().moves[-1].evidence)
+
+
+def test_never_fencing_leaves_silence_to_the_roles():
+    life = fenced_case(Require.SILENCE, fence_when=FenceWhen.NEVER)
+    life.until(arrived(B))
+    assert "FenceOff" not in kinds(life.world.did)
+
+
+@pytest.mark.parametrize("require", Require)
+def test_a_failed_fence_of_a_guest_that_runs_calls_the_move_off(require):
+    life = fenced_case(require)
     life.world.deaf.add(FenceOff)
     life.run(600)
     assert life.app().active is P
@@ -143,3 +184,50 @@ def test_each_mark_of_a_move_comes_after_the_one_before():
     life.until(arrived(B))
     times = [at for _, at in life.app().moves[-1].marks]
     assert all(one <= other for one, other in pairwise(times))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_cut_that_comes_true_after_its_move_was_called_off_is_still_ours_to_undo(restarted):
+    life = fenced_case(Require.PROOF)
+    carry_out, hanging = life.world.do, []
+
+    def hang(action):
+        if not isinstance(action, FenceOff):
+            return carry_out(action)
+        hanging.append(action)
+        life.snapshot["in_flight"] = frozenset({action.key})
+        return None
+
+    def act(action):
+        made = hang(action)
+        return made if made is not None else Receipt(action=Scan(app="", volume="", site=P, reason=""), ok=False)
+
+    life.do = act
+    life.until(lambda one: bool(one.app().moves), 200)
+    assert life.app().moves[-1].outcome == f"{UNTOUCHED}, the fence failed"
+    life.do = carry_out
+    if restarted:
+        life.restart()
+        life.snapshot.clear()
+    life.run(20)
+    carry_out(hanging[0])
+    life.world.cut.clear()
+    life.snapshot.clear()
+    life.run(20)
+    assert "FenceOn" in kinds(life.world.did)
+    life.run(60)
+    assert W1 not in life.world.off
+    assert life.app().active is P
+
+
+def test_a_node_switched_off_by_hand_after_a_fence_was_refused_is_left_off():
+    life = fenced_case(Require.PROOF)
+    life.world.deaf.add(FenceOff)
+    life.until(lambda one: bool(one.app().moves), 200)
+    powered_off(life)
+    life.run(5)
+    assert "FenceOn" not in kinds(life.world.did)
+
+
+def test_what_a_late_cut_is_waited_for_is_what_an_action_may_take():
+    assert nodes.LATE == execute.LONGEST

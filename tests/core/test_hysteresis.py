@@ -170,12 +170,60 @@ def test_a_stopped_guest_whose_lease_moves_is_the_wrong_guest():
     assert {one.why for one in life.decision.verdicts[W1].doubts} == {Why.CONTRADICTION}
 
 
-def test_a_stopped_guest_whose_kubelet_answers_contradicts_itself():
+@pytest.mark.parametrize("answer", [Kubelet.ALIVE, Kubelet.REFUSED])
+def test_a_stopped_guest_whose_host_answers_contradicts_itself(answer):
     life = healthy()
     life.world.cut.add(W1)
-    life.world.nodes[W1] = {"guest": Guest(state=GuestState.STOPPED), "kubelet": Kubelet.ALIVE}
+    life.world.nodes[W1] = {"guest": Guest(state=GuestState.STOPPED), "kubelet": answer}
     never_moves(life, 200)
     assert Why.CONTRADICTION in life.why()
+
+
+def test_a_stopped_guest_whose_folder_moves_on_contradicts_itself():
+    life = healthy()
+    world, key = life.world, (KEY, "data", P)
+    world.nodes[W1] = {"lease": world.reading(W1, frozenset()).lease, "guest": Guest(state=GuestState.STOPPED)}
+    for _ in range(60):
+        world.folders[key] = replace(world.folders[key], sequence=world.folders[key].sequence + 1)
+        life.tick()
+        assert not life.decision.verdicts[W1].proven
+    assert Why.CONTRADICTION in life.why()
+    assert life.app().moves == ()
+
+
+def test_what_was_written_shortly_before_a_proven_death_is_no_sign_of_life():
+    life = healthy(seconds=68)
+    key = (KEY, "data", P)
+    for _ in range(3):
+        life.world.folders[key] = replace(life.world.folders[key], sequence=life.world.folders[key].sequence + 1)
+        life.tick()
+    life.world.off.add(W1)
+    assert life.until(lambda one: one.app().move is not None, 20) <= 15
+    assert not life.decision.verdicts[W1].isolated
+
+
+def test_a_guest_once_seen_stopped_that_lived_on_unseen_is_dead_only_from_when_it_really_is():
+    life = healthy()
+    life.world.nodes[W1] = {"guest": Guest(state=GuestState.STOPPED)}
+    life.tick()
+    life.world.nodes[W1] = {"guest": Unknown("hypervisor: timeout")}
+    life.run(100)
+    life.world.nodes.clear()
+    life.world.off.add(W1)
+    died = life.world.date
+    life.until(lambda one: one.app().move is not None, 60)
+    assert life.app().move.last_write_at >= died
+    assert life.app().move.losses[0].age_seconds is not None
+
+
+def test_a_guest_that_says_stopped_all_along_while_its_node_lived_wrote_until_its_lease_fell_silent():
+    life = healthy(an_app(max_data_age=timedelta(hours=1)))
+    life.world.nodes[W1] = {"guest": Guest(state=GuestState.STOPPED)}
+    life.run(100)
+    life.world.off.add(W1)
+    died = life.world.date
+    life.until(lambda one: one.app().move is not None, 120)
+    assert life.app().move.last_write_at >= died
 
 
 def test_an_api_stall_at_the_moment_of_death_is_no_contradiction():

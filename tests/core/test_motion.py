@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from failoverd.core.memory import UNTOUCHED, Phase
 from failoverd.core.model import (
     ClaimReading,
     CommandKind,
@@ -12,9 +13,9 @@ from failoverd.core.model import (
     Kubelet,
     Why,
 )
-from failoverd.core.rules import FenceWhen
-from tests.core.build import EPOCH_OF_TESTS, KEY, TWO, W1, B, P, an_app
-from tests.core.life import command, healthy
+from failoverd.core.rules import FenceWhen, Mode
+from tests.core.build import EPOCH_OF_TESTS, KEY, TWO, W1, W2, B, P, an_app
+from tests.core.life import at_rest, command, healthy, kinds
 from tests.core.test_policy import away, budget_spent, move_done
 
 
@@ -24,6 +25,43 @@ def test_budget_and_cooldown_survive_a_restart_and_a_new_leader():
     life.run(60)
     assert Why.BUDGET in life.why()
     assert life.app().active is P
+
+
+def test_a_budget_of_more_moves_than_are_kept_whole_still_binds():
+    life = healthy()
+    life.world.rules = replace(life.world.rules, timings=replace(life.world.rules.timings, max_moves=30))
+    done = tuple(
+        replace(move_done(life, number, life.world.date), evidence=("lease silent",)) for number in range(29)
+    )
+    life.memory = replace(life.memory, apps={KEY: replace(life.app(), moves=done)})
+    life.commands = (command(CommandKind.SWITCHOVER, target=B),)
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    assert len(life.app().moves) == 30
+    assert life.app().moves[0].evidence == ()
+    assert life.app().moves[-2].evidence != ()
+    life.world.off.add(W2)
+    life.world.rules = replace(
+        life.world.rules,
+        pairs=(replace(life.world.rules.pairs[0], backup=replace(life.world.rules.pairs[0].backup, fence="nas")),),
+    )
+    life.run(30)
+    assert Why.BUDGET in life.why()
+
+
+def test_moves_the_budget_no_longer_counts_make_room_and_what_came_to_nothing_goes_first():
+    life = healthy()
+    old = tuple(move_done(life, number, life.world.date - timedelta(days=2)) for number in range(20))
+    nothing = tuple(
+        replace(move_done(life, number, life.world.date), outcome=f"{UNTOUCHED}, paused", epoch=number + 1)
+        for number in range(20, 30)
+    )
+    life.memory = replace(life.memory, apps={KEY: replace(life.app(), moves=(*old, *nothing), epoch=30)})
+    life.commands = (command(CommandKind.SWITCHOVER, target=B),)
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    kept = life.app().moves
+    assert len(kept) == 20
+    assert kept[-1].outcome == "done"
+    assert nothing[0] in kept
 
 
 def test_one_failover_is_kept_back_from_failbacks():
@@ -80,9 +118,51 @@ def test_when_a_silent_node_is_fenced(when, isolated, fenced):
 
 
 @pytest.mark.parametrize(("when", "fenced"), [(FenceWhen.ALL, False), (FenceWhen.ANY, True)])
+def test_an_app_that_was_never_read_keeps_both_its_nodes_from_the_fence_unless_any_is_enough(when, fenced):
+    life = healthy(an_app(), an_app(TWO), fence_when=when)
+    life.memory = replace(life.memory, apps={KEY: life.app()})
+    life.world.unread[TWO] = "403"
+    life.world.cut.add(W1)
+    life.run(75)
+    assert (FenceOff in {type(act) for act in life.world.did}) is fenced
+    assert fenced or f"not every app of ours on it may move: {TWO}" in life.told()
+
+
+@pytest.mark.parametrize(("when", "fenced"), [(FenceWhen.ALL, False), (FenceWhen.ANY, True)])
 def test_one_app_that_may_not_move_keeps_its_node_from_the_fence_unless_any_is_enough(when, fenced):
     life = healthy(an_app(), an_app(TWO), fence_when=when)
     life.world.claims[TWO, "data", B] = ClaimReading(bound=False)
     life.world.cut.add(W1)
     life.run(75)
     assert (FenceOff in {type(act) for act in life.world.did}) is fenced
+
+
+@pytest.mark.parametrize("phase", [Phase.STOPPING, Phase.BARRIER, Phase.FLIPPING, Phase.STARTING])
+def test_a_move_stands_still_in_observe_says_so_and_goes_on_afterwards(phase):
+    life = healthy()
+    life.commands = (command(CommandKind.SWITCHOVER, target=B),)
+    life.until(lambda one: one.phase() is phase)
+    life.world.rules = replace(life.world.rules, mode=Mode.OBSERVE)
+    life.receipts = ()
+    assert life.run(60) == []
+    assert life.phase() is phase
+    assert Why.OBSERVING in {one.why for one in life.decision.apps[KEY].alarms}
+    assert "stands still" in life.decision.apps[KEY].waiting
+    life.world.rules = replace(life.world.rules, mode=Mode.ACTIVE)
+    life.until(lambda one: at_rest(one) and one.app().active is B, 200)
+
+
+def test_observe_starts_no_fenced_node_and_gives_no_role_back():
+    life = healthy()
+    life.world.cut.add(W1)
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    life.world.rules = replace(life.world.rules, mode=Mode.OBSERVE)
+    assert "FenceOn" not in kinds(life.run(60))
+    life = healthy()
+    life.commands = (command(CommandKind.RELEASE),)
+    life.acts = False
+    life.tick()
+    assert life.phase() is Phase.RELEASED
+    life.world.rules = replace(life.world.rules, mode=Mode.OBSERVE)
+    life.acts = True
+    assert life.run(20) == []

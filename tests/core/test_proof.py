@@ -52,6 +52,19 @@ def test_a_scan_that_fails_is_not_repeated_every_tick():
     assert kinds(life.run(60)).count("Scan") <= 7
 
 
+def test_what_the_standby_heard_of_the_installation_before_is_no_proof_of_the_one_that_was_scanned():
+    life = healthy()
+    before = age(life)
+    life.world.folders[HERE] = replace(life.world.folders[HERE], device="WIPED", sequence=7)
+    # its link is read every 10 s only, and shows the old one still
+    life.world.pinned[THERE] = {"peer": "sonarr-primary-ID", "remote_sequence": 100}
+    life.run(60)
+    assert age(life) >= before + timedelta(seconds=50)
+    life.world.pinned.clear()
+    life.run(30)
+    assert age(life) < timedelta(seconds=20)
+
+
 NO_PROOF = {
     "errors at the source": (P, {"errors": 1}),
     "needed items": (B, {"need_items": 1}),

@@ -161,6 +161,37 @@ def test_an_active_side_that_lost_its_role_is_mended_at_once_even_when_the_stand
     assert len(roles(life)) == 1
 
 
+def test_an_active_side_that_only_receives_waits_for_the_standbys_word_unless_the_workload_bears_memory_out():
+    life = healthy()
+    life.world.folders[HERE] = replace(life.world.folders[HERE], type="receiveonly")
+    life.world.folders[THERE] = replace(life.world.folders[THERE], type="sendonly")
+    life.world.unread[THERE] = "timeout"  # a control plane restored from before a move looks like this
+    life.run(20)
+    assert roles(life) == []
+    assert Why.DIVERGED in {one.why for one in life.decision.apps[KEY].alarms}
+    life.world.unread.clear()
+    life.run(5)
+    assert life.phase() is Phase.FROZEN
+    life = healthy()
+    life.world.folders[HERE] = replace(life.world.folders[HERE], type="receiveonly")
+    life.world.unread[THERE] = "timeout"
+    life.run(5)
+    assert roles(life) == []
+    life.world.unread.clear()
+    life.run(5)
+    assert roles(life) == [(P, Role.SEND_ONLY)]
+
+
+def test_a_survivor_that_only_receives_is_mended_beside_a_dead_peer_when_the_workload_carries_our_epoch():
+    life = healthy()
+    life.world.off.add(W1)
+    life.until(lambda one: one.phase() is Phase.WATCHING and one.app().active is B)
+    before = len(roles(life))
+    life.world.folders[THERE] = replace(life.world.folders[THERE], type="receiveonly")
+    life.run(5)
+    assert roles(life)[before:] == [(B, Role.SEND_ONLY)]
+
+
 def test_two_sides_of_which_the_wrong_one_sends_are_frozen_for_a_human():
     life = healthy()
     life.world.folders[HERE] = replace(life.world.folders[HERE], type="receiveonly")

@@ -79,6 +79,19 @@ def test_no_override_before_the_survivor_has_heard_all_the_returned_side_announc
     life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
 
 
+@pytest.mark.parametrize(("site", "peer"), [(B, "sonarr-primary-ID"), (P, "sonarr-backup-ID")])
+def test_no_override_while_one_side_speaks_of_the_others_installation_before(site, peer):
+    life = lost_and_back()
+    other = (KEY, "data", site.other)
+    life.world.folders[other] = replace(life.world.folders[other], device="WIPED", sequence=7)
+    life.world.pinned[KEY, "data", site] = {"peer": peer, "remote_sequence": 500}
+    life.run(120)
+    assert "Override" not in kinds(life.world.did)
+    assert "speaks of the one before" in life.decision.apps[KEY].waiting
+    life.world.pinned.clear()
+    life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
+
+
 @pytest.mark.parametrize("step", [TakeBackStep.OVERRIDE, TakeBackStep.REVERT])
 def test_what_the_survivor_lacks_is_overridden_at_every_step_before_anything_is_clean(step):
     life = lost_and_back()
@@ -107,6 +120,39 @@ def test_a_survivor_that_is_not_fit_overrides_nothing(changes):
     life.run(120)
     assert "Override" not in kinds(life.world.did)
     assert life.standings()["data"][0] == "outdated"
+
+
+def test_a_survivor_whose_scan_finds_errors_overrides_nothing_and_one_good_scan_is_enough():
+    life = lost_and_back()
+    carry_out, broken = life.world.do, [True]
+
+    def scanned(action):
+        receipt = carry_out(action)
+        if isinstance(action, Scan) and action.site is B and broken[0]:
+            found = replace(receipt.scanned, errors=1, error_files=("app.db",))
+            return replace(receipt, scanned=found)
+        return receipt
+
+    life.do = scanned
+    before = len(life.world.did)
+    life.run(120)
+    assert "Override" not in kinds(life.world.did)
+    assert life.standings()["data"][0] == "taking back"
+    assert "1 errors in the survivor's last scan: app.db" in life.decision.apps[KEY].waiting
+    assert kinds(life.world.did[before:]).count("Scan") <= 14
+    broken[0] = False
+    life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
+
+
+def test_what_a_survivor_with_errors_lacks_is_not_overridden_later_either():
+    life = lost_and_back()
+    life.world.pinned[HERE] = {"need_items": 1}
+    reach(life, TakeBackStep.REVERT)
+    life.world.pinned[THERE] = {"need_items": 5, "errors": 1}
+    life.until(lambda one: "errors in the survivor's" in one.decision.apps[KEY].waiting, 30)
+    assert "Override" not in kinds(life.run(30))
+    life.world.pinned[THERE] = {"need_items": 5}
+    life.until(lambda one: "Override" in kinds(one.run(1)), 30)
 
 
 def test_nothing_is_reverted_while_what_it_displaces_is_not_kept():

@@ -283,5 +283,8 @@ def _nodes(rules: Rules) -> tuple[str, ...]:
 
 
 def _between(workload: Workload | Unknown) -> bool:
-    """Whether an app has been stopped by us: what comes next rests on no pod of it being left."""
-    return isinstance(workload, Workload) and workload.held and workload.replicas == 0
+    """Whether an app has been stopped by us: what comes next rests on no pod of it being left.
+
+    Told by our epoch: only what GitOps owns is held as well.
+    """
+    return isinstance(workload, Workload) and workload.epoch is not None and workload.replicas == 0

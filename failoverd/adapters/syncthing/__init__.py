@@ -133,7 +133,10 @@ class Syncthing:
                 raise _Refused("it was restarted during the scan")
             if found.error or not found.state:
                 raise _Refused(f"the folder is in error: {found.error or 'no state'}")
-        return Scanned(at=at, sequence=found.sequence, errors=found.errors, error_files=files, started=after.started)
+        return Scanned(
+            at=at, sequence=found.sequence, errors=found.errors, error_files=files, started=after.started,
+            device=after.device,
+        )  # fmt: skip
 
     async def override(self) -> None:
         """Make this side's version of everything the newest. Raises SyncthingError.

@@ -243,7 +243,7 @@ def folder(
     # Before VolSync has added the peer the folder's type must still be readable and settable.
     peer = setup.peers[0] if setup.peers else ""
     return Folder(
-        device=who.device, started=who.started, type=setup.type, state=now.state, error=now.error,
+        device=who.device, started=who.started, peer=peer, type=setup.type, state=now.state, error=now.error,
         sequence=now.sequence, remote_sequence=(now.remote or {}).get(peer),
         connected=peer_link.connected, peer_paused=peer_link.paused,
         errors=now.errors, error_files=files, need_items=now.need_items, need_deletes=now.need_deletes,

@@ -1,0 +1,212 @@
+"""Take-back: a returned, outdated side becomes a clean standby again, and what it displaces is kept.
+
+The one rule of this file: an override deletes at the peer whatever the survivor lacks, so it waits until the survivor
+is proven well and the old pod cannot write any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from failoverd.core import proof
+from failoverd.core.case import Case
+from failoverd.core.memory import CopyMemory, Kind, Standing, TakeBackStep, VolumeMemory
+from failoverd.core.model import (
+    Action,
+    Folder,
+    Guest,
+    Health,
+    NodeWatch,
+    Objection,
+    Override,
+    Revert,
+    Role,
+    Scan,
+    Scanned,
+    SetRole,
+    Unknown,
+)
+from failoverd.core.rules import Site, Volume
+
+POD_GRACE = timedelta(seconds=30)
+"""Default termination grace of a pod, for one whose object is gone already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tended:
+    """What one volume asks for in this tick."""
+
+    memory: VolumeMemory
+    actions: tuple[Action, ...] = ()
+    alarms: tuple[Objection, ...] = ()
+    frozen: str = ""
+    waiting: str = ""
+
+
+def with_standby(memory: VolumeMemory, site: Site, copy: CopyMemory) -> VolumeMemory:
+    """`memory` with another standing for the copy at `site`."""
+    return replace(memory, copies={**memory.copies, site: copy})
+
+
+def scanned(case: Case, volume: Volume, site: Site) -> Scanned | None:
+    """What a scan of this copy has just found; None when none has just ended well."""
+    for receipt in case.snapshot.receipts:
+        act = receipt.action
+        if isinstance(act, Scan) and (act.app, act.volume, act.site) == (case.app.key, volume.name, site):
+            return receipt.scanned if receipt.ok else None
+    return None
+
+
+def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Tended:
+    """Prepare, override, revert, finish: each step read back from the world before the next."""
+    memory, site = case.was.volumes[volume.name], case.was.active.other
+    copy = memory.copies[site]
+    # once it only receives, what still moves there is our own doing
+    hindrance = (_not_yet(case, site) if copy.standing is Standing.OUTDATED else "") or _unfit(active)
+    if hindrance:
+        return Tended(memory=memory, waiting=f"take-back of {site}: {hindrance}")
+    where = {"app": case.app.key, "volume": volume.name}
+    step = copy.step or TakeBackStep.PREPARE
+    if copy.standing is Standing.OUTDATED:
+        begun = replace(copy, standing=Standing.TAKING_BACK, step=TakeBackStep.PREPARE, device=standby.device)
+        return Tended(memory=with_standby(memory, site, begun), waiting=f"take-back of {site}: begins")
+    if standby.type != Role.RECEIVE_ONLY or (step is not TakeBackStep.FINISH and not standby.versioning):
+        act = SetRole(
+            **where,
+            site=site,
+            role=Role.RECEIVE_ONLY,
+            keep=True,
+            reason=f"{site} lost; what it displaces is kept",
+        )
+        return Tended(memory=memory, actions=(act,), waiting=f"take-back of {site}: receiveonly, keeping versions")
+    if step is TakeBackStep.PREPARE:
+        unheard = _unheard(active, standby)
+        if unheard:  # an override beats only what the survivor has heard of
+            return Tended(memory=memory, waiting=f"take-back of {site}: {unheard}")
+        return _override(case, volume, memory, copy)
+    if not active.needs_nothing:
+        last = case.seen(volume).scanned
+        unread = _errors(last) if last is not None and last.errors else ""
+        again = Override(**where, site=site.other, reason="the survivor's version of everything counts")
+        override = () if unread else (again,)
+        return Tended(memory=memory, actions=override, waiting=f"take-back of {site}: {unread or 'overriding'}")
+    missing = _equal_for_take_back(standby, copy) or _unheard(active, standby)
+    if missing and not standby.versioning:
+        again_kept = replace(copy, step=TakeBackStep.REVERT)
+        keep = SetRole(
+            **where, site=site, role=Role.RECEIVE_ONLY, keep=True, reason="more to displace: keeping it again"
+        )
+        return Tended(
+            memory=with_standby(memory, site, again_kept), actions=(keep,), waiting=f"take-back of {site}: {missing}"
+        )
+    if missing:
+        drop = Revert(**where, site=site, reason="what only the lost side has goes to its versions")
+        acts = (drop,) if standby.receive_only or step is TakeBackStep.OVERRIDE else ()
+        following = replace(copy, step=TakeBackStep.REVERT)
+        return Tended(
+            memory=with_standby(memory, site, following),
+            actions=acts,
+            waiting=f"take-back of {site}: {missing}",
+        )
+    if standby.versioning:
+        act = SetRole(**where, site=site, role=Role.RECEIVE_ONLY, keep=False, reason="taken back")
+        finishing = with_standby(memory, site, replace(copy, step=TakeBackStep.FINISH))
+        return Tended(memory=finishing, actions=(act,), waiting=f"take-back of {site}: versions off")
+    clean = CopyMemory(standing=Standing.CLEAN, epoch=case.was.epoch, device=standby.device)
+    return Tended(memory=with_standby(memory, site, clean))
+
+
+def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory) -> Tended:
+    survivor = case.was.active
+    found = scanned(case, volume, survivor)
+    before = case.seen(volume).scanned
+    if found is not None and found.errors:
+        return Tended(memory=memory, waiting=f"take-back of {survivor.other}: {_errors(found)}")
+    if found is None and before is not None and before.errors and not proof.scan_due(case, volume):
+        return Tended(memory=memory, waiting=f"take-back of {survivor.other}: {_errors(before)}")
+    if found is not None:
+        following = replace(copy, step=TakeBackStep.OVERRIDE, scanned=found.sequence)
+        order = Override(
+            app=case.app.key,
+            volume=volume.name,
+            site=survivor,
+            reason="the survivor's version of everything counts",
+        )
+        return Tended(
+            memory=with_standby(memory, survivor.other, following),
+            actions=(order,),
+            waiting=f"take-back of {survivor.other}: overriding",
+        )
+    scan = Scan(app=case.app.key, volume=volume.name, site=survivor, reason="before the take-back's override")
+    return Tended(memory=memory, actions=(scan,), waiting=f"take-back of {survivor.other}: scanning the survivor")
+
+
+def _errors(found: Scanned) -> str:
+    """What the survivor could not read is not in its index: the other side's would be lost to an override."""
+    files = f": {', '.join(found.error_files[:3])}" if found.error_files else ""
+    return f"{found.errors} errors in the survivor's last scan{files}"
+
+
+def _equal_for_take_back(standby: Folder, copy: CopyMemory) -> str:
+    if not standby.idle:
+        return f"returned side is {standby.error or standby.state}"
+    if standby.receive_only:
+        return f"{standby.receive_only} items only the returned side has"
+    if not standby.needs_nothing:
+        return f"returned side needs {standby.need_items + standby.need_deletes} items"
+    if standby.remote_sequence is None or standby.remote_sequence < copy.scanned:
+        return f"returned side has heard of {standby.remote_sequence or 0} of {copy.scanned}"
+    return ""
+
+
+def _unheard(active: Folder, standby: Folder) -> str:
+    """What the survivor has not been told of yet; empty when it knows all the returned side has announced."""
+    if not (active.knows(standby) and standby.knows(active)):
+        return "one side was replaced, and the other still speaks of the one before"
+    if active.remote_sequence is None or active.remote_sequence < standby.sequence:
+        return f"survivor has heard of {active.remote_sequence or 0} of {standby.sequence}"
+    return ""
+
+
+def _not_yet(case: Case, site: Site) -> str:
+    """Why the returned side's old pod might still be writing; empty when it cannot."""
+    node = case.place(site).node
+    if case.verdict(site).health is not Health.UP:
+        return f"{node} is {case.verdict(site).health}"
+    if case.pods(site):
+        return f"a pod of the app is still on {node}"
+    lost = next((move for move in reversed(case.was.moves) if move.source is site), None)
+    if lost is None or lost.kind is not Kind.FAILOVER:
+        return ""
+    if any(name == "dead" for name, _ in lost.marks):
+        return ""
+    reading = case.snapshot.nodes[node]
+    if isinstance(reading.guest, Guest) and reading.guest.uptime is not None:
+        if reading.guest.uptime < case.date - lost.began_at:
+            return ""
+    seen = case.watch.nodes.get(node, NodeWatch())
+    # others may live there, and write; and a side that receives moves by what it receives
+    ours = {f"{case.app.key} {volume.name}" for volume in case.app.volumes if _only_sends(case.folder(volume, site))}
+    changes = [changed for mark, (_, changed) in seen.sequences.items() if mark in ours]
+    quiet_since = max([*changes, seen.up_since if seen.up_since is not None else case.now.mono])
+    needed = case.rules.timings.quiet_for + POD_GRACE
+    quiet = case.now.mono - quiet_since
+    if quiet < needed:
+        return f"{node} has been quiet for {quiet.total_seconds():.0f} s of {needed.total_seconds():.0f} s"
+    return ""
+
+
+def _only_sends(folder: Folder | Unknown) -> bool:
+    return isinstance(folder, Unknown) or folder.type == Role.SEND_ONLY
+
+
+def _unfit(survivor: Folder) -> str:
+    """Why the survivor must not override the returned side: an override deletes there what it lacks here."""
+    if survivor.error or survivor.paused or survivor.state in ("", "error"):
+        return f"the survivor's folder is {survivor.error or survivor.state or 'paused'}"
+    if survivor.local_files == 0:
+        return "the survivor holds no files at all"
+    if not survivor.connected:
+        return "the two sides are not connected"
+    return ""
