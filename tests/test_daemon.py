@@ -114,8 +114,8 @@ class Output:
 
 
 @asynccontextmanager
-async def running(config: Path) -> AsyncIterator[Output]:
-    process = await start("run", "--config", str(config))
+async def running(config: Path, *more: str) -> AsyncIterator[Output]:
+    process = await start("run", "--config", str(config), *more)
     try:
         yield Output(process)
     finally:
@@ -133,10 +133,42 @@ async def test_a_changed_file_is_taken_over_and_a_bad_one_leaves_the_old_one_in_
         refused = await said.until("configuration not taken over, the old one stays in force")
         assert "coldown" in str(refused["problem"])
         assert "cooldown" in str(refused["problem"])
+        said.process.send_signal(signal.SIGHUP)
+        assert (await said.until(str(refused["event"])))["problem"] == refused["problem"]
+        config.write_text(good)
+        said.process.send_signal(signal.SIGHUP)
+        await said.until("configuration read again: nothing has changed")
+        assert said.events("starting") == 1
         config.write_text(good.replace('mode = "observe"', 'mode = "active"'))
         assert (await said.until("configuration changed"))["tables"] == ["mode"]
         assert (await said.until("starting"))["mode"] == "active"
         await said.until("leader")
+
+
+async def test_another_kubeconfig_is_taken_over_unless_the_command_line_names_one(config, served, tmp_path):
+    (tmp_path / "two").mkdir()
+    text, other = config.read_text(), tmp_path / "other.toml"
+    async with Serve(WorldSpec(rules=simple_rules(), seed=2), tmp_path / "two") as second:
+        moved = text.replace(str(served.kubeconfig), str(second.kubeconfig))
+        other.write_text(moved)
+        async with running(config, "--kubeconfig", str(served.kubeconfig)) as said:
+            await said.until("leader")
+            config.write_text(moved)
+            said.process.send_signal(signal.SIGHUP)
+            await said.until("kubernetes.kubeconfig of the file is not used: --kubeconfig goes before it")
+            await said.until("leader")
+            said.process.terminate()
+            await said.until("stopped")
+        with pytest.raises(Exception, match="404"):
+            await served_object(other, LEASE)
+        config.write_text(text)
+        async with running(config) as said:
+            await said.until("leader")
+            config.write_text(moved)
+            said.process.send_signal(signal.SIGHUP)
+            assert (await said.until("configuration changed"))["tables"] == ["kubernetes"]
+            await said.until("leader")
+        assert (await served_object(other, LEASE))[0] == 200
 
 
 def taken() -> socket.socket:
