@@ -31,6 +31,7 @@ from failoverd.clock import SystemClock
 from failoverd.config import Config
 from failoverd.config.edges import FenceType, Via
 from failoverd.config.resolved import Fence as FenceConfig
+from failoverd.core import say
 from failoverd.core.memory import Memory
 from failoverd.core.model import Decision, Instance, Now, Snapshot, Unknown
 from failoverd.core.rules import Site
@@ -129,6 +130,11 @@ class Daemon:
     def inherit(self, before: Daemon) -> None:
         """Go on telling what `before`, which has ended, has begun to tell."""
         self.notifier.inherit(before.notifier)
+        said = before.loop.watch.said
+        # what Memory cannot hold: that it, or the API server, could not be read
+        self.loop.watch = replace(
+            self.loop.watch, said={key: said[key] for key in (say.API, say.MEMORY) if key in said}
+        )
 
     async def close(self) -> None:
         """End everything in order: what talks to others last."""
