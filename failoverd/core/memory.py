@@ -220,3 +220,7 @@ class Memory:
     incidents: tuple[str, ...] = ()
     """Holds, alarms and nodes that people were told of and that are not over: whoever leads says when they are.
     A version that does not know them drops them, and they are said anew."""
+
+    def pauses_at(self, date: datetime) -> dict[str, Pause]:
+        """The pauses in force at the API server's time `date`."""
+        return {key: pause for key, pause in self.pauses.items() if pause.until is None or pause.until > date}
