@@ -188,8 +188,12 @@ def restore_hold(app: App, workload: Workload, was: AppMemory, place: Place) -> 
     )
 
 
+def is_marked(workload: Workload) -> bool:
+    """Whether anything of ours is left on it. A hold without our annotations is somebody else's."""
+    return workload.epoch is not None or bool(workload.active)
+
+
 def release(workload: Workload) -> tuple[PatchOp, ...]:
     """Take every mark of ours off, leaving the workload where it runs."""
-    ops = [test("/metadata/uid", workload.uid)]
     undo = Undo(replicas=workload.replicas, claims=(), selector=())
-    return (*ops, *_unmark(workload, undo))
+    return (*_token(workload), *_unmark(workload, undo))
