@@ -94,7 +94,9 @@ def decide(rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot
     if isinstance(api, Api) and snapshot.instance.leader:
         asked = commands.ask(rules, known, snapshot.commands, api.date)
     sight = Sight(rules=rules, snapshot=snapshot, verdicts=verdicts, watch=watch, now=now)
-    plans = {app.key: _plan(sight, app, asked) for app in rules.apps}
+    # what comes first here is begun first, and finds room first
+    by_priority = sorted(rules.apps, key=lambda app: -app.priority)
+    plans = {app.key: _plan(sight, app, asked) for app in by_priority}
     return _conclude(sight, known, asked, _fence(rules, plans))
 
 

@@ -10,6 +10,7 @@ from failoverd.core.model import (
     CommandKind,
     FenceOff,
     Kubelet,
+    PatchWorkload,
     Why,
 )
 from failoverd.core.rules import FenceWhen
@@ -86,3 +87,15 @@ def test_one_app_that_may_not_move_keeps_its_node_from_the_fence_unless_any_is_e
     life.world.cut.add(W1)
     life.run(75)
     assert (FenceOff in {type(act) for act in life.world.did}) is fenced
+
+
+@pytest.mark.parametrize("first", [KEY, TWO])
+def test_of_apps_that_leave_together_the_one_with_priority_begins(first):
+    apps = [an_app(key, priority=10 if key == first else 0) for key in (KEY, TWO)]
+    life = healthy(*apps)
+    life.world.off.add(W1)
+    life.until(lambda one: any(isinstance(act, PatchWorkload) for act in one.world.did))
+    assert [act.app for act in life.world.did if isinstance(act, PatchWorkload)] == [
+        first,
+        ({KEY, TWO} - {first}).pop(),
+    ]
