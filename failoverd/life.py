@@ -221,9 +221,14 @@ def _schedule(daemon: Daemon) -> AsyncIOScheduler:
     """What belongs to the wall clock: the loop looks at once when the hours of failback open."""
     scheduler = AsyncIOScheduler(job_defaults={"coalesce": True, "misfire_grace_time": None})
     hours = daemon.config.hours
+
+    async def opened() -> None:
+        # a coroutine runs in our loop; a plain function would run in a thread, where no Event may be set
+        daemon.loop.wake.set()
+
     for begin, _ in hours.windows:
         trigger = CronTrigger(hour=begin.hour, minute=begin.minute, timezone=hours.zone)
-        scheduler.add_job(daemon.loop.wake.set, trigger, name="hours of failback open")
+        scheduler.add_job(opened, trigger, name="hours of failback open")
     scheduler.start()
     return scheduler
 
