@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.cron import CronTrigger
 
 from failoverd import logs
 from failoverd.adapters import serving
@@ -21,7 +16,7 @@ from failoverd.adapters.fencing.command import Command
 from failoverd.adapters.fencing.docker import Docker, DockerHost
 from failoverd.adapters.fencing.proxmox import Endpoint, Kind, Proxmox
 from failoverd.adapters.kubelet import Kubelets
-from failoverd.adapters.kubernetes.client import Client, KubeError
+from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.lease import LeaseLeadership, LeaseTimings, identity
 from failoverd.adapters.kubernetes.memory import History, MemoryStore
 from failoverd.adapters.kubernetes.read import KubeReader
@@ -33,9 +28,10 @@ from failoverd.adapters.syncthing.access import sides
 from failoverd.adapters.web.server import Server
 from failoverd.adapters.web.status import Board
 from failoverd.clock import SystemClock
-from failoverd.config import Config, ConfigSource
+from failoverd.config import Config
 from failoverd.config.edges import FenceType, Via
 from failoverd.config.resolved import Fence as FenceConfig
+from failoverd.core import say
 from failoverd.core.memory import Memory
 from failoverd.core.model import Decision, Instance, Now, Snapshot, Unknown
 from failoverd.core.rules import Site
@@ -48,11 +44,6 @@ from failoverd.scribe import Scribe
 from failoverd.voice import Speaker
 
 log = structlog.get_logger("failoverd")
-
-POLL_CONFIG = timedelta(seconds=5)
-"""How often the configuration file is looked at for a change."""
-UNREACHABLE = 3
-"""Exit status when the cluster could not be reached at all."""
 
 
 def fence_of(config: FenceConfig, clock: SystemClock) -> Fence:
@@ -130,7 +121,20 @@ class Daemon:
     fences: dict[str, Fence]
     sides: dict[tuple[str, str, Site], Syncthing]
     client: Client
-    recorder: Recorder | None
+    recorder: Recorder | None = None
+
+    def record(self) -> None:
+        """Begin to record. Not before the daemon ahead of us has ended: it packs every file that looks left over."""
+        self.recorder = self.loop.recording = _recorder(self.config)
+
+    def inherit(self, before: Daemon) -> None:
+        """Go on telling what `before`, which has ended, has begun to tell."""
+        self.notifier.inherit(before.notifier)
+        said = before.loop.watch.said
+        # what Memory cannot hold: that it, or the API server, could not be read
+        self.loop.watch = replace(
+            self.loop.watch, said={key: said[key] for key in (say.API, say.MEMORY) if key in said}
+        )
 
     async def close(self) -> None:
         """End everything in order: what talks to others last."""
@@ -152,6 +156,14 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
     """Put a daemon together. Raises KubeError when the credentials cannot be read."""
     clock = SystemClock()
     client = await Client.load(config.kubeconfig, clock=clock)
+    try:
+        return _assembled(config, client, clock, dry_run=dry_run)
+    except BaseException:
+        await client.close()
+        raise
+
+
+def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: bool) -> Daemon:
     namespace = config.settings.kubernetes.namespace
     leadership = _leadership(config, client, clock)
     wake = asyncio.Event()
@@ -171,7 +183,7 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
         verify=serving.verify,
     )
     executor: Executor = DryRun() if dry_run else WorldExecutor(rules, clock, leadership, hands)
-    notifier = Notifier(_targets(config), clock)
+    notifier = Notifier(targets(config), clock)
     scribe = Scribe(client, History(client, namespace), rules)
     board = Board(
         rules=lambda: rules,
@@ -188,7 +200,6 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
     leads: Leadership = leadership
     if dry_run:
         store, leads = Untouched(store), Pretended()
-    recorder = None if dry_run else _recorder(config)
     loop = Loop(
         rules=lambda: rules,
         clock=clock,
@@ -197,7 +208,6 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
         store=store,
         leadership=leads,
         voice=Speaker(show=show, chat=notifier.say),
-        recording=recorder,
         wake=wake,
     )
     return Daemon(
@@ -212,7 +222,6 @@ async def build(config: Config, *, dry_run: bool = False) -> Daemon:
         fences=fences,
         sides=movers,
         client=client,
-        recorder=recorder,
     )
 
 
@@ -236,7 +245,8 @@ def _recorder(config: Config) -> Recorder | None:
     return Recorder(Writer(folder, config=config.hash, secrets=_secrets(config)), path)
 
 
-def _targets(config: Config) -> Iterable[Target]:
+def targets(config: Config) -> list[Target]:
+    """The channels of `config`, as their adapters take them."""
     return [
         Target(
             type=channel.type.value,
@@ -263,135 +273,3 @@ def _secrets(config: Config) -> list[str]:
     secrets = [fence.token for fence in config.fences.values()]
     secrets += [text for channel in config.channels for text in (channel.url, channel.token, channel.secret)]
     return [secret for secret in secrets if secret]
-
-
-def run(config: Config) -> int:
-    """Run until SIGTERM or SIGINT; a changed configuration is taken over without a pause in leadership's rules."""
-    configure_logs(config)
-    return asyncio.run(_run(config))
-
-
-def once(config: Config, *, dry_run: bool = False) -> int:
-    """Look until there is a complete picture, decide once, act once (or not), and leave."""
-    configure_logs(config)
-    return asyncio.run(_once(config, dry_run=dry_run))
-
-
-async def _run(config: Config) -> int:
-    source = ConfigSource(config.path)
-    stop, reload = asyncio.Event(), asyncio.Event()
-    running = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        running.add_signal_handler(number, stop.set)
-    running.add_signal_handler(signal.SIGHUP, reload.set)
-    current = config
-    while not stop.is_set():
-        try:
-            daemon = await build(current)
-        except KubeError as error:
-            log.error("cannot start", why=str(error))
-            return UNREACHABLE
-        mode, apps = current.rules.mode.value, [app.key for app in current.rules.apps]
-        log.info("starting", instance=current.instance, mode=mode, apps=apps, config=current.hash)
-        for warning in current.warnings:
-            log.warning("unwise configuration", why=str(warning))
-        if mode == "active":
-            log.warning("active is experimental: data and fencing work of later versions is not in this one")
-        changed = await _serve(daemon, source, stop, reload)
-        if changed is not None:
-            current = replace(changed, kubeconfig=config.kubeconfig)
-    log.info("stopped")
-    return 0
-
-
-async def _serve(daemon: Daemon, source: ConfigSource, stop: asyncio.Event, reload: asyncio.Event) -> Config | None:
-    """Run one daemon until it is told to stop (None) or its configuration has changed (the new one)."""
-    async with _started(daemon) as tasks:
-        while not stop.is_set():
-            await _either(stop, reload, *tasks, within=POLL_CONFIG)
-            for task in tasks:
-                if task.done():
-                    error = task.exception()
-                    log.error(
-                        "a part of the daemon has ended, starting anew", part=task.get_name(), error=repr(error)
-                    )
-                    return daemon.config
-            found = source.reload() if reload.is_set() else source.poll()
-            reload.clear()
-            if found is None:
-                continue
-            for problem in found.problems:
-                log.error("configuration not taken over, the old one stays in force", problem=str(problem))
-            if not found.problems and found.changed:
-                log.info("configuration changed", tables=list(found.changed))
-                return source.config
-    return None
-
-
-async def _either(*what: asyncio.Event | asyncio.Task[None], within: timedelta) -> None:
-    waits = [asyncio.ensure_future(one.wait()) if isinstance(one, asyncio.Event) else one for one in what]
-    await asyncio.wait(waits, timeout=within.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
-    for wait, one in zip(waits, what, strict=True):
-        if isinstance(one, asyncio.Event):
-            wait.cancel()
-
-
-@contextlib.asynccontextmanager
-async def _started(daemon: Daemon) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Start the parts; on the way out the loop ends first, then leadership is given up, then the rest."""
-    scheduler = _schedule(daemon)
-    daemon.notifier.start()
-    if daemon.server is not None:
-        await daemon.server.start()
-    leading = asyncio.create_task(daemon.leadership.run(), name="leadership")
-    looping = asyncio.create_task(daemon.loop.run(), name="loop")
-    writing = asyncio.create_task(daemon.scribe.run(), name="scribe")
-    checking = asyncio.create_task(check_fences(daemon.fences), name="fences")
-    try:
-        yield [leading, looping, writing]
-    finally:
-        scheduler.shutdown(wait=False)
-        daemon.loop.stop.set()
-        daemon.loop.wake.set()
-        await asyncio.wait([looping], timeout=15)
-        for task in (leading, looping, writing, checking):
-            task.cancel()
-        await asyncio.gather(leading, looping, writing, checking, return_exceptions=True)
-        await daemon.close()
-
-
-def _schedule(daemon: Daemon) -> AsyncIOScheduler:
-    """What belongs to the wall clock: the loop looks at once when the hours of failback open."""
-    scheduler = AsyncIOScheduler(job_defaults={"coalesce": True, "misfire_grace_time": None})
-    hours = daemon.config.hours
-    for begin, _ in hours.windows:
-        trigger = CronTrigger(hour=begin.hour, minute=begin.minute, timezone=hours.zone)
-        scheduler.add_job(daemon.loop.wake.set, trigger, name="hours of failback open")
-    scheduler.start()
-    return scheduler
-
-
-async def _once(config: Config, *, dry_run: bool) -> int:
-    try:
-        daemon = await build(config, dry_run=dry_run)
-    except KubeError as error:
-        log.error("cannot start", why=str(error))
-        return UNREACHABLE
-    try:
-        doubts = await daemon.reader.ready(timedelta(seconds=10))
-        if doubts:
-            log.error("the cluster could not be read", why=doubts)
-            return UNREACHABLE
-        if not dry_run:
-            await daemon.leadership.turn()
-        decision = await daemon.loop.step()
-        await daemon.loop.drain()
-        for key, app in decision.apps.items():
-            texts = [str(objection) for objection in app.objections]
-            log.info(
-                "decided", app=key, phase=str(app.phase), wanted=app.wanted and str(app.wanted), objections=texts
-            )
-        return 0
-    finally:
-        await daemon.leadership.release()
-        await daemon.close()

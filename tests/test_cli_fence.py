@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -256,4 +256,8 @@ async def test_memory_tells_the_mapping_and_what_would_be_moved(bench: Bench) ->
         _, out, _ = await bench.run("k3s-w2", *way, "--really", "--yes")
         assert "moves away" not in out
         assert bench.engine.state["Status"] == RUNNING["Status"]
+        over = Pause(by="ada", why="", since=datetime.now(UTC), until=datetime.now(UTC) - timedelta(minutes=1))
+        server.put(path, {"data": {"memory.json": encode(replace(paused, pauses={"*": over}))}})
+        _, out, _ = await bench.run("k3s-w2", *way, "--really", "--yes")
+        assert "moves away: media/sonarr" in out
         assert server.sent("PATCH") == server.sent("PUT") == server.sent("POST") == []

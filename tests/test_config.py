@@ -153,7 +153,7 @@ def test_a_variable_that_is_no_json_is_named(tmp_path: Path, monkeypatch: pytest
 
 def test_secrets_come_from_files_beside_the_configuration_and_are_never_shown(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("failoverd@pve!fence=0-1\n")
-    (tmp_path / "url").write_text("https://discord.example/hook/geheim\n")
+    (tmp_path / "url").write_text("https://discord.example/webhooks/1/geheim\n")
     text = (
         SITES
         + APP
@@ -172,7 +172,7 @@ level = "warning"
     config = loaded(tmp_path, text)
     assert config.fences["k3s-w1"].token == "failoverd@pve!fence=0-1"
     assert [channel.url for channel in config.channels] == [
-        "https://discord.example/hook/geheim",
+        "https://discord.example/webhooks/1/geheim",
         "https://hook.example/geheim",
     ]
     assert config.channels[1].secret == "geheim"

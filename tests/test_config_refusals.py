@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
+from failoverd.adapters.notify import Notifier
+from failoverd.adapters.notify.channel import Target
+from failoverd.clock import SystemClock
 from failoverd.config import Config, ConfigError, load
+from failoverd.config.address import misfit
+from failoverd.config.edges import ChannelType
 
 SITES = """\
 [sites.primary]
@@ -85,6 +91,14 @@ CASES: list[tuple[str, str, str]] = [
      '4: notify[0].token: is for type "ntfy"; "slack" has no use for it'),
     ("secret twice", '[[notify]]\ntype = "slack"\nurl = "https://x"\nurl_file = "f"\n',
      "3: notify[0].url: given twice: keep either url or url_file"),
+    ("channel of another kind", '[[notify]]\ntype = "discord"\nurl = "https://example.org/nope"\n',
+     "3: notify[0].url: is not a Discord webhook: https://discord.com/api/webhooks/<id>/<token>"),
+    ("topic missing", '[[notify]]\ntype = "ntfy"\nurl = "https://ntfy.sh"\n',
+     "3: notify[0].url: names no topic: https://ntfy.sh/<topic>"),
+    ("channel without a host", '[[notify]]\ntype = "slack"\nurl = "https:///x"\n',
+     "3: notify[0].url: is not an address; it begins with https://"),
+    ("channel at an odd port", '[[notify]]\ntype = "slack"\nurl = "https://[::1"\n',
+     "3: notify[0].url: is not an address; it begins with https://"),
     ("unknown node of a fence", FENCE.replace("k3s-w1", "k3s-w9"),
      '2: fencing[0].node: no site has the node "k3s-w9"; did you mean "k3s-w2"?'),
     ("two fences of a node", FENCE + FENCE,
@@ -93,6 +107,8 @@ CASES: list[tuple[str, str, str]] = [
      '5: fencing[0].guest: "101" is not a guest; write host and number, as in "pve/101"'),
     ("token in the clear", FENCE.replace("https", "http"),
      '4: fencing[0].url: "http://pve:8006" is not an address; write it as "https://host:8006"'),
+    ("guest at no address", FENCE.replace("//pve:8006", "//[pve"),
+     '4: fencing[0].url: "https://[pve" is not an address; write it as "https://host:8006"'),
     ("wrong token", FENCE.replace("failoverd@pve!fence=0-1", "geheim"),
      "6: fencing[0].token: is not an API token; it looks like user@realm!name=uuid"),
     ("wrong fingerprint", FENCE + 'fingerprint = "AB:CD"\n',
@@ -137,6 +153,11 @@ APP_CASES: list[tuple[str, str, str]] = [
      '10: apps[0].pair: no pair is called "defualt"; did you mean "default"?'),
     ("wrong name", APP.replace("sonarr", "Sonarr"),
      '8: apps[0].name: "Sonarr" is not a Kubernetes name: lower-case letters, digits, "-" and "." only'),
+    ("page at no address", APP + 'verify_url = "sonarr.media/ping"\n',
+     '10: apps[0].verify_url: "sonarr.media/ping" is not an address; write it as "http://sonarr.media.svc/ping"'),
+    ("page at no port", APP + 'verify_url = "http://sonarr.media:80x/"\n',
+     '10: apps[0].verify_url: "http://sonarr.media:80x/" is not an address; write it as'
+     ' "http://sonarr.media.svc/ping"'),
     ("unknown key of a volume", APP + 'volumes = [{ name = "a", claim = "x" }]\n',
      '10: apps[0].volumes[0].claim: unknown key; known here: name, claim_primary, claim_backup, source_primary,'
      " source_backup"),
@@ -149,6 +170,37 @@ APP_CASES: list[tuple[str, str, str]] = [
 @pytest.mark.parametrize(("text", "line"), [case[1:] for case in APP_CASES], ids=[case[0] for case in APP_CASES])
 def test_each_mistake_in_an_app_is_one_line(tmp_path: Path, text: str, line: str) -> None:
     assert refusals(tmp_path, SITES + text)[0] == f"config.toml:{line}".replace("toml:apps", "toml: apps")
+
+
+def test_an_address_in_a_file_of_its_own_is_looked_at_too(tmp_path: Path) -> None:
+    (tmp_path / "hook").write_text("https://geheim.example/nope\n")
+    (line,) = refusals(tmp_path, '[[notify]]\ntype = "discord"\nurl_file = "hook"\n' + SITES + APP)
+    assert line.startswith("config.toml:3: notify[0].url_file: is not a Discord webhook: ")
+    assert "geheim" not in line
+
+
+@pytest.mark.parametrize("kind", ChannelType)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://h/",
+        "https://h",
+        "https://h/topic",
+        "https://h/api/webhooks/1/x",
+        "https:///x",
+        "x",
+        "http://h:p/",
+        "//h/x",
+    ],
+)
+def test_configuration_and_adapter_agree_on_what_can_be_sent_to(kind: ChannelType, url: str) -> None:
+    target = Target(type=kind.value, name="n", url=url, secret="s")
+    try:
+        Notifier([target], SystemClock())
+        works = httpx.URL(url).scheme != ""
+    except ValueError:
+        works = False
+    assert (misfit(kind, url) == "") == works
 
 
 def test_sites_are_needed_once(tmp_path: Path) -> None:

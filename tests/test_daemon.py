@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import socket
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from aiohttp import web
 
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.config import load
@@ -44,6 +48,26 @@ listen = ""
 """
 
 
+@asynccontextmanager
+async def receiver(received: list[dict[str, Any]]) -> AsyncIterator[str]:
+    """A webhook that takes everything."""
+
+    async def take(request: web.Request) -> web.Response:
+        received.append(await request.json())
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"http://{host}:{port}/"
+    finally:
+        await runner.cleanup()
+
+
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Serve]:
     async with Serve(WorldSpec(rules=simple_rules(), seed=1), tmp_path) as serving:
@@ -64,6 +88,10 @@ class Output:
         self.process = process
         self.lines: list[dict[str, object]] = []
 
+    def events(self, event: str) -> int:
+        """How often it was said so far."""
+        return [line["event"] for line in self.lines].count(event)
+
     async def until(self, event: str) -> dict[str, object]:
         """The next line of this event. Fails with everything said so far when the daemon ends first."""
         assert self.process.stdout is not None
@@ -76,8 +104,8 @@ class Output:
 
 
 @asynccontextmanager
-async def running(config: Path) -> AsyncIterator[Output]:
-    process = await start("run", "--config", str(config), output=PIPE)
+async def running(config: Path, *more: str) -> AsyncIterator[Output]:
+    process = await start("run", "--config", str(config), *more, output=PIPE)
     try:
         yield Output(process)
     finally:
@@ -95,10 +123,97 @@ async def test_a_changed_file_is_taken_over_and_a_bad_one_leaves_the_old_one_in_
         refused = await said.until("configuration not taken over, the old one stays in force")
         assert "coldown" in str(refused["problem"])
         assert "cooldown" in str(refused["problem"])
+        said.process.send_signal(signal.SIGHUP)
+        assert (await said.until(str(refused["event"])))["problem"] == refused["problem"]
+        config.write_text(good)
+        said.process.send_signal(signal.SIGHUP)
+        await said.until("configuration read again: nothing has changed")
+        assert said.events("starting") == 1
         config.write_text(good.replace('mode = "observe"', 'mode = "active"'))
         assert (await said.until("configuration changed"))["tables"] == ["mode"]
         assert (await said.until("starting"))["mode"] == "active"
         await said.until("leader")
+
+
+async def test_another_kubeconfig_is_taken_over_unless_the_command_line_names_one(config, served, tmp_path):
+    (tmp_path / "two").mkdir()
+    text, other = config.read_text(), tmp_path / "other.toml"
+    async with Serve(WorldSpec(rules=simple_rules(), seed=2), tmp_path / "two") as second:
+        moved = text.replace(str(served.kubeconfig), str(second.kubeconfig))
+        other.write_text(moved)
+        async with running(config, "--kubeconfig", str(served.kubeconfig)) as said:
+            await said.until("leader")
+            config.write_text(moved)
+            said.process.send_signal(signal.SIGHUP)
+            await said.until("kubernetes.kubeconfig of the file is not used: --kubeconfig goes before it")
+            await said.until("leader")
+            said.process.terminate()
+            await said.until("stopped")
+        with pytest.raises(Exception, match="404"):
+            await served_object(other, LEASE)
+        config.write_text(text)
+        async with running(config) as said:
+            await said.until("leader")
+            config.write_text(moved)
+            said.process.send_signal(signal.SIGHUP)
+            assert (await said.until("configuration changed"))["tables"] == ["kubernetes"]
+            await said.until("leader")
+        assert (await served_object(other, LEASE))[0] == 200
+
+
+def taken() -> socket.socket:
+    """A port that somebody listens at already."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
+async def test_what_cannot_be_put_to_work_leaves_the_old_one_leading_until_it_can(config, served):
+    good = config.read_text()
+    received: list[dict[str, Any]] = []
+    async with receiver(received) as address:
+        good += f'[[notify]]\ntype = "webhook"\nurl = "{address}"\nsecret = "s"\n'
+        config.write_text(good)
+        with taken() as busy:
+            port = busy.getsockname()[1]
+            async with running(config) as said:
+                await said.until("leader")
+                config.write_text(good.replace('listen = ""', f'listen = "127.0.0.1:{port}"'))
+                refused = await said.until("configuration not taken over, the old one stays in force")
+                taken_port = f"web.listen: cannot listen on 127.0.0.1:{port}: Address already in use"
+                assert refused["problem"] == taken_port
+                said.process.send_signal(signal.SIGHUP)
+                assert (await said.until(str(refused["event"])))["problem"] == taken_port
+                assert said.events("leader") == 1
+                busy.close()
+                assert (await said.until("configuration changed"))["tables"] == ["web"]
+                await said.until("leader")
+    told = [message for message in received if message["incident"].startswith("configuration ")]
+    assert [message["event"] for message in told] == ["open", "resolve"]
+    assert taken_port in told[0]["text"]
+    assert told[1]["text"].endswith("the configuration file is in force again")
+
+
+async def test_an_address_that_stays_the_same_is_handed_over_without_a_refused_connection(config, served):
+    with taken() as free:
+        port = free.getsockname()[1]
+    config.write_text(config.read_text().replace('listen = ""', f'listen = "127.0.0.1:{port}"'))
+    async with running(config) as said, httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        await said.until("leader")
+        config.write_text(config.read_text().replace('mode = "observe"', 'mode = "active"'))
+        said.process.send_signal(signal.SIGHUP)
+        changed = asyncio.create_task(said.until("leader"))
+        while not changed.done():
+            assert (await http.get(f"http://127.0.0.1:{port}/status")).is_success
+        assert (await http.get(f"http://127.0.0.1:{port}/status")).json()["instance"]["mode"] == "active"
+
+
+async def test_a_taken_port_at_the_start_is_one_line(config, served):
+    with taken() as busy:
+        port = busy.getsockname()[1]
+        config.write_text(config.read_text().replace('listen = ""', f'listen = "127.0.0.1:{port}"'))
+        process = await start("run", "--config", str(config), output=PIPE)
+        output = (await process.communicate())[0].decode()
+    assert process.returncode == 1, output
+    assert f"web.listen: cannot listen on 127.0.0.1:{port}: Address already in use" in output
 
 
 async def test_it_ends_in_order_when_told_to_and_gives_up_the_lead(config, served):

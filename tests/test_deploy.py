@@ -211,7 +211,7 @@ def test_the_shipped_configuration_only_observes() -> None:
 
 
 def test_there_is_time_to_give_up_the_lead() -> None:
-    source = (ROOT / "failoverd" / "daemon.py").read_text()
+    source = (ROOT / "failoverd" / "life.py").read_text()
     (wait,) = re.findall(r"asyncio\.wait\(\[looping\], timeout=(\d+)\)", source)
     assert int(wait) < pod()["terminationGracePeriodSeconds"]
     assert int(wait) < int(unit("TimeoutStopSec")[0])

@@ -77,7 +77,7 @@ class Cluster:
         found = await self.live()
         if found is not None:
             return found, True
-        return remembered(self.config.rules, await self.memory()), False
+        return remembered(self.config.rules, await self.memory(), self.date), False
 
 
 @asynccontextmanager
@@ -103,11 +103,11 @@ async def connect(config: Config, arguments: argparse.Namespace) -> AsyncIterato
         await client.close()
 
 
-def remembered(rules: Rules, memory: Memory) -> dict[str, Any]:
+def remembered(rules: Rules, memory: Memory, date: datetime) -> dict[str, Any]:
     """A status in the shape of `/status`, from Memory alone."""
     phases = {key: AppDecision(phase=app.phase) for key, app in memory.apps.items()}
     decision = Decision(memory=memory, watch=Watch(), verdicts={}, apps=phases, wake_at=timedelta(0))
-    return {"nodes": {}, "apps": {app.key: describe(rules, app, decision) for app in rules.apps}}
+    return {"nodes": {}, "apps": {app.key: describe(rules, app, decision, date) for app in rules.apps}}
 
 
 def find(rules: Rules, name: str) -> App:

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -148,7 +149,8 @@ async def _memory(config: Config, arguments: argparse.Namespace) -> Memory | Unk
     try:
         async with asyncio.timeout(CLUSTER_WITHIN.total_seconds()):
             async with connect(config, arguments) as cluster:
-                return await cluster.memory()
+                found = await cluster.memory()
+                return replace(found, pauses=found.pauses_at(cluster.date))
     except Stop as stop:
         return Unknown(str(stop))
     except TimeoutError:

@@ -18,14 +18,13 @@ from failoverd.config import Config
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon."""
-    config = _config(arguments)
-    return int(part("failoverd.daemon", "run")(config))
+    return int(part("failoverd.life", "run")(_config(arguments), arguments.kubeconfig))
 
 
 def once(arguments: argparse.Namespace) -> int:
     """One look, one decision."""
     config = _config(arguments)
-    return int(part("failoverd.daemon", "once")(config, dry_run=arguments.dry_run))
+    return int(part("failoverd.life", "once")(config, dry_run=arguments.dry_run))
 
 
 def demo(arguments: argparse.Namespace) -> int:

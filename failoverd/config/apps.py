@@ -6,6 +6,7 @@ import re
 import string
 from collections.abc import Iterator
 
+from failoverd.config.address import is_http
 from failoverd.config.locate import Path
 from failoverd.config.problems import Origin, Problem, dotted, suggestion
 from failoverd.config.settings import AppTable, ConventionsTable, Settings, VolumeTable
@@ -49,6 +50,9 @@ class Apps:
 
     def _app(self, path: Path, key: str, table: AppTable) -> App:
         failover, failback = self.settings.failover, self.settings.failback
+        if table.verify_url and not is_http(table.verify_url):
+            example = f'write it as "http://{table.name}.{table.namespace}.svc/ping"'
+            self._say((*path, "verify_url"), f'"{table.verify_url}" is not an address; {example}')
         max_age = failover.max_data_age if table.max_data_age is None else table.max_data_age
         return App(
             key=key,

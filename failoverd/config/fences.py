@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path as FilePath
-from urllib.parse import urlsplit
 
+import httpx
+
+from failoverd.config.address import is_http
 from failoverd.config.durations import show
 from failoverd.config.edges import FenceType, FencingTable
 from failoverd.config.locate import Path
@@ -102,7 +104,7 @@ class Fences:
         if table.url and not socket and not _safe(table.url):
             shape = 'write it as "https://host:2376" or "unix:///var/run/docker.sock"'
             self._say((*path, "url"), f'"{table.url}" is not an address; {shape}')
-        if urlsplit(table.url).scheme == "https":
+        if table.url.lower().startswith("https:"):
             for name in ("cert_file", "key_file"):
                 if not getattr(table, name):
                     text = "is missing: a Docker Engine that lets anybody in over the network belongs to everybody"
@@ -164,6 +166,4 @@ def _runs(program: FilePath) -> bool:
 
 def _safe(url: str) -> bool:
     """Whether it is an address; secrets cross no network in the clear: plain HTTP only within this machine."""
-    parts = urlsplit(url)
-    local = parts.scheme == "http" and parts.hostname in LOOPBACK
-    return bool(parts.hostname) and (parts.scheme == "https" or local)
+    return is_http(url) and (httpx.URL(url).scheme == "https" or httpx.URL(url).host in LOOPBACK)

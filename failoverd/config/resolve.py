@@ -13,9 +13,9 @@ import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
-from urllib.parse import urlsplit
 
 from failoverd.config import timing, unwise
+from failoverd.config.address import misfit
 from failoverd.config.apps import Apps
 from failoverd.config.edges import ChannelType, NotifyTable
 from failoverd.config.fences import Fences, fence_hash
@@ -161,8 +161,10 @@ class _Resolver:
 
     def _channel(self, path: Path, table: NotifyTable, name: str) -> Channel:
         url = self.secrets.read(table, path, "url", needed=True)
-        if url and urlsplit(url).scheme not in ("http", "https"):
-            self._say((*path, "url"), "is not an address; it begins with https://")
+        where = (*path, "url_file" if table.url_file else "url")
+        wrong = misfit(table.type, url) if url else ""
+        if wrong:
+            self._say(where, wrong)
         for field, kind in (("token", ChannelType.NTFY), ("secret", ChannelType.WEBHOOK)):
             given = [name for name in (field, f"{field}_file") if getattr(table, name)]
             if given and table.type is not kind:

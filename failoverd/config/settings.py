@@ -216,7 +216,7 @@ class AppTable(Table):
     failback: Failback | None = None
     """Instead of `failback.policy`."""
     priority: int = 0
-    """Apps with a higher one move first."""
+    """Of apps that may move in the same moment, those with a higher one begin first."""
     verify_url: str = ""
     """Asked once the app is Ready; anything but a 2xx is an alarm."""
 

@@ -98,6 +98,10 @@ class ConfigSource:
         self._seen = self._signature(after)
         return Reload(changed=tuple(_changed(before, after)))
 
+    def refuse(self, before: Config, why: str) -> None:
+        """Keep `before` in force: the new one is good, but could not be put to work. It is tried again."""
+        self.config, self._problems = before, (Problem(where=str(self.path), key="", text=why),)
+
     def _signature(self, config: Config | None) -> tuple[tuple[str, int, int, int], ...]:
         files = [self.path, *(_named_files(config) if config else ())]
         return tuple(_stat(file) for file in files)

@@ -77,18 +77,23 @@ def _take(rules: Rules, asked: Asked, command: Command, date: datetime) -> Asked
 
 
 def _release(asked: Asked, command: Command, app: App, was: AppMemory) -> Asked:
-    lost = [name for name, memory in was.volumes.items() if _unsafe(memory.copies[was.active.other].standing)]
-    if was.phase not in (Phase.WATCHING, Phase.ADOPTING):
+    there = {name: memory.copies[was.active.other].standing for name, memory in was.volumes.items()}
+    lost = [name for name, standing in there.items() if _unsafe(standing)]
+    unproven = [name for name, standing in there.items() if standing is Standing.UNPROVEN]
+    if was.phase not in (Phase.WATCHING, Phase.ADOPTING, Phase.FROZEN):
         return _answer(asked, command, f"refused: {app.key} is {was.phase}")
     if was.undo is not None:
-        return _answer(asked, command, f"refused: {app.key} is away from home, `failoverd failback {app.key}` first")
+        first = f"`failoverd resume {app.key}` and " if was.phase is Phase.FROZEN else ""
+        text = f"refused: {app.key} is away from home, {first}`failoverd failback {app.key}` first"
+        return _answer(asked, command, text)
     if lost:
-        return _answer(
-            asked,
-            command,
-            f"refused: {', '.join(lost)} is outdated at {was.active.other}, and would flow back",
-        )
-    freed = replace(was, phase=Phase.RELEASED)
+        text = f"refused: {', '.join(lost)} is outdated at {was.active.other}, and would flow back"
+        return _answer(asked, command, text)
+    if unproven and was.active is not app.preferred:
+        # whoever owns the workload may start it at home the moment our hold is gone
+        text = f"refused: {', '.join(unproven)} at {was.active.other} was not proven equal, and may be started there"
+        return _answer(asked, command, f"{text}; `failoverd resume {app.key}`, then wait until it is watched")
+    freed = replace(was, phase=Phase.RELEASED, frozen_why="")
     return _answer(asked, command, "released", replace(asked.memory, apps={**asked.memory.apps, app.key: freed}))
 
 

@@ -81,8 +81,9 @@ def decide(rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot
     blind = _blind(memory)
     if blind:
         frozen = {app.key: AppDecision(phase=Phase.FROZEN, objections=(blind,)) for app in rules.apps}
-        scene = say.Scene(rules=rules, snapshot=snapshot, verdicts=verdicts, apps=frozen, blind=blind)
-        watch, spoken = say.speak(scene, watch, now) if policy.speaks(snapshot) else (watch, [])
+        scene = say.Scene(rules=rules, snapshot=snapshot, verdicts=verdicts, apps=frozen, memory=known, blind=blind)
+        speaks = policy.speaks(snapshot)
+        watch, spoken = say.speak(scene, watch, now) if speaks else say.hush(watch, snapshot, blind=True)
         return Decision(
             memory=known,
             watch=watch,
@@ -96,7 +97,9 @@ def decide(rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot
     if isinstance(api, Api) and snapshot.instance.leader:
         asked = commands.ask(rules, known, snapshot.commands, api.date)
     sight = Sight(rules=rules, snapshot=snapshot, verdicts=verdicts, watch=watch, now=now)
-    plans = {app.key: _plan(sight, app, asked) for app in rules.apps}
+    # what comes first here is begun first, and finds room first
+    by_priority = sorted(rules.apps, key=lambda app: -app.priority)
+    plans = {app.key: _plan(sight, app, asked) for app in by_priority}
     return _conclude(sight, known, asked, _fence(rules, plans))
 
 
@@ -300,10 +303,13 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
         memory, watch = _proofs(rules, known, memory, watch, sight.now)
     else:
         memory, actions = known, []
-    spoken: list[Note] = []
     if policy.speaks(sight.snapshot):
-        scene = say.Scene(rules=rules, snapshot=sight.snapshot, verdicts=verdicts, apps=decisions)
+        scene = say.Scene(rules=rules, snapshot=sight.snapshot, verdicts=verdicts, apps=decisions, memory=memory)
         watch, spoken = say.speak(scene, watch, sight.now)
+    else:
+        watch, spoken = say.hush(watch, sight.snapshot, blind=False)
+    if policy.can_see_snapshot(sight.snapshot):
+        memory = say.remembered(memory, watch)
     suspects = frozenset(
         name for name, verdict in verdicts.items() if verdict.health is not Health.UP and name in rules.nodes
     )

@@ -110,6 +110,7 @@ TRANSITIONS: tuple[Row, ...] = (
     Row(Phase.FROZEN, Event.RESUMED, Phase.ADOPTING, "an operator resolved the contradiction"),
     Row(Phase.ADOPTING, Event.RELEASED, Phase.RELEASED, "an operator took the app out of our hands"),
     Row(Phase.WATCHING, Event.RELEASED, Phase.RELEASED, "an operator took the app out of our hands"),
+    Row(Phase.FROZEN, Event.RELEASED, Phase.RELEASED, "an operator took the app out of our hands"),
     Row(Phase.RELEASED, Event.RESUMED, Phase.ADOPTING, "an operator gave the app back"),
 )
 

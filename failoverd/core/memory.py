@@ -221,3 +221,10 @@ class Memory:
     """Ids of the commands already carried out or refused, newest last: a command is done once."""
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     """By app key; `*` pauses everything."""
+    incidents: tuple[str, ...] = ()
+    """Holds, alarms and nodes that people were told of and that are not over: whoever leads says when they are.
+    A version that does not know them drops them, and they are said anew."""
+
+    def pauses_at(self, date: datetime) -> dict[str, Pause]:
+        """The pauses in force at the API server's time `date`."""
+        return {key: pause for key, pause in self.pauses.items() if pause.until is None or pause.until > date}

@@ -204,6 +204,11 @@ def restore_hold(app: App, workload: Workload, was: AppMemory, place: Place) -> 
     )
 
 
+def is_marked(workload: Workload) -> bool:
+    """Whether anything of ours is left on it. A hold without our annotations is somebody else's."""
+    return workload.epoch is not None or bool(workload.active)
+
+
 def release(workload: Workload) -> tuple[PatchOp, ...]:
     """Take every mark of ours off, leaving the workload where it runs. Its token is what it carries now."""
     ops = [test("/metadata/uid", workload.uid), test("/metadata/resourceVersion", workload.version)]

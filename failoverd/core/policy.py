@@ -110,8 +110,8 @@ def ourselves(case: Case, wish: Wish) -> Iterator[Objection]:
 def paused(case: Case, wish: Wish) -> Iterator[Objection]:
     """Somebody asked for peace."""
     for key in ("*", case.app.key):
-        pause = case.memory.pauses.get(key)
-        if pause and (pause.until is None or pause.until > case.date):
+        pause = case.memory.pauses_at(case.date).get(key)
+        if pause:
             until = f" until {pause.until:%Y-%m-%d %H:%M} UTC" if pause.until else ""
             yield _object(Why.PAUSED, f"paused by {pause.by or 'somebody'}{until}: {pause.why or 'no reason given'}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from failoverd.core import links, patch, proof, roles
+from failoverd.core import links, names, patch, proof, roles
 from failoverd.core.case import Case
 from failoverd.core.intent import Step, landed_late
 from failoverd.core.machine import Event
@@ -21,6 +21,7 @@ from failoverd.core.model import (
     PatchWorkload,
     Role,
     Scan,
+    SetIgnores,
     SetRole,
     Unknown,
     Verify,
@@ -261,19 +262,31 @@ def _briefly_unread(case: Case, folders: list[Folder | Unknown]) -> bool:
 
 
 def released(case: Case) -> Step:
-    """An app taken out of our hands: both sides send and receive again, nothing of ours is left on it."""
+    """An app taken out of our hands: both sides send and receive again, and only then goes the hold."""
     acts: list[Action] = []
+    unread: list[str] = []
     for volume in case.app.volumes:
         for site in Site:
             folder = case.folder(volume, site)
-            if isinstance(folder, Folder) and folder.type != Role.SEND_RECEIVE:
-                acts.append(
-                    SetRole(
-                        app=case.app.key,
-                        volume=volume.name,
-                        site=site,
-                        role=Role.SEND_RECEIVE,
-                        reason="released",
-                    )
-                )
-    return Step(was=case.was, actions=tuple(acts), waiting="roles to be sendreceive again" if acts else "")
+            if isinstance(folder, Unknown):
+                unread.append(f"{volume.name} at {site}: {folder.why}")
+            else:
+                acts += _given_back(case.app.key, volume.name, site, folder)
+    workload = case.workload
+    if isinstance(workload, Unknown):
+        unread.append(f"{case.app.kind}: {workload.why}")
+    elif patch.is_marked(workload) and not acts and not unread:
+        acts.append(PatchWorkload(app=case.app.key, ops=patch.release(workload), reason="released"))
+    waiting = "; ".join(unread) or ("everything of ours to be taken off" if acts else "")
+    return Step(was=case.was, actions=tuple(acts), waiting=waiting)
+
+
+def _given_back(key: str, volume: str, site: Site, folder: Folder) -> list[Action]:
+    where = {"app": key, "volume": volume, "site": site}
+    acts: list[Action] = []
+    if folder.type != Role.SEND_RECEIVE:
+        acts.append(SetRole(**where, role=Role.SEND_RECEIVE, reason="released"))  # type: ignore[arg-type]
+    if names.SHM_PATTERN in folder.ignores:
+        patterns = tuple(line for line in folder.ignores if line != names.SHM_PATTERN)
+        acts.append(SetIgnores(**where, patterns=patterns, reason="released"))  # type: ignore[arg-type]
+    return acts

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from failoverd.core.machine import Row
-from failoverd.core.memory import AppMemory, Kind, Loss, Move, Phase
+from failoverd.core.memory import AppMemory, Kind, Loss, Memory, Move, Phase
 from failoverd.core.model import (
     AppDecision,
     Command,
@@ -107,13 +107,14 @@ class Scene:
     snapshot: Snapshot
     verdicts: Mapping[str, Verdict]
     apps: Mapping[str, AppDecision]
+    memory: Memory
     blind: Objection | None = None
     """Why Memory cannot be used."""
 
 
 def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
     """Holds, alarms and verdicts, each said once when it begins or changes its reasons, and once when it ends."""
-    said = dict(watch.said)
+    said = {**dict.fromkeys(scene.memory.incidents, INHERITED), **watch.said}
     if isinstance(scene.snapshot.api, Unknown):
         silent = now.mono - watch.api_seen_at if watch.api_seen_at is not None else now.mono
         topics: dict[str, tuple[str, Note | None]] = {key: (reasons, None) for key, reasons in said.items()}
@@ -127,14 +128,62 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
             notes.append(note)
             said[incident] = reasons
     for incident in [known for known in said if known not in topics]:
-        before = said.pop(incident)
-        if incident.startswith("hold ") and scene.apps[incident.removeprefix("hold ")].phase in MOVING:
+        before = said[incident]
+        inherited = before == INHERITED
+        if inherited and not _settled(incident, scene):
+            continue
+        del said[incident]
+        if (
+            not inherited
+            and incident.startswith("hold ")
+            and scene.apps[incident.removeprefix("hold ")].phase in MOVING
+        ):
             continue  # the move that it held up has begun, and speaks for itself
-        notes.append(Note(incident=incident, text=_over(incident, before, scene.verdicts), resolved=True))
+        # who said that it began may not be us: as heavy as the beginning, the end reaches everybody who heard that
+        level = LEVELS.get(incident.partition(" ")[0], "info") if inherited else "info"
+        notes.append(
+            Note(incident=incident, text=_over(incident, before, scene.verdicts), level=level, resolved=True)
+        )
     return replace(watch, said=said), notes
 
 
-API = "api server"
+def hush(watch: Watch, snapshot: Snapshot, *, blind: bool) -> tuple[Watch, list[Note]]:
+    """What one that no longer leads still says: the end of what only it could tell of. The rest is remembered."""
+    over = [MEMORY] if MEMORY in watch.said and not blind else []
+    over += [API] if API in watch.said and not isinstance(snapshot.api, Unknown) else []
+    said = {incident: watch.said[incident] for incident in (API, MEMORY) if incident in watch.said}
+    notes = [
+        Note(incident=incident, text=_over(incident, watch.said[incident], {}), resolved=True) for incident in over
+    ]
+    return replace(watch, said={known: why for known, why in said.items() if known not in over}), notes
+
+
+def remembered(memory: Memory, watch: Watch) -> Memory:
+    """`memory` with the incidents that whoever leads next has to bring to an end."""
+    return replace(memory, incidents=tuple(known for known in watch.said if known not in (API, MEMORY)))
+
+
+def _settled(incident: str, scene: Scene) -> bool:
+    """Whether an incident of an earlier process is over: one that has only just begun to look knows nothing yet."""
+    about, _, name = incident.partition(" ")
+    key = name.partition(" ")[0]
+    if about == "node":
+        return name not in scene.rules.nodes or _up(scene, name)
+    was = scene.memory.apps.get(key)
+    if was is None or key not in scene.apps or scene.apps[key].phase not in (Phase.ADOPTING, Phase.WATCHING):
+        return True
+    return _up(scene, scene.rules.place(scene.rules.app(key), was.active).node)
+
+
+def _up(scene: Scene, node: str) -> bool:
+    verdict = scene.verdicts.get(node)
+    return verdict is not None and verdict.health is Health.UP
+
+
+API, MEMORY = "api server", "memory"
+INHERITED = ""
+"""What was last said of an incident that an earlier process told of."""
+LEVELS = {"hold": "warning", "node": "warning", "alarm": "error"}
 MOVING = frozenset(set(Phase) - {Phase.ADOPTING, Phase.WATCHING, Phase.FROZEN, Phase.RELEASED})
 
 
@@ -150,6 +199,8 @@ def _over(incident: str, before: str, verdicts: Mapping[str, Verdict]) -> str:
     if name not in verdicts:
         return f"{name or 'failoverd'}: {about} is over"
     verdict = verdicts[name]
+    if before == INHERITED:
+        return f"{name} is {verdict.health}: {', '.join(verdict.evidence)}"
     # an UNKNOWN node is spoken of for its silence alone: that has ended, and UP is still to come
     was = "silent" if before == Health.UNKNOWN else before
     now = "UP" if verdict.health is Health.UP else f"{verdict.health}, not UP yet"
@@ -160,7 +211,7 @@ def _topics(scene: Scene) -> dict[str, tuple[str, Note | None]]:
     rules, verdicts = scene.rules, scene.verdicts
     topics: dict[str, tuple[str, Note | None]] = {}
     if scene.blind is not None:
-        topics["memory"] = (scene.blind.text, Note(incident="memory", text=scene.blind.text, level="error"))
+        topics[MEMORY] = (scene.blind.text, Note(incident=MEMORY, text=scene.blind.text, level="error"))
     for key, decision in scene.apps.items():
         if decision.wanted is Kind.FAILOVER and decision.objections:
             reasons = ", ".join(sorted({objection.why.value for objection in decision.objections}))

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from failoverd import __version__
 from failoverd.adapters.web import Board, Server
 from failoverd.adapters.web.status import moved
-from failoverd.core.model import Instance, NodeObject, NodeReading, Unknown
+from failoverd.core.model import Api, Instance, NodeObject, NodeReading, Unknown
 from failoverd.core.rules import Site
 from failoverd.core.say import rto
 from tests.adapters.board import (
@@ -288,3 +288,14 @@ async def test_a_taken_port_is_one_clear_error(shown: Board) -> None:
 
 def _broken() -> str:
     raise RuntimeError("no hash")
+
+
+async def test_a_pause_is_shown_while_it_is_in_force_and_not_a_second_longer(
+    shown: Board, clock: HandClock, http: httpx.AsyncClient
+) -> None:
+    for at, paused in ((later(3599), True), (later(3600), False)):
+        shown.show(decision(), snapshot(api=Api(date=at)), clock.now())
+        status = (await http.get("/status")).json()["apps"][APP]
+        assert (status["paused"] is not None) is paused
+        assert ("paused by ada" in (await http.get("/")).text) is paused
+        assert value(await scrape(http), "app_paused", app=APP) == float(paused)

@@ -147,10 +147,8 @@ def test_a_frozen_app_resumed_by_name_is_adopted_again():
     assert life.standings()["data"] == ("active", "clean")
 
 
-def test_a_frozen_app_is_neither_moved_nor_released():
-    life = frozen()
-    assert "frozen" in ask(life, CommandKind.SWITCHOVER, target=B)[0]
-    assert "frozen" in ask(life, CommandKind.RELEASE, id="c2")[0]
+def test_a_frozen_app_is_not_moved():
+    assert "frozen" in ask(frozen(), CommandKind.SWITCHOVER, target=B)[0]
 
 
 def test_a_follower_answers_nothing():

@@ -11,6 +11,7 @@ from failoverd.core.model import (
     CommandKind,
     FenceOff,
     Kubelet,
+    PatchWorkload,
     Why,
 )
 from failoverd.core.rules import FenceWhen, Mode
@@ -166,3 +167,15 @@ def test_observe_starts_no_fenced_node_and_gives_no_role_back():
     life.world.rules = replace(life.world.rules, mode=Mode.OBSERVE)
     life.acts = True
     assert life.run(20) == []
+
+
+@pytest.mark.parametrize("first", [KEY, TWO])
+def test_of_apps_that_leave_together_the_one_with_priority_begins(first):
+    apps = [an_app(key, priority=10 if key == first else 0) for key in (KEY, TWO)]
+    life = healthy(*apps)
+    life.world.off.add(W1)
+    life.until(lambda one: any(isinstance(act, PatchWorkload) for act in one.world.did))
+    assert [act.app for act in life.world.did if isinstance(act, PatchWorkload)] == [
+        first,
+        ({KEY, TWO} - {first}).pop(),
+    ]

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from failoverd.core import say
+from failoverd.core.memory import Memory
 from failoverd.core.model import Health, Verdict, Watch
 from tests.core.build import W1, World, some_rules
 
@@ -17,7 +18,9 @@ def told(*verdicts):
     """Every note, while the node is judged so one after the other."""
     world, watch, found = World(some_rules()), Watch(), []
     for verdict in verdicts:
-        scene = say.Scene(rules=world.rules, snapshot=world.snapshot(), verdicts={W1: verdict}, apps={})
+        scene = say.Scene(
+            rules=world.rules, snapshot=world.snapshot(), verdicts={W1: verdict}, apps={}, memory=Memory()
+        )
         watch, notes = say.speak(scene, watch, world.now)
         found += notes
     return found

@@ -1,13 +1,12 @@
-"""Take-back step by step: an outdated copy becomes a clean standby, nothing is lost, nothing flows back. Release."""
+"""Take-back step by step: an outdated copy becomes a clean standby, nothing is lost, nothing flows back."""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from failoverd.core.memory import Phase, TakeBackStep
+from failoverd.core.memory import TakeBackStep
 from failoverd.core.model import (
-    CommandKind,
     DropConnection,
     Guest,
     GuestState,
@@ -19,8 +18,8 @@ from failoverd.core.model import (
     SetRole,
 )
 from failoverd.core.rules import Failback, Require
-from tests.core.build import KEY, W1, W2, B, P, an_app
-from tests.core.life import at_rest, command, healthy, kinds
+from tests.core.build import KEY, W1, B, P, an_app
+from tests.core.life import at_rest, healthy, kinds
 
 HERE, THERE = (KEY, "data", P), (KEY, "data", B)
 
@@ -247,42 +246,3 @@ def test_a_pod_of_the_app_still_there_holds_the_take_back():
     life.run(60)
     assert life.standings()["data"][0] == "outdated"
     assert "still on w1" in life.decision.apps[KEY].waiting
-
-
-# ---------------------------------------------------------------- released
-
-
-def test_a_released_app_sends_and_receives_again_and_is_left_alone():
-    life = healthy()
-    life.commands = (command(CommandKind.RELEASE),)
-    life.run(10)
-    assert life.phase() is Phase.RELEASED
-    assert {folder.type for folder in life.world.folders.values()} == {"sendreceive"}
-    before = len(life.world.did)
-    life.world.off.add(W1)
-    life.run(60)
-    assert life.world.did[before:] == []
-
-
-def test_a_released_app_can_be_given_back_by_name_only():
-    life = healthy()
-    life.commands = (command(CommandKind.RELEASE),)
-    life.run(6)
-    life.commands = (command(CommandKind.RESUME, "*", id="c2"),)
-    life.run(6)
-    assert life.phase() is Phase.RELEASED
-    life.commands = (command(CommandKind.RESUME, id="c3"),)
-    life.until(at_rest, 60)
-    assert life.world.folders[THERE].type == "receiveonly"
-
-
-@pytest.mark.parametrize("why", ["outdated", "away"])
-def test_an_app_whose_stale_copy_would_flow_back_is_not_released(why):
-    life = lost_and_back()
-    if why == "away":
-        life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
-    life.commands = (command(CommandKind.RELEASE),)
-    life.run(6)
-    assert at_rest(life)
-    assert life.world.folders[THERE].type == "sendonly"
-    assert W2 in {pod.node for pod in life.world.pods[KEY]}

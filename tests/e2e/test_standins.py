@@ -40,6 +40,12 @@ def place(lab: Lab, mover: str) -> Any:
     return answer["spec"]["template"]["spec"].get("nodeSelector")
 
 
+def peers(lab: Lab, source: str) -> list[bool]:
+    """What the source's status says of its peers; it is as old as the operator's last pass."""
+    told = hands.replication(lab, "media", source)["status"]["syncthing"]
+    return [peer["connected"] for peer in told["peers"]]
+
+
 def in_error(lab: Lab, source: str) -> dict[str, Any] | None:
     """The source's status, if its last pass failed."""
     status: dict[str, Any] = hands.replication(lab, "media", source)["status"]
@@ -50,9 +56,8 @@ def test_every_pair_syncs_and_its_status_says_so(furnished: Lab) -> None:
     for source in ("sonarr-primary", "paperless-data-backup", "paperless-media-primary"):
 
         def connected(name: str = source) -> bool:
-            status = hands.replication(furnished, "media", name)["status"]
-            assert status["conditions"][0]["reason"] == "SyncInProgress"
-            return [peer["connected"] for peer in status["syncthing"]["peers"]] == [True]
+            assert not in_error(furnished, name)
+            return peers(furnished, name) == [True]
 
         until(connected, 60, f"{source}: status.syncthing.peers is not connected")
     copied = furnished.data("k3s-w2") / "pods"
@@ -128,6 +133,7 @@ def test_the_mover_follows_the_pod_that_uses_its_volume(furnished: Lab) -> None:
 
 def test_proxmox_stop_cuts_the_power_and_start_brings_the_app_back(furnished: Lab) -> None:
     guest = "/nodes/pve/lxc/101/status"
+    until(lambda: peers(furnished, "sonarr-primary") == [True], 60, "status.syncthing.peers is not connected")
     assert hands.pve(furnished, "GET", f"{guest}/current")[2]["status"] == "running"
     status, _, upid = hands.pve(furnished, "POST", f"{guest}/stop")
     assert status == 200
@@ -143,8 +149,8 @@ def test_proxmox_stop_cuts_the_power_and_start_brings_the_app_back(furnished: La
     time.sleep(3)
     last = max(line.t for line in furnished.timeline() if line.app == "sonarr")
     assert last < cut + 2
-    dead = until(lambda: in_error(furnished, "sonarr-primary"), PASS + 10, "the operator noticed nothing")
-    assert [peer["connected"] for peer in dead["syncthing"]["peers"]] == [True], "stale, as the real one"
+    until(lambda: in_error(furnished, "sonarr-primary"), PASS + 10, "the operator noticed nothing")
+    assert peers(furnished, "sonarr-primary") == [True], "stale, as the real one"
     assert hands.pve(furnished, "POST", f"{guest}/start")[0] == 200
     until(lambda: node_ready(furnished, "k3s-w1") == "True", 60, "the node did not come back")
 
@@ -160,6 +166,7 @@ def test_proxmox_stop_cuts_the_power_and_start_brings_the_app_back(furnished: La
 
 
 def test_a_reboot_by_proxmox_is_a_running_task_while_the_guest_is_off(furnished: Lab) -> None:
+    furnished.restore()
     hands.switch(furnished, Switches(seconds={"reboot": 4}))
     status, _, upid = hands.pve(furnished, "POST", "/nodes/pve/lxc/101/status/reboot", "lab")
     assert status == 200

@@ -30,7 +30,7 @@ class Notifier:
 
     def __init__(self, targets: Iterable[Target], clock: Clock, limits: Limits | None = None) -> None:
         """Make every channel, without contacting it. Raises ValueError naming the target that is unusable."""
-        self._deliveries = [Delivery(target.name, _build(target, clock), limits, target.level) for target in targets]
+        self._deliveries = [Delivery(target, _build(target, clock), limits) for target in targets]
 
     @property
     def tallies(self) -> tuple[Tally, ...]:
@@ -46,6 +46,13 @@ class Notifier:
         """Hand a note to every channel."""
         for delivery in self._deliveries:
             delivery.say(note, at)
+
+    def inherit(self, before: Notifier) -> None:
+        """Go on with the incidents of `before`, which has ended, on every channel that is still the same."""
+        for delivery in self._deliveries:
+            for old in before._deliveries:
+                if old.target == delivery.target:
+                    delivery.inherit(old)
 
     async def close(self, grace: timedelta = timedelta(seconds=5)) -> None:
         """Deliver what waits, for at most `grace` altogether, then stop."""

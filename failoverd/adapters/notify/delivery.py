@@ -17,7 +17,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
-from failoverd.adapters.notify.channel import Channel, Later, Line, Message, Refused, Stage, Undelivered
+from failoverd.adapters.notify.channel import Channel, Later, Line, Message, Refused, Stage, Target, Undelivered
 from failoverd.clock import sleep
 from failoverd.core.model import Note
 
@@ -79,9 +79,10 @@ class Tally:
 class Delivery:
     """Delivers to one channel, one message at a time, in the order in which incidents spoke."""
 
-    def __init__(self, name: str, channel: Channel, limits: Limits | None = None, level: str = "info") -> None:
-        self.tally = Tally(name)
-        self._level = weight(level)
+    def __init__(self, target: Target, channel: Channel, limits: Limits | None = None) -> None:
+        self.target = target
+        self.tally = Tally(target.name)
+        self._level = weight(target.level)
         self._channel, self._limits = channel, limits or Limits()
         self._threads: dict[str, Thread] = {}
         self._queue: list[Thread] = []
@@ -110,6 +111,12 @@ class Delivery:
             self._queue.append(thread)
         self._make_room()
         self.tally.queued = len(self._queue)
+        self._work.set()
+
+    def inherit(self, before: Delivery) -> None:
+        """Go on with what `before`, which has ended, has told and not yet told."""
+        self._threads, self._queue = before._threads, before._queue
+        self.tally = before.tally
         self._work.set()
 
     async def close(self, grace: timedelta) -> None:

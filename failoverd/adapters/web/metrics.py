@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import product
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -48,7 +49,7 @@ class BoardCollector(Collector):
         if board.decision is not None and board.snapshot is not None:
             yield from _loop(board.snapshot)
             yield from _nodes(board.decision)
-            yield from _apps(rules, board.decision)
+            yield from _apps(rules, board.decision, board.date)
             yield from _volumes(rules, board.decision)
 
 
@@ -121,7 +122,7 @@ def _nodes(decision: Decision) -> Iterator[Metric]:
     yield from (health, proven, isolated, silent, doubted)
 
 
-def _apps(rules: Rules, decision: Decision) -> Iterator[Metric]:
+def _apps(rules: Rules, decision: Decision, date: datetime) -> Iterator[Metric]:
     phase = _gauge("app_phase", "1 for the phase the app is in.", "app", "phase")
     wanted = _gauge("app_wanted", "1 for the move that the situation calls for.", "app", "kind")
     objections = _gauge("app_objections", "1 for every reason why that move is not made.", "app", "why")
@@ -131,9 +132,10 @@ def _apps(rules: Rules, decision: Decision) -> Iterator[Metric]:
     paused = _gauge("app_paused", "1 while moves of the app are paused, by name or with all others.", "app")
     took = _gauge("last_move_seconds", "How long each part of the app's last finished move took.", "app", "part")
     ended = _gauge("last_move_began_timestamp_seconds", "When that move began.", "app", "kind")
+    pauses = decision.memory.pauses_at(date)
     for app in rules.apps:
         decided, memory = decision.apps.get(app.key), decision.memory.apps.get(app.key)
-        paused.add_metric([app.key], bool({app.key, "*"} & set(decision.memory.pauses)))
+        paused.add_metric([app.key], bool({app.key, "*"} & set(pauses)))
         if decided is not None:
             for each in Phase:
                 phase.add_metric([app.key, each], decided.phase is each)

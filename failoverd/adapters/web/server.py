@@ -5,9 +5,13 @@ The one rule of this file: no request can change anything, so it needs no authen
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -32,6 +36,7 @@ class Server:
     def __init__(self, board: Board, listen: str) -> None:
         self._runner = web.AppRunner(application(board), access_log=None, handle_signals=False)
         self._listen = listen
+        self._sockets: list[socket.socket] = []
 
     @property
     def address(self) -> tuple[str, int]:
@@ -39,20 +44,55 @@ class Server:
         host, port = self._runner.addresses[0][:2]
         return str(host), int(port)
 
-    async def start(self) -> None:
-        """Listen. Raises OSError, in one line for the operator, when the address is taken or not ours."""
+    async def bind(self, before: Server | None = None) -> None:
+        """Take the address; who asks waits until `start`. One that `before` listens at is shared with it.
+
+        Raises OSError, in one line for the operator, when the address is taken or not ours.
+        """
+        if before is not None and before._listen == self._listen and before._sockets:
+            self._sockets = [one.dup() for one in before._sockets]
+            return
         host, _, port = self._listen.rpartition(":")
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            self._listen_at({(family, address[:2]) for family, _, _, _, address in found})
         except OSError as error:
-            await self._runner.cleanup()
-            why = os.strerror(error.errno) if error.errno else str(error)
+            self._release()
+            # what Python adds to strerror names the address once more
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
             raise OSError(f"web.listen: cannot listen on {self._listen}: {why}") from None
+
+    def _listen_at(self, addresses: set[tuple[int, tuple[Any, ...]]]) -> None:
+        absent: OSError | None = None
+        for family, address in sorted(addresses):
+            try:
+                self._sockets.append(socket.create_server(address, family=family))
+            except OSError as error:  # `localhost` often has an IPv6 address that the machine does not have
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                absent = error
+        if absent is not None and not self._sockets:
+            raise absent
+
+    async def start(self) -> None:
+        """Answer. Raises OSError as `bind` does, where that was not done before."""
+        if not self._sockets:
+            await self.bind()
+        await self._runner.setup()
+        for one in self._sockets:
+            await web.SockSite(self._runner, one).start()
 
     async def close(self) -> None:
         """Stop listening and drop what is open."""
         await self._runner.cleanup()
+        self._release()
+
+    def _release(self) -> None:
+        for one in self._sockets:
+            one.close()
+        self._sockets = []
 
 
 def application(board: Board) -> web.Application:

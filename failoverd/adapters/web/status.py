@@ -14,7 +14,7 @@ from typing import Protocol
 
 from failoverd import __version__
 from failoverd.core.memory import AppMemory, Memory, Move, VolumeMemory
-from failoverd.core.model import AppDecision, Decision, Now, Objection, Snapshot, Unknown, Verdict
+from failoverd.core.model import Api, AppDecision, Decision, Now, Objection, Snapshot, Unknown, Verdict
 from failoverd.core.rules import App, Rules, Site
 from failoverd.core.say import rto
 from failoverd.ports import Clock
@@ -68,6 +68,12 @@ class Board:
                 if was is not None and move.id == was.id and move.outcome:
                     self.moves[move.kind, outcome(move)] += 1
 
+    @property
+    def date(self) -> datetime:
+        """The API server's time, which pauses go by; ours while it cannot be had."""
+        api = self.snapshot.api if self.snapshot else None
+        return api.date if isinstance(api, Api) else self.clock.now().wall
+
     def quiet_for(self) -> timedelta:
         """How long ago the loop last turned, or since the start while it has not."""
         since = self.turned_at.mono if self.turned_at else self._began
@@ -110,10 +116,10 @@ class Board:
                 "missing": list(missing),
                 "loop_age_seconds": round(self.quiet_for().total_seconds(), 1),
                 "api": _why(snapshot.api) if snapshot else "not asked yet",
-                "paused": _pauses(decision.memory, "*") if decision else None,
+                "paused": _pauses(decision.memory, "*", self.date) if decision else None,
             },
             "nodes": {node: verdict(verdicts.get(node), rules.domain(node)) for node in rules.nodes},
-            "apps": {app.key: describe(rules, app, decision) for app in rules.apps},
+            "apps": {app.key: describe(rules, app, decision, self.date) for app in rules.apps},
             "channels": [
                 {
                     "name": tally.name,
@@ -128,8 +134,8 @@ class Board:
         }
 
 
-def describe(rules: Rules, app: App, decision: Decision | None) -> dict[str, object]:
-    """One app, as decided and as remembered; nulls before the first tick."""
+def describe(rules: Rules, app: App, decision: Decision | None, date: datetime) -> dict[str, object]:
+    """One app at the API server's time `date`, as decided and as remembered; nulls before the first tick."""
     decided = decision.apps.get(app.key) if decision else None
     memory = decision.memory.apps.get(app.key) if decision else None
     return {
@@ -143,7 +149,7 @@ def describe(rules: Rules, app: App, decision: Decision | None) -> dict[str, obj
         "objections": _objections(decided.objections if decided else ()),
         "alarms": _objections(decided.alarms if decided else ()),
         "frozen": memory.frozen_why if memory else "",
-        "paused": _pauses(decision.memory, app.key) if decision else None,
+        "paused": _pauses(decision.memory, app.key, date) if decision else None,
         "volumes": {volume.name: _volume(volume.name, decided, memory) for volume in app.volumes},
         "move": moved(memory.move) if memory and memory.move else None,
         "moves": [moved(move) for move in reversed(memory.moves[-HISTORY:])] if memory else [],
@@ -212,8 +218,8 @@ def _copy(kept: VolumeMemory | None, site: Site) -> dict[str, object] | None:
     }
 
 
-def _pauses(memory: Memory, key: str) -> dict[str, object] | None:
-    pause = memory.pauses.get(key)
+def _pauses(memory: Memory, key: str, date: datetime) -> dict[str, object] | None:
+    pause = memory.pauses_at(date).get(key)
     if pause is None:
         return None
     return {"by": pause.by, "why": pause.why, "since": _time(pause.since), "until": _time(pause.until)}
