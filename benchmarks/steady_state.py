@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
-import sys
 import tempfile
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import httpx
 
 from benchmarks.bars import Figure
+from failoverd.simulator import daemon_process
 from failoverd.simulator.serve import Serve
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 
@@ -52,9 +51,7 @@ async def weigh(apps: int, seconds: float) -> Weight:
 
 
 async def _start(served: Serve, folder: Path, apps: int) -> tuple[Process, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = daemon_process.free_port()
     lines = [
         'mode = "active"',
         "[sites]",
@@ -72,12 +69,8 @@ async def _start(served: Serve, folder: Path, apps: int) -> tuple[Process, str]:
     config = folder / "config.toml"
     config.touch(mode=0o600)
     config.write_text("\n".join(lines) + "\n")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("FAILOVERD")}
     with (folder / "log").open("wb") as log:
-        daemon = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "failoverd", "run", "--config", str(config),
-            stdin=DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
-        )  # fmt: skip
+        daemon = await daemon_process.start("run", "--config", str(config), output=log)
     return daemon, f"http://127.0.0.1:{port}/status"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -18,14 +19,16 @@ class SystemClock:
 
     async def sleep_until(self, mono: timedelta, wake: asyncio.Event) -> None:
         """Wait until the monotonic clock shows `mono`, or until `wake` is set, whichever comes first."""
-        remaining = (mono - self.now().mono).total_seconds()
-        if remaining > 0 and not wake.is_set():
-            try:
-                async with asyncio.timeout(remaining):
-                    await wake.wait()
-            except TimeoutError:
-                pass
-        wake.clear()
+        await doze(mono - self.now().mono, wake)
+
+
+async def doze(duration: timedelta, wake: asyncio.Event) -> None:
+    """Wait for `duration`, or until `wake` is set; clears `wake`."""
+    if duration > timedelta(0) and not wake.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(duration.total_seconds()):
+                await wake.wait()
+    wake.clear()
 
 
 async def sleep(duration: timedelta) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -158,8 +157,6 @@ def ending(outcome: str, losses: tuple[Loss, ...] = ()) -> Leader:
 async def bench(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bench]:
-    for name in [name for name in os.environ if name.upper().startswith("FAILOVERD")]:
-        monkeypatch.delenv(name)
     (tmp_path / "config.toml").write_text(CONFIG)
     async with serving() as server:
         kubeconfig(tmp_path, server.port)

@@ -85,8 +85,6 @@ class Bench:
 async def bench(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bench]:
-    for name in [name for name in os.environ if name.upper().startswith("FAILOVERD")]:
-        monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     hook = tmp_path / "hook"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,12 +11,6 @@ import pytest
 from failoverd.config.show import MASK, as_toml, shown
 from failoverd.core.rules import Failback, Mode, Require, Site, Timings, WorkloadKind
 from tests.test_config_refusals import APP, FENCE, SITES, loaded, refusals
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("FAILOVERD")]:
-        monkeypatch.delenv(name)
 
 
 def test_the_smallest_file_gets_the_core_defaults(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,12 +20,6 @@ REMOTE = HEAD + (
     'ca_file = "ca.pem"\ncert_file = "cert.pem"\nkey_file = "key.pem"\n'
 )
 HOOK = HEAD + 'type = "command"\nargv = ["/bin/sh", "-x"]\n'
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("FAILOVERD")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -30,12 +29,6 @@ url = "https://pve:8006"
 guest = "pve/101"
 token = "failoverd@pve!fence=0-1"
 """
-
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.upper().startswith("FAILOVERD")]:
-        monkeypatch.delenv(name)
 
 
 def written(folder: Path, text: str) -> Path:

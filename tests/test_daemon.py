@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,10 +14,10 @@ import pytest
 
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.config import load
+from failoverd.simulator.daemon_process import start
 from failoverd.simulator.serve import Serve
 from failoverd.simulator.world_spec import WorldSpec, simple_rules
 
-ROOT = Path(__file__).parent.parent
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/failoverd/leases/failoverd"
 
 CONFIG = """
@@ -59,14 +57,6 @@ def config(served: Serve, tmp_path: Path) -> Path:
     return path
 
 
-async def start(*arguments: str) -> Process:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("FAILOVERD")}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "failoverd", *arguments,
-        stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, cwd=ROOT, env=environment,
-    )  # fmt: skip
-
-
 class Output:
     """What a daemon says, event by event."""
 
@@ -87,7 +77,7 @@ class Output:
 
 @asynccontextmanager
 async def running(config: Path) -> AsyncIterator[Output]:
-    process = await start("run", "--config", str(config))
+    process = await start("run", "--config", str(config), output=PIPE)
     try:
         yield Output(process)
     finally:
@@ -132,7 +122,7 @@ async def served_object(config: Path, path: str) -> tuple[int, dict[str, Any]]:
 
 
 async def test_one_dry_look_changes_nothing_and_says_what_it_saw(config, served):
-    process = await start("once", "--dry-run", "--config", str(config))
+    process = await start("once", "--dry-run", "--config", str(config), output=PIPE)
     output = (await process.communicate())[0].decode()
     assert process.returncode == 0, output
     events = [json.loads(line) for line in output.splitlines()]
@@ -144,7 +134,7 @@ async def test_one_dry_look_changes_nothing_and_says_what_it_saw(config, served)
 
 async def test_an_unreachable_cluster_ends_a_single_look_with_its_own_status(config, served):
     config.write_text(config.read_text().replace(str(served.kubeconfig), str(config.parent / "nowhere.yaml")))
-    process = await start("once", "--config", str(config))
+    process = await start("once", "--config", str(config), output=PIPE)
     output = (await process.communicate())[0].decode()
     assert process.returncode in (2, 3), output
     assert "Traceback" not in output

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import PIPE
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from failoverd.cli.exits import Exit
 from failoverd.core.model import Folder
 from failoverd.core.rules import Mode, Require
 from failoverd.recording import Recording
+from failoverd.simulator.daemon_process import start
 from failoverd.simulator.serve import Serve
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 from tests.recorded import folder, record
@@ -201,11 +200,7 @@ async def test_the_daemon_records_what_its_adapters_read(tmp_path: Path, recordi
     async with Serve(WorldSpec(rules=simple_rules(), seed=1), tmp_path) as served:
         extra = f'[kubernetes]\nkubeconfig = "{served.kubeconfig}"\n[syncthing]\nvia = "proxy"\n[web]\nlisten = ""\n'
         config = other(tmp_path, "observe", extra=f'{extra}[record]\nfolder = "{recordings}"\n')
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("FAILOVERD")}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "failoverd", "run", "--config", config,
-            stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, cwd=ROOT, env=environment,
-        )  # fmt: skip
+        process = await start("run", "--config", config, output=PIPE)
         try:
             async with asyncio.timeout(40):
                 while written(recordings) < 8:  # noqa: ASYNC110 - the writer is another process

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from failoverd.core import patch, proof
 from failoverd.core.case import Case
@@ -39,13 +39,18 @@ def marked(move: Move, name: str) -> datetime | None:
     return next((at for known, at in move.marks if known == name), None)
 
 
+def identity(key: str, epoch: int, date: datetime) -> str:
+    """A move's id. Epochs begin anew when Memory is lost, the API server's time does not: history keeps both."""
+    return f"{key}#{epoch}@{date.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
 def begin(case: Case, wish: Wish, evidence: tuple[str, ...]) -> AppMemory:
     """The intent: epoch + 1, and in an unplanned move the loser's copies outdated in the very same write."""
     was, source = case.was, case.was.active
     verdict = case.verdict(source)
     epoch = was.epoch + 1
     move = Move(
-        id=f"{case.app.key}#{epoch}",
+        id=identity(case.app.key, epoch, case.date),
         app=case.app.key,
         kind=wish.kind,
         source=source,

@@ -199,9 +199,7 @@ class Why(StrEnum):
     FROZEN = "frozen"
     UNSTABLE = "not stable long enough"
     MANUAL = "failback by hand"
-    EXPIRED = "command expired"
     VERIFY = "verify_url"
-    STALE_COMMAND = "command meant for another epoch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -186,10 +186,3 @@ def restore_hold(app: App, workload: Workload, was: AppMemory, place: Place) -> 
         _set(_annotation(names.EPOCH), str(was.epoch)),
         _set(_annotation(names.ACTIVE), was.active.value),
     )
-
-
-def release(workload: Workload) -> tuple[PatchOp, ...]:
-    """Take every mark of ours off, leaving the workload where it runs."""
-    ops = [test("/metadata/uid", workload.uid)]
-    undo = Undo(replicas=workload.replicas, claims=(), selector=())
-    return (*ops, *_unmark(workload, undo))

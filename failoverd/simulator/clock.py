@@ -12,6 +12,7 @@ from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from failoverd.clock import doze
 from failoverd.core.model import Now
 from failoverd.simulator.world import Host, World
 
@@ -104,11 +105,4 @@ class WorldClock:
 
     async def sleep_until(self, mono: timedelta, wake: asyncio.Event) -> None:
         """Wait until `mono` or until `wake` is set; clears `wake`."""
-        remaining = (mono - self.now().mono).total_seconds()
-        if remaining > 0 and not wake.is_set():
-            try:
-                async with asyncio.timeout(remaining):
-                    await wake.wait()
-            except TimeoutError:
-                pass
-        wake.clear()
+        await doze(mono - self.now().mono, wake)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import signal
-import socket
 import sys
 import tempfile
 from asyncio.subprocess import Process
@@ -22,6 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from failoverd.clock import sleep
+from failoverd.simulator import daemon_process
 from failoverd.simulator.demo_tale import Tale, summary
 from failoverd.simulator.serve import Serve
 from failoverd.simulator.world_data import Rhythm
@@ -72,13 +71,8 @@ class Stage:
         """Start the unmodified daemon in a process of its own."""
         self.config.touch(mode=0o600)
         self.config.write_text(self._toml(), encoding="utf-8")
-        command = [sys.executable, "-m", "failoverd", "run", "--config", str(self.config)]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("FAILOVERD")}
         with self.log.open("wb") as log:
-            self.daemon = await asyncio.create_subprocess_exec(
-                *command, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL,
-                env=environment, start_new_session=True,
-            )  # fmt: skip
+            self.daemon = await daemon_process.start("run", "--config", str(self.config), output=log)
 
     async def stop_daemon(self) -> None:
         """End it in order, or not in order when it takes too long."""
@@ -213,7 +207,7 @@ async def perform(*, keep: bool) -> int:
         rhythm = Rhythm(on_ms=1_000, off_ms=3_000)
         spec = WorldSpec(rules=simple_rules(), boot=timedelta(seconds=3), rhythm=rhythm, shared_access=True, seed=1)
         async with Serve(spec, folder) as served:
-            port = _free_port()
+            port = daemon_process.free_port()
             stage = Stage(served, folder, port, Tale(served, APP, f"http://127.0.0.1:{port}/status"))
             try:
                 return await _act(stage, keep=keep)
@@ -237,13 +231,6 @@ async def _act(stage: Stage, *, keep: bool) -> int:
     if keep:
         await hold(stage)
     return 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def _until_stopped(work: Awaitable[int]) -> int:

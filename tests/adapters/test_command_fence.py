@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from failoverd.adapters.fencing import FenceError, command, process
+from failoverd.adapters.fencing import command, process
 from failoverd.adapters.fencing.command import Command
 from failoverd.clock import SystemClock
-from failoverd.core.model import Guest, GuestState, Unknown
+from failoverd.core.model import Guest, GuestState
+from tests.adapters.fences import refusal, why
 
 # A hook as an operator would write one: the file `power` is the machine.
 GOOD = """\
@@ -75,18 +75,6 @@ def opened() -> int:
 
 def children() -> list[str]:
     return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
-
-
-async def why(fence: Command) -> str:
-    found = await fence.state()
-    assert isinstance(found, Unknown), found
-    return found.why
-
-
-async def refusal(doing: Any) -> str:
-    with pytest.raises(FenceError) as caught:
-        await doing
-    return str(caught.value)
 
 
 async def test_a_good_hook_tells_the_state_and_switches(hook, tmp_path):

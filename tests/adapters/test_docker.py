@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
 
-from failoverd.adapters.fencing import FenceError, docker
+from failoverd.adapters.fencing import docker
 from failoverd.adapters.fencing.docker import Docker, DockerHost
 from failoverd.clock import SystemClock
 from failoverd.core.model import Guest, GuestState, Unknown
@@ -30,6 +29,7 @@ from tests.adapters.engine import (
     said,
     serving,
 )
+from tests.adapters.fences import guest, refusal, why
 
 
 @pytest.fixture
@@ -50,24 +50,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("failoverd.adapters.fencing.engine.CALL_TIMEOUT", timedelta(seconds=0.3))
     monkeypatch.setattr(docker, "GRACE", timedelta(seconds=0))
     monkeypatch.setattr(docker, "OFF_WITHIN", timedelta(seconds=1))
-
-
-async def guest(fence: Docker) -> Guest:
-    found = await fence.state()
-    assert isinstance(found, Guest), found
-    return found
-
-
-async def why(fence: Docker) -> str:
-    found = await fence.state()
-    assert isinstance(found, Unknown), found
-    return found.why
-
-
-async def refusal(doing: Any) -> str:
-    with pytest.raises(FenceError) as caught:
-        await doing
-    return str(caught.value)
 
 
 def posts(engine: FakeEngine) -> list[str]:

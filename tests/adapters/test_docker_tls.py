@@ -11,25 +11,14 @@ import pytest
 
 from failoverd.adapters.fencing.docker import Docker, DockerHost
 from failoverd.clock import SystemClock
-from failoverd.core.model import Guest, GuestState, Unknown
+from failoverd.core.model import GuestState
 from tests.adapters.engine import TLS, FakeEngine, serving
+from tests.adapters.fences import guest, why
 
 
 @pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine()
-
-
-async def guest(fence: Docker) -> Guest:
-    found = await fence.state()
-    assert isinstance(found, Guest), found
-    return found
-
-
-async def why(fence: Docker) -> str:
-    found = await fence.state()
-    assert isinstance(found, Unknown), found
-    return found.why
 
 
 def known(url: str, **changes: Any) -> Docker:

@@ -7,30 +7,16 @@ import pytest
 from aiohttp import web
 
 from failoverd.adapters.kubernetes.cache import Cache, Resource
-from failoverd.adapters.kubernetes.client import Client
 from failoverd.clock import SystemClock
-from tests.adapters.apiserver import ApiServer, kubeconfig, serving, until
+from tests.adapters.apiserver import until
 from tests.adapters.cluster import (
     PODS,
     pod,
-    populate,
 )
 
+pytestmark = pytest.mark.usefixtures("populated")
+
 THINGS = Resource(name="things", path=PODS, keep={"metadata": {"name": True}}, idle=timedelta(milliseconds=300))
-
-
-@pytest.fixture
-async def server():
-    async with serving() as server:
-        populate(server)
-        yield server
-
-
-@pytest.fixture
-async def client(server: ApiServer, tmp_path):
-    client = await Client.load(kubeconfig(tmp_path, server.port))
-    yield client
-    await client.close()
 
 
 @pytest.fixture

@@ -7,23 +7,10 @@ import pytest
 from aiohttp import web
 
 from failoverd.adapters.kubernetes.client import MERGE_PATCH, Client, KubeError
-from tests.adapters.apiserver import ApiServer, kubeconfig, serving, status, until
+from tests.adapters.apiserver import kubeconfig, status, until
 
 SOON = timedelta(milliseconds=300)
 THING = "/api/v1/namespaces/media/configmaps/thing"
-
-
-@pytest.fixture
-async def server():
-    async with serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: ApiServer, tmp_path):
-    client = await Client.load(kubeconfig(tmp_path, server.port))
-    yield client
-    await client.close()
 
 
 async def failure(awaitable) -> KubeError:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from failoverd.adapters.kubernetes.client import Client, KubeError
+from failoverd.adapters.kubernetes.client import KubeError
 from failoverd.adapters.kubernetes.lease import (
     CONFIG_HASH,
     LeaseLeadership,
@@ -13,22 +13,9 @@ from failoverd.adapters.kubernetes.lease import (
     micro_time,
 )
 from failoverd.clock import SystemClock
-from tests.adapters.apiserver import ApiServer, HandClock, kubeconfig, serving, status
+from tests.adapters.apiserver import HandClock, status
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/failoverd/leases/failoverd"
-
-
-@pytest.fixture
-async def server():
-    async with serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: ApiServer, tmp_path):
-    client = await Client.load(kubeconfig(tmp_path, server.port))
-    yield client
-    await client.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
-from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.memory import HISTORY_KEEP, LIMIT, History, MemoryStore, decode, encode
 from failoverd.core.memory import (
     AppMemory,
@@ -23,24 +22,11 @@ from failoverd.core.memory import (
 from failoverd.core.model import Unknown
 from failoverd.core.rules import Site
 from failoverd.ports import Conflict, StoreError
-from tests.adapters.apiserver import ApiServer, kubeconfig, serving, status
+from tests.adapters.apiserver import status
 
 MEMORY = "/api/v1/namespaces/failoverd/configmaps/failoverd-memory"
 HISTORY = "/api/v1/namespaces/failoverd/configmaps/failoverd-history"
 AT = datetime(2026, 11, 23, 12, 0, 0, 500000, tzinfo=UTC)
-
-
-@pytest.fixture
-async def server():
-    async with serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: ApiServer, tmp_path):
-    client = await Client.load(kubeconfig(tmp_path, server.port))
-    yield client
-    await client.close()
 
 
 def full() -> Memory:

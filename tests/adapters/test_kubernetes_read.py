@@ -9,14 +9,13 @@ from aiohttp import web
 
 from failoverd.adapters.kubernetes import commands
 from failoverd.adapters.kubernetes.cache import MARGIN
-from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.lease import LeaseLeadership
 from failoverd.adapters.kubernetes.read import KubeReader, KubeReadings
 from failoverd.adapters.kubernetes.resources import LEASES_IDLE
 from failoverd.clock import SystemClock
 from failoverd.core.model import Api, ClaimReading, Command, CommandKind, Lease, Now, Unknown, Workload
 from failoverd.core.rules import Site
-from tests.adapters.apiserver import ApiServer, kubeconfig, serving, status, until
+from tests.adapters.apiserver import status, until
 from tests.adapters.cluster import (
     CLAIMS,
     DEPLOYMENT,
@@ -26,10 +25,11 @@ from tests.adapters.cluster import (
     app,
     deployment,
     pod,
-    populate,
     renew,
     rules,
 )
+
+pytestmark = pytest.mark.usefixtures("populated")
 
 SONARR = "media/sonarr"
 BACKUP = (SONARR, "sonarr-data", Site.BACKUP)
@@ -44,20 +44,6 @@ class LateClock(SystemClock):
     def now(self) -> Now:
         now = super().now()
         return Now(now.mono + self.late, now.wall + self.late)
-
-
-@pytest.fixture
-async def server():
-    async with serving() as server:
-        populate(server)
-        yield server
-
-
-@pytest.fixture
-async def client(server: ApiServer, tmp_path):
-    client = await Client.load(kubeconfig(tmp_path, server.port))
-    yield client
-    await client.close()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from failoverd.adapters.kubernetes import commands, events, lease, memory, rbac, read, write
-from failoverd.adapters.kubernetes.client import Client, KubeError
+from failoverd.adapters.kubernetes.client import KubeError
 from failoverd.adapters.kubernetes.events import Event, Events
 from failoverd.adapters.kubernetes.memory import MemoryStore
 from failoverd.adapters.kubernetes.write import delete_pod, patch_workload
@@ -14,25 +14,12 @@ from failoverd.clock import SystemClock
 from failoverd.core.memory import Memory
 from failoverd.core.model import Command, CommandKind, PatchOp
 from failoverd.core.rules import App, Copy, Mode, Rules, Site, Volume, WorkloadKind
-from tests.adapters.apiserver import ApiServer, kubeconfig, serving, status
+from tests.adapters.apiserver import status
 
 AT = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 DEPLOYMENT = "/apis/apps/v1/namespaces/media/deployments/sonarr"
 POD = "/api/v1/namespaces/media/pods/sonarr-abc-1"
 COMMANDS = "/api/v1/namespaces/failoverd/configmaps/failoverd-commands"
-
-
-@pytest.fixture
-async def server():
-    async with serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: ApiServer, tmp_path):
-    client = await Client.load(kubeconfig(tmp_path, server.port))
-    yield client
-    await client.close()
 
 
 def app(name: str = "sonarr", kind: WorkloadKind = WorkloadKind.DEPLOYMENT, space: str = "media") -> App:

@@ -7,11 +7,7 @@ does by default.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import socket
-import sys
-from asyncio.subprocess import DEVNULL, STDOUT
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,12 +17,12 @@ import httpx
 import pytest
 
 from failoverd.core.rules import Site
+from failoverd.simulator.daemon_process import free_port, start
 from failoverd.simulator.serve import Serve
 from failoverd.simulator.serve_loopback import Network
 from failoverd.simulator.world_faults import inject
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 
-ROOT = Path(__file__).parents[2]
 NAMES = ("sonarr", "radarr", "lidarr")
 CONFIG = """
 mode = "active"
@@ -66,19 +62,13 @@ Status = dict[str, Any]
 @asynccontextmanager
 async def deciding(served: Serve, folder: Path) -> AsyncIterator[Callable[[Callable[[Status], bool]], Any]]:
     """The daemon at work; what is handed out waits until its `/status` is as wanted, and returns it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config, log = folder / "config.toml", folder / "log"
     config.touch(mode=0o600)
     apps = "".join(f'[[apps]]\nname = "{name}"\nnamespace = "media"\n' for name in NAMES)
     config.write_text(CONFIG.format(served=served, port=port) + apps)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("FAILOVERD")}
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "failoverd", "run", "--config", str(config),
-            stdin=DEVNULL, stdout=output, stderr=STDOUT, cwd=ROOT, env=environment,
-        )  # fmt: skip
+        process = await start("run", "--config", str(config), output=output)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=5) as client:
 

@@ -325,3 +325,20 @@ def test_only_a_clean_copy_ever_became_active():
     life.world.cut.add(W2)
     life.run(200)
     assert life.app().active is B
+
+
+def test_a_move_after_memory_was_lost_has_an_id_of_its_own():
+    life = healthy()
+    switch(life)
+    life.until(arrived(B))
+    switch(life, target=P, number="c2")
+    life.until(arrived(P))
+    before = life.app().moves
+    life.memory, life.commands = None, ()
+    life.restart()
+    life.run(60)
+    switch(life, number="c3")
+    life.until(arrived(B))
+    (after,) = life.app().moves
+    assert after.epoch in {move.epoch for move in before}
+    assert after.id not in {move.id for move in before}

@@ -182,14 +182,6 @@ def test_a_workload_nobody_owns_is_not_held():
     assert patch.is_stopped(parse(stopped), a_move(app))
 
 
-def test_release_takes_every_mark_off_and_leaves_the_spec():
-    app = APPS["one"]
-    _, started, _ = there(app, deployment(app))
-    freed = json_patch(started, patch.release(parse(started)))
-    assert freed["spec"] == started["spec"]
-    assert (parse(freed).epoch, parse(freed).active, parse(freed).held) == (None, "", False)
-
-
 def test_a_hold_that_vanished_and_claims_that_were_undone_are_put_back():
     app = APPS["one"]
     raw = deployment(app)

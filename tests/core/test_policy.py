@@ -249,8 +249,6 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.FROZEN: frozen,
     Why.UNSTABLE: away,
     Why.MANUAL: None,
-    Why.EXPIRED: None,
-    Why.STALE_COMMAND: None,
     Why.VERIFY: None,
 }
 """A world for every reason; None where the reason has a test of its own below or in test_commands."""
@@ -358,4 +356,4 @@ def test_the_reasons_to_wait_are_never_roles_already_set():
 def test_no_objection_is_made_nowhere():
     core = Path(policy.__file__).parent
     text = "".join(path.read_text(encoding="utf-8") for path in core.glob("*.py") if path.name != "model.py")
-    assert [why.name for why in Why if f"Why.{why.name}" not in text] == ["EXPIRED", "STALE_COMMAND"]
+    assert [why.name for why in Why if f"Why.{why.name}" not in text] == []
