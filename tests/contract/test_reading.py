@@ -207,7 +207,8 @@ async def test_what_is_listed_can_be_had_as_a_table(
 async def test_replicas_are_a_resource_of_their_own(world: World) -> None:
     found = await get(world, f"{DEPLOYMENTS}/sonarr/scale")
     assert (found["kind"], found["apiVersion"], found["spec"]) == ("Scale", "autoscaling/v1", {"replicas": 1})
-    assert found["status"]["selector"] == "app=sonarr"
+    labels = (await get(world, f"{DEPLOYMENTS}/sonarr"))["spec"]["selector"]["matchLabels"]
+    assert found["status"]["selector"] == ",".join(f"{name}={value}" for name, value in labels.items())
 
 
 async def test_discovery_knows_short_names(world: World) -> None:
