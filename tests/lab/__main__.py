@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.lab import lifecycle, network
+from tests.lab.commands import require_machine
 from tests.lab.lab import DEFAULT_STATE, Lab
 from tests.lab.layout import LabError
 
@@ -19,6 +20,7 @@ Arguments = argparse.Namespace
 
 
 def _up(arguments: Arguments) -> None:
+    require_machine()
     begun = time.monotonic()
     state = arguments.state.resolve()
     already = lifecycle.is_up(state)
@@ -147,6 +149,9 @@ def main() -> int:
         arguments.act(arguments)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
+        return 2
+    except PermissionError as error:
+        print(f"lab: {error.filename}: not allowed: run it as root", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
