@@ -59,6 +59,14 @@ def test_the_lab_needs_root(verb: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("seconds", ["90", "-90"])
+def test_the_lab_has_no_verb_for_clocks_and_says_why(seconds: str) -> None:
+    status, (line,) = told(LAB, "clock", "k3s-w1", seconds, before=NOBODY)
+    assert status == 2
+    assert line.startswith("lab: clock: all hosts share the machine's wall clock, for which Linux has no namespace: ")
+    assert '`failoverd simulate --fault "fault clock_jump failoverd-0 -30s"`' in line
+
+
 def test_the_lab_needs_linux() -> None:
     status, lines = told(LAB, "check", before="sys.platform = 'darwin'")
     assert (status, lines) == (

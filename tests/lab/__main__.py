@@ -86,6 +86,14 @@ def _stall(arguments: Arguments) -> None:
     Lab.attach(arguments.state).stall_api(arguments.seconds, wait=True)
 
 
+def _clock(_: Arguments) -> None:
+    raise LabError(
+        "clock: all hosts share the machine's wall clock, for which Linux has no namespace: shift one process with "
+        "Debian's libfaketime (README.md beside this says how), or let an instance's clock jump in the simulator: "
+        '`failoverd simulate --fault "fault clock_jump failoverd-0 -30s"`'
+    )
+
+
 def _timeline(arguments: Arguments) -> None:
     lab = Lab.attach(arguments.state)
     lines = lab.timeline()
@@ -130,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     add("stall-api", _stall, "freeze the API server for a while", "SECONDS")
     add("freeze", _on_component(Lab.freeze), "stop a process where it stands: NAME or NAME@HOST", "COMPONENT")
     add("thaw", _on_component(Lab.thaw), "let it go on", "COMPONENT")
+    add("clock", _clock, "refused: says why, and what to do instead", "HOST", "SECONDS")
     timeline = add("timeline", _timeline, "who wrote which app where and when")
     timeline.add_argument("--json", action="store_true", help="every line as well")
     return parser
