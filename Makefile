@@ -1,17 +1,21 @@
-# Everything runs in .venv, which is made from requirements-dev.lock by the first Python >= 3.11 found here.
+# Everything runs in .venv, which is made from a lock by the first Python >= 3.11 found here.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && exit; done; echo python3)
 BIN := .venv/bin
+BOOTSTRAP = command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) found: install Python 3.11 or newer" >&2; exit 2; }; \
+  $(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv test lint format unit demo chaos lab lab-down e2e bench image lock mutants
+.PHONY: help .venv .venv-runtime test lint format unit demo chaos lab lab-down e2e bench image lock mutants
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*## /  make \1\t/' | expand -t 18
 
 .venv: ## the Python environment, exactly as locked; nothing to do when it is up to date
-	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) found: install Python 3.11 or newer" >&2; exit 2; }
-	@$(PYTHON) scripts/bootstrap.py
+	@$(BOOTSTRAP)
+
+.venv-runtime:
+	@$(BOOTSTRAP) --runtime
 
 test: lint unit ## lint, types, import contracts, then every test that needs neither root nor a cluster
 
@@ -28,7 +32,7 @@ format: .venv ## rewrite the code in the project's style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-demo: .venv ## a node dies and the app moves: simulated cluster, real daemon, no root
+demo: .venv-runtime ## a node dies and the app moves: simulated cluster, real daemon, no root
 	$(BIN)/failoverd demo $(ARGS)
 
 chaos: .venv ## bad days by seed, never the same twice, judged against the promises: make chaos N=1000

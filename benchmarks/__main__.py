@@ -1,4 +1,6 @@
-"""`python -m benchmarks [NAME …]`: exit 1 when a bar is missed, 2 when the machine cannot run a benchmark."""
+"""`python -m benchmarks [NAME …]`: exit 1 when a bar is missed or a run did not end as it must, 2 when the machine
+cannot run a benchmark.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from benchmarks import steady_state
 from benchmarks.bars import Figure, table
 from benchmarks.lab import BENCHES, furnished
 from benchmarks.lab import figures as in_the_lab
+from tests.lab.commands import require_machine
 from tests.lab.layout import LabError
 
 EMBEDDED = "steady_state"
@@ -22,9 +25,11 @@ RUNS = 5
 
 def measured(names: list[str], runs: int, seconds: float) -> Iterator[Figure]:
     """Every figure of these benchmarks."""
+    lab_names = [name for name in names if name in BENCHES]
+    if lab_names:
+        require_machine()
     if EMBEDDED in names:
         yield from steady_state.figures(seconds)
-    lab_names = [name for name in names if name in BENCHES]
     if lab_names:
         with furnished() as world:
             for name in lab_names:
@@ -52,6 +57,9 @@ def main() -> int:
     except LabError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
+    except (AssertionError, RuntimeError) as error:
+        print(f"benchmarks: {' / '.join(str(error).splitlines())}", file=sys.stderr)
+        return 1
     print(table(figures))
     if given.json:
         machine = f"{platform.machine()}, Python {platform.python_version()}"

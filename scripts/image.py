@@ -145,7 +145,9 @@ def main() -> int:
         output = (given.output or ROOT / "dist" / f"failoverd-{version()}.tar").resolve()
         build(tag, output, given.base, given.rootfs and given.rootfs.resolve())
     except (ImageError, OSError) as error:
-        print(f"image: {error}", file=sys.stderr)
+        rootless = " (you are not root: run it as root, or give this user a range in /etc/subuid and /etc/subgid)"
+        unable = shutil.which("buildah") is not None and os.geteuid() != 0
+        print(f"image: {error}{rootless if unable else ''}", file=sys.stderr)
         return 2
     print(f"{tag}: {output}")
     return 0

@@ -1,7 +1,6 @@
 """The project's frame: locks, sizes, purity, import contracts, words that must not be committed, CI entry."""
 
 import ast
-import importlib.util
 import os
 import re
 import shutil
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import urlsplit
 
 import pytest
@@ -236,34 +234,6 @@ def test_only_clock_py_may_read_the_clock_or_wait(call: str, file: str, accused:
     )
     assert ("TID251" in done.stdout) is accused, done.stdout + done.stderr
     assert done.returncode == int(accused), done.stdout + done.stderr
-
-
-def bootstrap() -> ModuleType:
-    """scripts/bootstrap.py as a module."""
-    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts" / "bootstrap.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_bootstrap_can_be_parsed_by_a_python_that_is_too_old_and_tells_it_so() -> None:
-    ast.parse((ROOT / "scripts" / "bootstrap.py").read_text(), feature_version=(3, 6))
-    module = bootstrap()
-    with pytest.raises(module.BootstrapError) as told:
-        module.check_interpreter((3, 9), lambda _: True)
-    assert "needs Python 3.11 or newer, this is 3.9" in str(told.value)
-    assert "\n" not in str(told.value)
-
-
-def test_bootstrap_names_the_package_that_holds_a_missing_ensurepip() -> None:
-    program = "import runpy, sys; sys.modules['ensurepip'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
-    command = [sys.executable, "-c", program, str(ROOT / "scripts" / "bootstrap.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert f"python{sys.version_info[0]}.{sys.version_info[1]}-venv" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
 
 
 def ci_run(tmp_path: Path, test_status: int) -> subprocess.CompletedProcess[str]:

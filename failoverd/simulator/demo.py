@@ -190,8 +190,9 @@ async def hold(stage: Stage) -> None:
     tale.write("\nEverything keeps running until Ctrl-C. Try, in another terminal:")
     for line in (
         f"export KUBECONFIG={stage.served.kubeconfig}",
-        "kubectl get nodes; kubectl -n media get deployments,pods -o yaml",
+        "kubectl get nodes; kubectl -n media get deploy,pods,pvc -o wide; kubectl -n media describe deploy sonarr",
         f"{program} status --config {stage.config}",
+        f"{program} why sonarr --config {stage.config}",
         f"{program} switchover sonarr --config {stage.config} --yes",
         f"curl http://127.0.0.1:{stage.port}/status",
     ):

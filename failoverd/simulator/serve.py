@@ -7,9 +7,11 @@ addresses of its own, and takes it away again.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import secrets
+import ssl
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from email.utils import format_datetime
@@ -34,6 +36,7 @@ from failoverd.simulator.world_spec import WorldSpec
 
 STEP = timedelta(milliseconds=50)
 """How often the world catches up with real time when nobody asks."""
+HOST = "127.0.0.1"
 GRAIN_MS = 250
 """What lasts longer than this is seen by a watch, however fast time passes."""
 
@@ -60,6 +63,8 @@ class Serve:
     _network: Network = field(init=False)
     _kubelets: Kubelets = field(init=False)
     _movers: Movers = field(init=False)
+    _certificate: str = ""
+    """The API server's."""
     _ticker: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
@@ -80,6 +85,10 @@ class Serve:
         """The kubeconfig that was written."""
         return self.folder / "kubeconfig"
 
+    def trust(self) -> ssl.SSLContext:
+        """What the kubeconfig makes a client believe: the API server's certificate, and no other."""
+        return ssl.create_default_context(cadata=self._certificate)
+
     def tick(self) -> None:
         """Bring the world up to this moment."""
         passed = self._clock.now().mono - self._began.mono
@@ -93,7 +102,7 @@ class Serve:
         self._network = Network()
         for number, node in enumerate(self.world.nodes.values()):
             node.address = self._network.address(number)
-        self.kube_url = await self._start(self.kube.app())
+        self.kube_url = await self._start(self.kube.app(), self._identity())
         self.proxmox_url = await self._start(self.proxmox.app())
         self.chat_url = await self._start(self.chat.app())
         certificate = self.folder / "kubelet.pem"
@@ -126,22 +135,32 @@ class Serve:
             await self._movers.follow()
             await sleep(STEP)
 
-    async def _start(self, app: web.Application) -> str:
+    def _identity(self) -> ssl.SSLContext:
+        """kubectl sends no token to a server that has none."""
+        pem = self.folder / "apiserver.pem"
+        self._certificate = serve_cert.write(pem, HOST)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        return context
+
+    async def _start(self, app: web.Application, identity: ssl.SSLContext | None = None) -> str:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         self._runners.append(runner)
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, HOST, 0, ssl_context=identity)
         await site.start()
         host, port = runner.addresses[0][:2]
-        return f"http://{host}:{port}"
+        return f"{'https' if identity else 'http'}://{host}:{port}"
 
     def _write_kubeconfig(self) -> None:
         """JSON is YAML: the client reads it as any other kubeconfig."""
+        trusted = base64.b64encode(self._certificate.encode()).decode()
+        cluster = {"server": self.kube_url, "certificate-authority-data": trusted}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "simulated",
-            "clusters": [{"name": "simulated", "cluster": {"server": self.kube_url}}],
+            "clusters": [{"name": "simulated", "cluster": cluster}],
             "users": [{"name": "failoverd", "user": {"token": self.kube.token}}],
             "contexts": [{"name": "simulated", "context": {"cluster": "simulated", "user": "failoverd"}}],
         }

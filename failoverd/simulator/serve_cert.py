@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import secrets
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,8 @@ ALTERNATIVE_NAME = bytes.fromhex("0603551d11")
 
 
 def write(path: Path, name: str) -> str:
-    """Certificate and key for `name` as one PEM file readable by us alone; returns the certificate."""
+    """Certificate and key for a host's name or address as one PEM file readable by us alone; returns the
+    certificate."""
     certificate, private = _made(name)
     path.touch(mode=0o600)
     path.write_text(certificate + private, encoding="ascii")
@@ -45,13 +47,20 @@ def _made(name: str) -> tuple[str, str]:
     validity = _tlv(0x30, _tlv(0x17, b"200101000000Z") + _tlv(0x17, b"491231235959Z"))
     holder = _tlv(0x30, _tlv(0x30, PUBLIC_KEY + CURVE) + public)
     version = _tlv(0xA0, _int(2))
-    alternative = _tlv(0x30, ALTERNATIVE_NAME + _tlv(0x04, _tlv(0x30, _tlv(0x82, name.encode()))))
+    alternative = _tlv(0x30, ALTERNATIVE_NAME + _tlv(0x04, _tlv(0x30, _general_name(name))))
     extensions = _tlv(0xA3, _tlv(0x30, alternative))
     serial = _int(secrets.randbits(63))
     body = _tlv(0x30, version + serial + algorithm + who + validity + who + holder + extensions)
     certificate = _tlv(0x30, body + algorithm + _bits(_signature(key, body)))
     private = _tlv(0x30, _int(1) + _tlv(0x04, key.to_bytes(32, "big")) + _tlv(0xA0, CURVE) + _tlv(0xA1, public))
     return _pem("CERTIFICATE", certificate), _pem("EC PRIVATE KEY", private)
+
+
+def _general_name(host: str) -> bytes:
+    try:
+        return _tlv(0x87, ipaddress.ip_address(host).packed)
+    except ValueError:
+        return _tlv(0x82, host.encode())
 
 
 def _add(one: Point, other: Point) -> Point:

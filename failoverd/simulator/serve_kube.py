@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
-from failoverd.simulator import json_patch
+from failoverd.simulator import json_patch, serve_discovery, serve_table
 from failoverd.simulator.serve_checks import Refused, check, check_version, qualified
 from failoverd.simulator.serve_faults import WireFault, status, strike
-from failoverd.simulator.serve_objects import Raw, from_api
-from failoverd.simulator.serve_store import KINDS, Key, Kind, Store, key_of
+from failoverd.simulator.serve_objects import Raw, from_api, scale
+from failoverd.simulator.serve_select import matches
+from failoverd.simulator.serve_store import KINDS, SCALED, Key, Kind, Store, key_of
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth
 
@@ -24,6 +25,8 @@ BOOKMARK_SECONDS = 30.0
 LAST_BOOKMARK_SECONDS = 2.0
 """One also comes so long before a watch ends."""
 POLL_SECONDS = 0.1
+INITIAL_END = "k8s.io/initial-events-end"
+"""The annotation by which a client that watches instead of listing knows that it has seen everything."""
 
 Proxy = Callable[[str, str, web.Request], Awaitable[web.StreamResponse]]
 """(namespace, service, request with the path below the service)."""
@@ -51,13 +54,7 @@ class KubeApi:
         """The HTTP application."""
         application = web.Application(middlewares=[self._guard], client_max_size=4 * 1024 * 1024)
         route = application.router.add_route
-        for path in ("/healthz", "/livez", "/readyz"):
-            route("GET", path, _healthy)
-        route("GET", "/version", _version)
-        route("GET", "/api", _core_versions)
-        route("GET", "/apis", _groups)
-        route("GET", "/api/{version}", self._resources)
-        route("GET", "/apis/{group}/{version}", self._resources)
+        serve_discovery.add(application.router)
         review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         route("POST", review, self._review)
         proxied = "/api/v1/namespaces/{namespace}/services/{service}/proxy{rest:/.*}"
@@ -66,6 +63,7 @@ class KubeApi:
             for scope in ("", "/namespaces/{namespace}"):
                 route("*", f"{base}{scope}/{{plural}}", self._collection)
                 route("*", f"{base}{scope}/{{plural}}/{{name}}", self._one)
+                route("*", f"{base}{scope}/{{plural}}/{{name}}/scale", self._scaled)
         return application
 
     # ---------------------------------------------------------------- before everything
@@ -135,16 +133,22 @@ class KubeApi:
             return await self._watch(kind, namespace, request)
         self._may("list", kind)
         self.store.sync()
-        items = [raw for raw in self.store.select(kind.plural, namespace) if _matches(raw, request.query)]
+        items = [raw for raw in self.store.select(kind.plural, namespace) if matches(raw, request.query)]
         metadata: Raw = {"resourceVersion": str(self.store.version)}
         # A real token also names the version that the pages belong to.
         begin = int(request.query.get("continue") or 0)
         end = begin + int(request.query.get("limit") or len(items))
         if end < len(items):
             metadata |= {"continue": str(end), "remainingItemCount": len(items) - end}
+        if serve_table.wanted(request.headers.get("Accept", "")):
+            return web.json_response(self._table(kind, items[begin:end], metadata, request))
         items = [_item(kind, raw) for raw in items[begin:end]]
         body = {"kind": f"{kind.kind}List", "apiVersion": kind.api, "metadata": metadata, "items": items}
         return web.json_response(body)
+
+    def _table(self, kind: Kind, items: list[Raw], metadata: Raw, request: web.Request) -> Raw:
+        include = request.query.get("includeObject", "")
+        return serve_table.table(kind.plural, items, self.world.wall(), metadata, include)
 
     def _create(self, kind: Kind, namespace: str, raw: Raw) -> Raw:
         metadata = raw.setdefault("metadata", {})
@@ -167,14 +171,22 @@ class KubeApi:
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Date": self.date()})
         await response.prepare(request)
 
-        async def send(event: str, raw: Mapping[str, Any]) -> None:
+        drawn = serve_table.wanted(request.headers.get("Accept", ""))
+
+        async def send(event: str, raw: Raw) -> None:
+            if drawn and event in ("ADDED", "MODIFIED", "DELETED"):
+                version = {"resourceVersion": raw["metadata"]["resourceVersion"]}
+                raw = self._table(kind, [raw], version, request)
             await response.write(json.dumps({"type": event, "object": raw}).encode() + b"\n")
 
-        if asked in ("", "0"):
+        complete = request.query.get("sendInitialEvents") == "true"
+        if asked in ("", "0") or complete:
             last = self.store.version
             for raw in self.store.select(kind.plural, namespace):
-                if _matches(raw, request.query):
+                if matches(raw, request.query):
                     await send("ADDED", raw)
+            if complete:
+                await send("BOOKMARK", _bookmark(kind, last, {"annotations": {INITIAL_END: "true"}}))
         else:
             last = int(asked)
             if last < self.store.oldest:
@@ -190,7 +202,7 @@ class KubeApi:
         namespace: str,
         request: web.Request,
         last: int,
-        send: Callable[[str, Mapping[str, Any]], Awaitable[None]],
+        send: Callable[[str, Raw], Awaitable[None]],
     ) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + float(request.query.get("timeoutSeconds", "300"))
@@ -201,18 +213,18 @@ class KubeApi:
                 continue
             for change in self.store.since(last, kind.plural):
                 here = namespace in ("", change.raw["metadata"].get("namespace", ""))
-                if here and _matches(change.raw, request.query):
+                if here and matches(change.raw, request.query):
                     await send(change.type, change.raw)
             last = self.store.version
             if now >= bookmark and request.query.get("allowWatchBookmarks") == "true":
                 bookmark = _next_bookmark(now, end)
-                metadata = {"resourceVersion": str(last), "creationTimestamp": None}
-                await send("BOOKMARK", {"kind": kind.kind, "apiVersion": kind.api, "metadata": metadata})
+                await send("BOOKMARK", _bookmark(kind, last))
             await self.store.news(min(1.0, max(0.01, end - now), max(0.01, bookmark - now)))
 
     # ---------------------------------------------------------------- single objects
 
-    async def _one(self, request: web.Request) -> web.StreamResponse:
+    def _asked(self, request: web.Request) -> tuple[Kind, Key, str, Raw]:
+        """(kind, key, verb, object) of a request for one object. Raises Refused."""
         kind = self._kind(request)
         key = (kind.plural, request.match_info.get("namespace", ""), request.match_info["name"])
         verb = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(request.method, "")
@@ -221,13 +233,34 @@ class KubeApi:
         raw = self.store.objects.get(key)
         if raw is None:
             raise Refused(404, f'{qualified(kind)} "{key[2]}" not found', "NotFound")
+        return kind, key, verb, raw
+
+    async def _one(self, request: web.Request) -> web.StreamResponse:
+        kind, key, verb, raw = self._asked(request)
         if verb == "get":
+            if serve_table.wanted(request.headers.get("Accept", "")):
+                version = {"resourceVersion": raw["metadata"]["resourceVersion"]}
+                raw = self._table(kind, [raw], version, request)
             return web.json_response(raw)
         body = await _body(request)
         if verb == "delete":
             return self._delete(key, raw, body)
         changed = _patched(raw, body, request.content_type) if verb == "patch" else body
         return web.json_response(self._replace(kind, key, raw, changed))
+
+    async def _scaled(self, request: web.Request) -> web.StreamResponse:
+        """The replicas alone: what `kubectl scale` reads and writes."""
+        kind, key, verb, raw = self._asked(request)
+        if key[0] not in SCALED or verb == "delete":
+            raise Refused(404, "the server could not find the requested resource")
+        if verb != "get":
+            body = await _body(request)
+            changed = _patched(scale(raw), body, request.content_type) if verb == "patch" else body
+            version = (changed.get("metadata") or {}).get("resourceVersion") or raw["metadata"]["resourceVersion"]
+            replicas = (changed.get("spec") or {}).get("replicas", 0)
+            metadata, spec = {**raw["metadata"], "resourceVersion": version}, {**raw["spec"], "replicas": replicas}
+            raw = self._replace(kind, key, raw, {**raw, "metadata": metadata, "spec": spec})
+        return web.json_response(scale(raw))
 
     def _replace(self, kind: Kind, key: Key, old: Raw, new: Raw) -> Raw:
         metadata = new.get("metadata") or {}
@@ -279,42 +312,6 @@ class KubeApi:
         allowed = (asked.get("verb"), asked.get("resource")) not in self.denied
         return web.json_response({**review, "status": {"allowed": allowed}}, status=201)
 
-    async def _resources(self, request: web.Request) -> web.StreamResponse:
-        group, version = request.match_info.get("group", ""), request.match_info["version"]
-        found = [kind for kind in KINDS.values() if (kind.group, kind.version) == (group, version)]
-        if not found:
-            raise Refused(404, "the server could not find the requested resource")
-        resources = [
-            {"name": k.plural, "singularName": "", "namespaced": k.namespaced, "kind": k.kind, "verbs": k.verbs}
-            for k in found
-        ]
-        api = f"{group}/{version}".removeprefix("/")
-        return web.json_response({"kind": "APIResourceList", "groupVersion": api, "resources": resources})
-
-
-async def _healthy(request: web.Request) -> web.Response:
-    del request
-    return web.Response(text="ok")
-
-
-async def _version(request: web.Request) -> web.Response:
-    del request
-    return web.json_response({"major": "1", "minor": "37", "gitVersion": "v1.37.2-simulated"})
-
-
-async def _core_versions(request: web.Request) -> web.Response:
-    del request
-    return web.json_response({"kind": "APIVersions", "versions": ["v1"]})
-
-
-async def _groups(request: web.Request) -> web.Response:
-    del request
-    groups = []
-    for group, version in sorted({(kind.group, kind.version) for kind in KINDS.values() if kind.group}):
-        one = {"groupVersion": f"{group}/{version}", "version": version}
-        groups.append({"name": group, "versions": [one], "preferredVersion": one})
-    return web.json_response({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
-
 
 async def _body(request: web.Request) -> Any:
     text = await request.text()
@@ -346,6 +343,11 @@ def _item(kind: Kind, raw: Raw) -> Raw:
     return raw if custom else {key: value for key, value in raw.items() if key not in ("kind", "apiVersion")}
 
 
+def _bookmark(kind: Kind, version: int, more: Raw | None = None) -> Raw:
+    metadata = {"resourceVersion": str(version), "creationTimestamp": None, **(more or {})}
+    return {"kind": kind.kind, "apiVersion": kind.api, "metadata": metadata}
+
+
 def _next_bookmark(now: float, end: float) -> float:
     last = end - LAST_BOOKMARK_SECONDS
     return min(now + BOOKMARK_SECONDS, last) if now < last else now + BOOKMARK_SECONDS
@@ -353,15 +355,3 @@ def _next_bookmark(now: float, end: float) -> float:
 
 def _plain(raw: Raw) -> Raw:
     return {**raw, "metadata": {k: v for k, v in raw["metadata"].items() if k != "resourceVersion"}}
-
-
-def _matches(raw: Raw, query: Mapping[str, str]) -> bool:
-    for selector, path in (("fieldSelector", ()), ("labelSelector", ("metadata", "labels"))):
-        for part in filter(None, query.get(selector, "").split(",")):
-            name, _, value = part.replace("==", "=").partition("=")
-            found: Any = raw
-            for step in path or name.split("."):
-                found = (found or {}).get(step)
-            if (found if not path else (found or {}).get(name)) != value:
-                return False
-    return True

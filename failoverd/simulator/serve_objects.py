@@ -13,6 +13,7 @@ from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth, PodTruth
 from failoverd.simulator.world_look import stamp
 from failoverd.simulator.world_node import Node
+from failoverd.simulator.world_render import template_key
 
 Raw = dict[str, Any]
 Item = tuple[str, Raw]
@@ -100,7 +101,8 @@ def workload(world: World, truth: AppTruth) -> Raw:
     raw["metadata"] |= {"generation": truth.generation, "creationTimestamp": moment(world, 0)}
     pods = [pod for pod in truth.pods if pod.listed and pod.owned]
     ready = sum(pod.reported and world.nodes[pod.node or ""].ready(world.time.now_ms) == "True" for pod in pods)
-    counted = {"replicas": len(pods), "readyReplicas": ready}
+    fresh = sum(pod.template == template_key(truth.raw) for pod in pods)
+    counted = {"replicas": len(pods), "updatedReplicas": fresh, "readyReplicas": ready, "availableReplicas": ready}
     raw["status"] = {
         "observedGeneration": truth.observed,
         **{name: count for name, count in counted.items() if count},
@@ -217,6 +219,21 @@ def _mover(world: World, truth: AppTruth, copy: Copy, node: str, site: Site, vol
     ports = [{"name": "api", "port": 8384, "targetPort": "api", "protocol": "TCP"}]
     service = {"type": "ClusterIP", "clusterIP": side.address, "ports": ports}
     yield "services", _thing("v1", "Service", f"{name}-api", namespace, spec=service)
+
+
+def scale(raw: Raw) -> Raw:
+    """A workload's replicas as a resource of their own."""
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    replicas = raw["spec"].get("replicas", 1)
+    labels = raw["spec"]["selector"]["matchLabels"]
+    status = {
+        "replicas": raw["status"].get("replicas", 0),
+        "selector": ",".join(f"{k}={v}" for k, v in labels.items()),
+    }
+    return {
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {key: raw["metadata"][key] for key in kept},
+        "spec": {"replicas": replicas} if replicas else {}, "status": status,
+    }  # fmt: skip
 
 
 def from_api(raw: Raw) -> Raw:

@@ -28,6 +28,8 @@ class Kind:
     kind: str
     namespaced: bool = True
     verbs: tuple[str, ...] = ("get", "list", "watch")
+    short: tuple[str, ...] = ()
+    """Other names that kubectl takes for it."""
 
     @property
     def api(self) -> str:
@@ -36,20 +38,23 @@ class Kind:
 
 
 _ALL = ("create", "delete", "get", "list", "patch", "update", "watch")
+_WRITTEN = ("get", "list", "patch", "update", "watch")
+SCALED = ("deployments", "statefulsets")
+"""What also has its replicas as a resource of their own."""
 KINDS = {
     kind.plural: kind
     for kind in (
-        Kind("", "v1", "nodes", "Node", namespaced=False),
-        Kind("", "v1", "namespaces", "Namespace", namespaced=False),
-        Kind("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False),
-        Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
-        Kind("", "v1", "pods", "Pod", verbs=("delete", "get", "list", "watch")),
+        Kind("", "v1", "nodes", "Node", namespaced=False, short=("no",)),
+        Kind("", "v1", "namespaces", "Namespace", namespaced=False, short=("ns",)),
+        Kind("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False, short=("pv",)),
+        Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", short=("pvc",)),
+        Kind("", "v1", "pods", "Pod", verbs=("delete", "get", "list", "watch"), short=("po",)),
         Kind("", "v1", "secrets", "Secret"),
-        Kind("", "v1", "services", "Service"),
-        Kind("", "v1", "configmaps", "ConfigMap", verbs=_ALL),
-        Kind("", "v1", "events", "Event", verbs=_ALL),
-        Kind("apps", "v1", "deployments", "Deployment", verbs=("get", "list", "patch", "update", "watch")),
-        Kind("apps", "v1", "statefulsets", "StatefulSet", verbs=("get", "list", "patch", "update", "watch")),
+        Kind("", "v1", "services", "Service", short=("svc",)),
+        Kind("", "v1", "configmaps", "ConfigMap", verbs=_ALL, short=("cm",)),
+        Kind("", "v1", "events", "Event", verbs=_ALL, short=("ev",)),
+        Kind("apps", "v1", "deployments", "Deployment", verbs=_WRITTEN, short=("deploy",)),
+        Kind("apps", "v1", "statefulsets", "StatefulSet", verbs=_WRITTEN, short=("sts",)),
         Kind("coordination.k8s.io", "v1", "leases", "Lease", verbs=_ALL),
         Kind("volsync.backube", "v1alpha1", "replicationsources", "ReplicationSource"),
     )
@@ -111,7 +116,9 @@ class Store:
         self.version += 1
         kept: Raw = {**raw, "metadata": {**raw["metadata"], "resourceVersion": str(self.version)}}
         kept["metadata"].setdefault("uid", f"00000000-0000-4000-8000-{self.version:012x}")
-        kept["metadata"].setdefault("creationTimestamp", self.wall())
+        old = self.objects.get(key, kept)["metadata"]
+        same = old["uid"] == kept["metadata"]["uid"] and "creationTimestamp" in old
+        kept["metadata"].setdefault("creationTimestamp", old["creationTimestamp"] if same else self.wall())
         self.objects[key] = kept
         self._note(Change(self.version, kind, plural, kept))
         return kept

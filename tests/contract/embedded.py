@@ -98,7 +98,11 @@ async def embedded(folder: Path) -> AsyncIterator[Embedded]:
     apps = (simple_app("sonarr"), simple_app("paperless", volumes=("data", "media")))
     async with (
         Serve(WorldSpec(rules=simple_rules(apps), flux_interval=FLUX), folder, factor=FACTOR) as served,
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=8), trust_env=False) as session,
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=served.trust()),
+            timeout=aiohttp.ClientTimeout(total=8),
+            trust_env=False,
+        ) as session,
     ):
         others = {name: f"failoverd@pve!{name}={secrets.token_hex(8)}" for name in SECRETS}
         served.proxmox.others = {

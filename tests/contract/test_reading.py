@@ -178,3 +178,41 @@ async def test_a_movers_secret_and_service_have_volsyncs_names(world: World) -> 
     assert set(secret["data"]) == {"apikey", "username", "password", "httpsCertPEM", "httpsKeyPEM"}
     service = await get(world, f"{MEDIA}/services/volsync-sonarr-backup-api")
     assert [(port["name"], port["port"]) for port in service["spec"]["ports"]] == [("api", 8384)]
+
+
+@pytest.mark.parametrize(
+    ("path", "heads", "first"),
+    [
+        (DEPLOYMENTS, ["Name", "Ready", "Up-to-date", "Available", "Age"], {"sonarr": "1/1"}),
+        (PODS, ["Name", "Ready", "Status", "Restarts", "Age"], {}),
+        (f"{MEDIA}/persistentvolumeclaims", ["Name", "Status", "Age"], {"pvc-sonarr": "Bound"}),
+        ("/api/v1/nodes", ["Name", "Status", "Age"], {"k3s-w2": "Ready"}),
+        ("/api/v1/namespaces", ["Name", "Status", "Age"], {"media": "Active"}),
+    ],
+)
+async def test_what_is_listed_can_be_had_as_a_table(
+    world: World, path: str, heads: list[str], first: dict[str, str]
+) -> None:
+    await settled(world, f"{DEPLOYMENTS}/sonarr")
+    answer = await world.kube("GET", path, headers={"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"})
+    found = answer.json
+    assert (found["kind"], found["apiVersion"]) == ("Table", "meta.k8s.io/v1")
+    named = [column["name"] for column in found["columnDefinitions"] if not column["priority"]]
+    assert [name for name in named if name in heads] == heads
+    rows = {row["cells"][0]: row for row in found["rows"]}
+    assert {name: rows[name]["cells"][1] for name in first} == first
+    assert {row["object"]["kind"] for row in rows.values()} == {"PartialObjectMetadata"}
+
+
+async def test_replicas_are_a_resource_of_their_own(world: World) -> None:
+    found = await get(world, f"{DEPLOYMENTS}/sonarr/scale")
+    assert (found["kind"], found["apiVersion"], found["spec"]) == ("Scale", "autoscaling/v1", {"replicas": 1})
+    labels = (await get(world, f"{DEPLOYMENTS}/sonarr"))["spec"]["selector"]["matchLabels"]
+    assert found["status"]["selector"] == ",".join(f"{name}={value}" for name, value in labels.items())
+
+
+async def test_discovery_knows_short_names(world: World) -> None:
+    resources = (await get(world, "/api/v1"))["resources"] + (await get(world, "/apis/apps/v1"))["resources"]
+    short = {one["name"]: one["shortNames"] for one in resources if one.get("shortNames")}
+    wanted = {"pods": "po", "nodes": "no", "persistentvolumeclaims": "pvc", "deployments": "deploy"}
+    assert {name: short[name] for name in wanted} == {name: [word] for name, word in wanted.items()}

@@ -51,6 +51,17 @@ async def test_a_watch_without_a_version_shows_everything_first(world: World) ->
     assert shown == {("ADDED", name) for name in ("k3s-cp1", "k3s-w1", "k3s-w2")}
 
 
+async def test_a_watch_that_replaces_a_list_says_where_the_list_ends(world: World) -> None:
+    wanted = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
+    async with world.watch("/api/v1/nodes", **wanted) as following:
+        shown = {told(await following()) for _ in range(3)}
+        last = await following()
+    assert shown == {("ADDED", name) for name in ("k3s-cp1", "k3s-w1", "k3s-w2")}
+    assert last is not None
+    assert last["type"] == "BOOKMARK"
+    assert last["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
 async def test_a_watch_with_a_selector_hears_of_nothing_else(world: World) -> None:
     version = (await get(world, MAPS))["metadata"]["resourceVersion"]
     await made(world)

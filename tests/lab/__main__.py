@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.lab import lifecycle, network
+from tests.lab.commands import require_machine
 from tests.lab.lab import DEFAULT_STATE, Lab
 from tests.lab.layout import LabError
 
@@ -19,6 +20,7 @@ Arguments = argparse.Namespace
 
 
 def _up(arguments: Arguments) -> None:
+    require_machine()
     begun = time.monotonic()
     state = arguments.state.resolve()
     already = lifecycle.is_up(state)
@@ -84,6 +86,14 @@ def _stall(arguments: Arguments) -> None:
     Lab.attach(arguments.state).stall_api(arguments.seconds, wait=True)
 
 
+def _clock(_: Arguments) -> None:
+    raise LabError(
+        "clock: all hosts share the machine's wall clock, for which Linux has no namespace: shift one process with "
+        "Debian's libfaketime (README.md beside this says how), or let an instance's clock jump in the simulator: "
+        '`failoverd simulate --fault "fault clock_jump failoverd-0 -30s"`'
+    )
+
+
 def _timeline(arguments: Arguments) -> None:
     lab = Lab.attach(arguments.state)
     lines = lab.timeline()
@@ -128,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     add("stall-api", _stall, "freeze the API server for a while", "SECONDS")
     add("freeze", _on_component(Lab.freeze), "stop a process where it stands: NAME or NAME@HOST", "COMPONENT")
     add("thaw", _on_component(Lab.thaw), "let it go on", "COMPONENT")
+    add("clock", _clock, "refused: says why, and what to do instead", "HOST", "SECONDS")
     timeline = add("timeline", _timeline, "who wrote which app where and when")
     timeline.add_argument("--json", action="store_true", help="every line as well")
     return parser
@@ -147,6 +158,9 @@ def main() -> int:
         arguments.act(arguments)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
+        return 2
+    except PermissionError as error:
+        print(f"lab: {error.filename}: not allowed: run it as root", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

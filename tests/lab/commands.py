@@ -44,14 +44,17 @@ def run(argv: Sequence[object], *, stdin: str | None = None, env: Mapping[str, s
     Raises LabError with its last words.
     """
     # Ends with its caller: what a killed `up` had started must not go on while `down` cleans up.
-    result = subprocess.run(
-        ["setpriv", "--pdeathsig=KILL", *(str(word) for word in argv)],
-        input=stdin,
-        text=True,
-        capture_output=True,
-        env={**os.environ, "PATH": _PATH, **(env or {})},
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            ["setpriv", "--pdeathsig=KILL", *(str(word) for word in argv)],
+            input=stdin,
+            text=True,
+            capture_output=True,
+            env={**os.environ, "PATH": _PATH, **(env or {})},
+            check=False,
+        )
+    except FileNotFoundError:
+        raise LabError("there is no setpriv: install it (Debian's package: util-linux)") from None
     if result.returncode != 0:
         words = (result.stderr or result.stdout).strip().splitlines()[-3:]
         command = " ".join(str(word) for word in argv[:4])
