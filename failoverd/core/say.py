@@ -128,9 +128,9 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
             said[incident] = reasons
     for incident in [known for known in said if known not in topics]:
         del said[incident]
-        if incident.startswith("hold ") and scene.apps[incident.removeprefix("hold ")].phase in MOVING:
-            continue  # the move that it held up has begun, and speaks for itself
-        notes.append(Note(incident=incident, text=_over(incident, scene.verdicts), resolved=True))
+        begun = incident.startswith("hold ") and scene.apps[incident.removeprefix("hold ")].phase in MOVING
+        text = _over(incident, scene.verdicts) + (": its move has begun" if begun else "")
+        notes.append(Note(incident=incident, text=text, resolved=True))
     return replace(watch, said=said), notes
 
 
