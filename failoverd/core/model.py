@@ -201,6 +201,7 @@ class Why(StrEnum):
     MANUAL = "failback by hand"
     EXPIRED = "command expired"
     VERIFY = "verify_url"
+    NOT_READY = "not ready in time"
     STALE_COMMAND = "command meant for another epoch"
 
 
