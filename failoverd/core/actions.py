@@ -150,6 +150,8 @@ class Scanned:
     sequence: int
     errors: int
     error_files: tuple[str, ...] = ()
+    changing: tuple[str, ...] = ()
+    """Those of them that a writer was just changing: no sign of a broken disk, and read again at the next scan."""
     started: str = ""
     device: str = ""
     """The installation that was scanned: sequences of another one say nothing about it."""

@@ -205,6 +205,7 @@ class Why(StrEnum):
     VERIFY = "verify_url"
     DEAD_CONNECTION = "dead connection"
     PEER_PAUSED = "peer paused"
+    NOT_READY = "not ready in time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from failoverd.core.model import (
     Role,
     SetRole,
     Unknown,
+    Why,
     Workload,
 )
 from failoverd.core.rules import FenceWhen, Require, Site, Volume
@@ -265,7 +266,8 @@ def starting(case: Case, move: Move) -> Step:
     if case.verdict(move.target).health is Health.DOWN:
         lost = finish(case, arrived, started, "failed: the target was lost before the app was ready")
         return Step(was=lost, event=Event.TARGET_LOST)
-    return Step(was=replace(case.was, move=started), waiting=_why_not_ready(case, move, started))
+    waiting, alarms = _why_not_ready(case, move, started)
+    return Step(was=replace(case.was, move=started), waiting=waiting, alarms=alarms)
 
 
 def _arrive(case: Case, site: Site) -> AppMemory:
@@ -274,14 +276,16 @@ def _arrive(case: Case, site: Site) -> AppMemory:
     return replace(case.was, undo=None if home else case.was.undo)
 
 
-def _why_not_ready(case: Case, move: Move, started: Move) -> str:
-    since = marked(started, "started") or case.date
-    took = (case.date - since).total_seconds()
+def _why_not_ready(case: Case, move: Move, started: Move) -> tuple[str, tuple[Objection, ...]]:
+    """What is waited for, and the alarm once that has taken longer than it should."""
+    took, limit = case.date - (marked(started, "started") or case.date), case.rules.timings.ready_timeout
     reasons = [f"{pod.name}: {pod.waiting}" for pod in case.pods() if pod.waiting]
-    late = " (ready_timeout passed)" if took > case.rules.timings.ready_timeout.total_seconds() else ""
-    return f"the app to be ready at {move.target} since {took:.0f} s{late}" + (
-        f": {'; '.join(reasons)}" if reasons else ""
-    )
+    because = f": {'; '.join(reasons)}" if reasons else ""
+    waiting = f"the app to be ready at {move.target} since {took.total_seconds():.0f} s{because}"
+    if took <= limit:
+        return waiting, ()
+    text = f"not ready in time at {move.target}, {limit.total_seconds():.0f} s (ready_timeout){because}"
+    return waiting, (Objection(why=Why.NOT_READY, text=text),)
 
 
 def aborting(case: Case, move: Move) -> Step:

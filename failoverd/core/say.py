@@ -133,17 +133,11 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
         if inherited and not _settled(incident, scene):
             continue
         del said[incident]
-        if (
-            not inherited
-            and incident.startswith("hold ")
-            and scene.apps[incident.removeprefix("hold ")].phase in MOVING
-        ):
-            continue  # the move that it held up has begun, and speaks for itself
+        begun = incident.startswith("hold ") and scene.apps[incident.removeprefix("hold ")].phase in MOVING
+        text = _over(incident, before, scene.verdicts) + (": its move has begun" if begun else "")
         # who said that it began may not be us: as heavy as the beginning, the end reaches everybody who heard that
         level = LEVELS.get(incident.partition(" ")[0], "info") if inherited else "info"
-        notes.append(
-            Note(incident=incident, text=_over(incident, before, scene.verdicts), level=level, resolved=True)
-        )
+        notes.append(Note(incident=incident, text=text, level=level, resolved=True))
     return replace(watch, said=said), notes
 
 

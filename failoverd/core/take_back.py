@@ -87,7 +87,7 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
         return _override(case, volume, memory, copy)
     if not active.needs_nothing:
         last = case.seen(volume).scanned
-        unread = _errors(last) if last is not None and last.errors else ""
+        unread = _unread(last)
         again = Override(**where, site=site.other, reason="the survivor's version of everything counts")
         override = () if unread else (again,)
         return Tended(memory=memory, actions=override, waiting=f"take-back of {site}: {unread or 'overriding'}")
@@ -121,10 +121,10 @@ def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory
     survivor = case.was.active
     found = scanned(case, volume, survivor)
     before = case.seen(volume).scanned
-    if found is not None and found.errors:
-        return Tended(memory=memory, waiting=f"take-back of {survivor.other}: {_errors(found)}")
-    if found is None and before is not None and before.errors and not proof.scan_due(case, volume):
-        return Tended(memory=memory, waiting=f"take-back of {survivor.other}: {_errors(before)}")
+    if unread := _unread(found or before):
+        # the next scan is asked for as for any proof: no sooner than its cost allows
+        acts = () if found or not proof.scan_due(case, volume) else (_scan(case, volume),)
+        return Tended(memory=memory, actions=acts, waiting=f"take-back of {survivor.other}: {unread}")
     if found is not None:
         following = replace(copy, step=TakeBackStep.OVERRIDE, scanned=found.sequence)
         order = Override(
@@ -138,14 +138,25 @@ def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory
             actions=(order,),
             waiting=f"take-back of {survivor.other}: overriding",
         )
-    scan = Scan(app=case.app.key, volume=volume.name, site=survivor, reason="before the take-back's override")
-    return Tended(memory=memory, actions=(scan,), waiting=f"take-back of {survivor.other}: scanning the survivor")
+    return Tended(
+        memory=memory, actions=(_scan(case, volume),), waiting=f"take-back of {survivor.other}: scanning the survivor"
+    )
 
 
-def _errors(found: Scanned) -> str:
-    """What the survivor could not read is not in its index: the other side's would be lost to an override."""
-    files = f": {', '.join(found.error_files[:3])}" if found.error_files else ""
-    return f"{found.errors} errors in the survivor's last scan{files}"
+def _unread(found: Scanned | None) -> str:
+    """What the survivor cannot read is not in its index: the other side's would be lost to an override.
+
+    A file that its writer was changing is no such error: a busy database never holds still.
+    """
+    if found is None or found.errors <= len(found.changing):
+        return ""
+    files = ", ".join(name for name in found.error_files if name not in found.changing) or "not named"
+    return f"{found.errors - len(found.changing)} errors in the survivor's last scan: {files}"
+
+
+def _scan(case: Case, volume: Volume) -> Scan:
+    site = case.was.active
+    return Scan(app=case.app.key, volume=volume.name, site=site, reason="before the take-back's override")
 
 
 def _equal_for_take_back(standby: Folder, copy: CopyMemory) -> str:

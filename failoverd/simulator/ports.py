@@ -38,6 +38,7 @@ from failoverd.simulator.json_patch import PatchFailed
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_look import Look, stamp
 from failoverd.simulator.world_pair import RELAUNCH_MS, SyncPair
+from failoverd.simulator.world_side import CHANGING
 
 RENEW_MS = 7_000
 DEADLINE_MS = 12_000
@@ -163,6 +164,7 @@ class WorldExecutor:
             sequence=side.sequence,
             errors=len(side.errors),
             error_files=tuple(side.errors),
+            changing=tuple(path for path, why in side.errors.items() if why == CHANGING),
             started=stamp(self.world, side.started_ms),
             device=side.device,
         )

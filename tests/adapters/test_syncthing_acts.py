@@ -66,6 +66,12 @@ async def test_a_scan_says_how_far_it_came():
     assert (found.at, found.sequence, found.errors) == (AT, 4, 2)
     assert found.error_files == ("lockeddir", "secret.xml")
     assert found.started == mover.replies["GET /rest/system/status"][1]["startTime"]
+    assert found.device == mover.replies["GET /rest/system/status"][1]["myID"]
+    assert found.changing == ()
+    listed = next(reply for call, reply in mover.replies.items() if call.startswith("GET /rest/folder/errors"))[1]
+    listed["errors"][0]["error"] = "hashing: file changed during hashing"
+    async with serving(mover) as side:
+        assert (await side.scan(AT)).changing == (listed["errors"][0]["path"],)
 
 
 async def test_a_scan_across_a_restart_says_nothing():

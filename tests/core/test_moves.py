@@ -1,6 +1,8 @@
 """Moves, one step at a time: what each one waits for, resumption after every step, and what is harmless twice."""
 
 from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -13,12 +15,14 @@ from failoverd.core.model import (
     Scan,
     SetRole,
     Watch,
+    Why,
 )
 from failoverd.core.rules import Require
 from tests.core.build import KEY, TWO, W1, W2, B, P, an_app
 from tests.core.life import at_rest, command, healthy, kinds
 from tests.core.objects import deployment
 
+SOON = timedelta(seconds=20)
 DOUBLE = an_app(TWO, ("data", "media"))
 
 
@@ -342,3 +346,21 @@ def test_a_move_after_memory_was_lost_has_an_id_of_its_own():
     (after,) = life.app().moves
     assert after.epoch in {move.epoch for move in before}
     assert after.id not in {move.id for move in before}
+
+
+def test_an_app_that_is_not_ready_in_time_is_an_alarm_until_it_is():
+    life = healthy()
+    switch(life)
+    life.until(lambda one: one.phase() is Phase.STARTING)
+    life.world.rules = replace(life.world.rules, timings=replace(life.world.rules.timings, ready_timeout=SOON))
+    life.world.raw[KEY]["spec"]["template"]["spec"]["nodeSelector"] = {"role": "nowhere"}
+    life.tick()
+    life.world.raw[KEY]["spec"]["template"]["spec"]["nodeSelector"] = {"role": "nowhere"}
+    life.run(10)
+    assert life.phase() is Phase.STARTING
+    assert life.decision.apps[KEY].alarms == ()
+    life.run(20)
+    assert {one.why for one in life.decision.apps[KEY].alarms} == {Why.NOT_READY}
+    life.world.raw[KEY]["spec"]["template"]["spec"]["nodeSelector"] = {"role": "backup"}
+    life.until(arrived(B))
+    assert life.decision.apps[KEY].alarms == ()

@@ -143,6 +143,22 @@ def test_a_survivor_whose_scan_finds_errors_overrides_nothing_and_one_good_scan_
     life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
 
 
+def test_a_file_that_its_writer_is_changing_holds_no_take_back():
+    life = lost_and_back()
+    carry_out = life.world.do
+
+    def busy(action):
+        receipt = carry_out(action)
+        if not isinstance(action, Scan) or action.site is not B:
+            return receipt
+        return replace(
+            receipt, scanned=replace(receipt.scanned, errors=1, error_files=("app.db",), changing=("app.db",))
+        )
+
+    life.do = busy
+    life.until(lambda one: one.standings()["data"] == ("clean", "active"), 120)
+
+
 def test_what_a_survivor_with_errors_lacks_is_not_overridden_later_either():
     life = lost_and_back()
     life.world.pinned[HERE] = {"need_items": 1}

@@ -127,15 +127,16 @@ class Syncthing:
             before = parse.status(await self._get("/rest/system/status"))
             await self._post("/rest/db/scan", within=SCAN_TIMEOUT)
             found = parse.local(await self._get("/rest/db/status", _IN_FOLDER))
-            files = await self._error_files() if found.errors else ()
+            listed = await self._errors() if found.errors else None
             after = parse.status(await self._get("/rest/system/status"))
             if before != after:
                 raise _Refused("it was restarted during the scan")
             if found.error or not found.state:
                 raise _Refused(f"the folder is in error: {found.error or 'no state'}")
         return Scanned(
-            at=at, sequence=found.sequence, errors=found.errors, error_files=files, started=after.started,
-            device=after.device,
+            at=at, sequence=found.sequence, errors=found.errors, started=after.started, device=after.device,
+            error_files=parse.error_files(listed) if listed else (),
+            changing=parse.changing(listed) if listed else (),
         )  # fmt: skip
 
     async def override(self) -> None:
@@ -205,12 +206,12 @@ class Syncthing:
             rare = _Rare(who.started, now, parse.link(links, setup.peers), patterns)
             if written == self._written:
                 self._rare = rare
-        files = await self._error_files() if here.errors else ()
+        files = parse.error_files(await self._errors()) if here.errors else ()
         return parse.folder(who, setup, here, peer_link=rare.link, patterns=rare.patterns, files=files)
 
-    async def _error_files(self) -> tuple[str, ...]:
+    async def _errors(self) -> Fields:
         query = _IN_FOLDER | {"page": "1", "perpage": "100"}
-        return parse.error_files(await self._get("/rest/folder/errors", query))
+        return await self._get("/rest/folder/errors", query)
 
     async def _must_be(self, role: Role) -> None:
         found = parse.config(await self._get(_CONFIG), device="")

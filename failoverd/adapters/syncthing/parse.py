@@ -195,6 +195,9 @@ def ignores(fields: Fields) -> tuple[str, ...]:
     return tuple(lines)
 
 
+CHANGED = "file changed during hashing"
+
+
 def error_files(fields: Fields) -> tuple[str, ...]:
     """`folder/errors`: the paths that could not be scanned or pulled. Raises Malformed."""
     paths = []
@@ -203,6 +206,12 @@ def error_files(fields: Fields) -> tuple[str, ...]:
             raise Malformed(f"{fields.call}: an entry of 'errors' is not an object")
         paths.append(Fields(f"{fields.call}.errors", entry).text("path"))
     return tuple(sorted(paths))
+
+
+def changing(fields: Fields) -> tuple[str, ...]:
+    """Of `folder/errors` the paths that changed while they were hashed (words of 1.29.5). Raises Malformed."""
+    listed = [Fields(f"{fields.call}.errors", entry) for entry in fields.list("errors") if isinstance(entry, dict)]
+    return tuple(sorted(one.text("path") for one in listed if one.text("error", absent="").endswith(CHANGED)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
