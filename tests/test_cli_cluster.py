@@ -212,32 +212,6 @@ async def test_why_repeats_the_objections_of_a_running_daemon_word_for_word(benc
         await runner.cleanup()
 
 
-async def test_history_shows_moves_with_what_they_took_and_lost(bench: Bench) -> None:
-    entries = [
-        {"id": "1", "app": "media/sonarr", "kind": "failover", "source": "primary", "target": "backup",
-         "began_at": "2026-01-02T03:04:05+00:00", "outcome": "done", "rto": {"detect and decide": 13.0, "move": 5.4},
-         "reason": "k3s-w1 is stopped",
-         "losses": [{"volume": "config", "age_seconds": 7.0}, {"volume": "media", "age_seconds": None}]},
-        {"id": "2", "app": "media/other", "kind": "switchover", "source": "primary", "target": "backup",
-         "began_at": "2026-01-02T04:04:05+00:00", "outcome": "aborted: not equal", "reason": "asked for"},
-    ]  # fmt: skip
-    text = "\n".join(json.dumps(entry) for entry in entries)
-    bench.server.put(f"{MAPS}/{names.HISTORY}", {"data": {"history.jsonl": text}})
-    said = await bench.run("history", "sonarr")
-    assert said.status == Exit.OK
-    first, second = said.out.splitlines()[1:]
-    assert first.split("  ")[0] == "2026-01-02 03:04:05"
-    assert "failover primary -> backup" in first
-    assert "18 s" in first
-    assert "config: 7.0 s" in first
-    assert second.strip() == "media: unknown"
-    assert json.loads((await bench.run("history", "-o", "json", "-n", "1")).out) == entries[1:]
-
-
-async def test_an_empty_history_is_said_in_words(bench: Bench) -> None:
-    assert (await bench.run("history")).out == "nothing has moved yet\n"
-
-
 async def test_a_switchover_is_asked_for_and_followed_to_its_end(bench: Bench) -> None:
     bench.remember(remembered())
     async with bench.leader(step(Phase.STOPPING), step(Phase.BARRIER), ending("done")):
@@ -267,7 +241,7 @@ async def test_a_command_of_which_no_move_came_was_refused(bench: Bench) -> None
         said = await bench.run("switchover", "sonarr")
     assert said.status == Exit.REFUSED
     assert said.err == (
-        "failoverd: switchover of media/sonarr was refused; the app's Events and the daemon's log say why\n"
+        "failoverd: switchover of media/sonarr was refused: the app's Events and the daemon's log say why\n"
     )
 
 
@@ -319,7 +293,7 @@ async def test_pause_and_resume_of_everything(bench: Bench) -> None:
     async with bench.leader(lambda _, memory: memory):
         said = await bench.run("resume")
     assert said.status == Exit.REFUSED
-    assert said.err == "failoverd: resume was refused; the app's Events and the daemon's log say why\n"
+    assert said.err == "failoverd: resume was refused: the app's Events and the daemon's log say why\n"
 
 
 async def test_release_asks_first_and_is_done_once_the_app_is_released(bench: Bench) -> None:

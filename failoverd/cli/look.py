@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from failoverd.cli.cluster import connect, find
@@ -29,7 +29,7 @@ def why(arguments: argparse.Namespace) -> int:
 
 
 def history(arguments: argparse.Namespace) -> int:
-    """Show past moves."""
+    """Show past moves and holds."""
     return asyncio.run(_history(arguments))
 
 
@@ -78,7 +78,7 @@ async def _history(arguments: argparse.Namespace) -> int:
     elif entries:
         print(table(("WHEN", "APP", "WHAT", "OUTCOME", "TOOK", "LOSS", "BECAUSE"), [_past(one) for one in entries]))
     else:
-        print("nothing has moved yet")
+        print("nothing has moved or been held yet")
     return Exit.OK
 
 
@@ -143,11 +143,19 @@ def _node(name: str, node: dict[str, Any]) -> tuple[str, ...]:
 def _past(entry: dict[str, Any]) -> tuple[str, ...]:
     when = str(entry.get("began_at") or entry.get("at") or "")[:19].replace("T", " ")
     parts = entry.get("rto") or {}
-    took = brief(timedelta(seconds=sum(parts.values()))) if parts else ""
-    reason = entry.get("reason") or entry.get("text") or ""
-    what = _arrow(entry) if "target" in entry else str(entry.get("kind", ""))
+    took = brief(timedelta(seconds=sum(parts.values()))) if parts else _lasted(entry)
+    reason = entry.get("reason") or "\n".join(str(one.get("text")) for one in entry.get("objections") or ())
+    what = _arrow(entry) if "target" in entry else f"{entry.get('kind', '')} of a {entry.get('wanted') or 'move'}"
     outcome = str(entry.get("outcome") or "")
     return when, str(entry.get("app", "")), what, outcome, took, "\n".join(_losses(entry)), str(reason)
+
+
+def _lasted(entry: dict[str, Any]) -> str:
+    """How long a hold that is over lasted."""
+    try:
+        return brief(datetime.fromisoformat(str(entry["until"])) - datetime.fromisoformat(str(entry["at"])))
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def _losses(move: dict[str, Any]) -> Iterable[str]:
