@@ -33,7 +33,7 @@ from failoverd.core.memory import (
     VolumeMemory,
 )
 from failoverd.core.model import Command, CommandKind
-from failoverd.core.rules import Site
+from failoverd.core.rules import EXPERIMENTAL, Site
 from tests.adapters.apiserver import ApiServer, kubeconfig, serving, until
 
 MAPS = "/api/v1/namespaces/failoverd/configmaps"
@@ -177,6 +177,14 @@ async def test_status_from_memory_alone_says_that_it_is(bench: Bench) -> None:
     assert lines[2] == ["active", "unproven", "unknown"]
 
 
+async def test_status_calls_active_experimental_whether_the_file_or_the_daemon_says_it(bench: Bench) -> None:
+    bench.remember(remembered())
+    assert EXPERIMENTAL not in (await bench.run("status")).err
+    file = bench.folder / "config.toml"
+    file.write_text(f'mode = "active"\n{CONFIG}')
+    assert f"note: {EXPERIMENTAL}\n" in (await bench.run("status")).err
+
+
 async def test_status_as_json_says_whether_it_is_live(bench: Bench) -> None:
     bench.remember(remembered(frozen_why="both sides are sendonly"))
     found = json.loads((await bench.run("status", "sonarr", "-o", "json")).out)
@@ -200,7 +208,7 @@ async def test_why_repeats_the_objections_of_a_running_daemon_word_for_word(benc
     try:
         said = await bench.run("why", "sonarr", "--url", url)
         table = await bench.run("status", "--url", url)
-        assert (said.status, said.err, table.status, table.err) == (0, "", 0, "")
+        assert (said.status, said.err, table.status, table.err) == (0, "", 0, f"note: {EXPERIMENTAL}\n")
         described = page["apps"]["media/sonarr"]
         for objection in (*described["objections"], *described["alarms"]):
             assert objection["text"] in said.out

@@ -14,6 +14,7 @@ from failoverd.cli.cluster import connect, find
 from failoverd.cli.configuration import loaded
 from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
+from failoverd.core.rules import EXPERIMENTAL, Mode
 
 MEMORY_ONLY = "no daemon's web server was reached: this is what Memory holds, without nodes, ages and objections"
 
@@ -44,6 +45,8 @@ async def _status(arguments: argparse.Namespace) -> int:
         return Exit.OK
     if not live:
         print(f"note: {MEMORY_ONLY}", file=sys.stderr)
+    if Mode.ACTIVE in (config.rules.mode, (found.get("instance") or {}).get("mode")):
+        print(f"note: {EXPERIMENTAL}", file=sys.stderr)
     heads = ("APP", "ACTIVE", "PHASE", "PRIMARY", "BACKUP", "DATA AGE", "SAYS")
     print(table(heads, [_row(key, app) for key, app in apps.items()]))
     if found.get("nodes") and not only:

@@ -25,7 +25,7 @@ from failoverd.config.problems import ConfigError, Origin, Problem, suggestion
 from failoverd.config.resolved import Channel, Config
 from failoverd.config.secrets import Secrets
 from failoverd.config.settings import Settings, SiteTable
-from failoverd.core.rules import FenceWhen, Pair, Place, Require, Rules, Timings
+from failoverd.core.rules import EXPERIMENTAL, FenceWhen, Mode, Pair, Place, Require, Rules, Timings
 
 ONLY_PAIR = "default"
 """Name of the pair that `[sites]` makes."""
@@ -228,6 +228,8 @@ class _Resolver:
 
     def _unwise(self, rules: Rules) -> None:
         """What works, but hardly as meant."""
+        if rules.mode is Mode.ACTIVE:
+            self._note(("mode",), EXPERIMENTAL.removeprefix("mode "))
         never = rules.fence_when is FenceWhen.NEVER
         for app in rules.apps:
             if app.pair not in [pair.name for pair in rules.pairs]:
