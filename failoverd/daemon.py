@@ -194,7 +194,7 @@ def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: b
 
     def show(decision: Decision, snapshot: Snapshot, now: Now) -> None:
         board.show(decision, snapshot, now)
-        scribe.see(decision, snapshot, now)
+        scribe.see(decision, snapshot)
 
     store: Store = MemoryStore(client, namespace)
     leads: Leadership = leadership
@@ -207,7 +207,7 @@ def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: b
         executor=executor,
         store=store,
         leadership=leads,
-        voice=Speaker(show=show, chat=notifier.say),
+        voice=Speaker(show=show, chat=notifier.say, events=scribe.note),
         wake=wake,
     )
     return Daemon(

@@ -20,6 +20,7 @@ from apscheduler.triggers.cron import CronTrigger
 from failoverd.adapters.kubernetes.client import KubeError
 from failoverd.config import Config, ConfigSource
 from failoverd.core.model import Note
+from failoverd.core.rules import EXPERIMENTAL, Mode
 from failoverd.daemon import Daemon, build, check_fences, configure_logs
 
 log = structlog.get_logger("failoverd")
@@ -130,8 +131,8 @@ def _introduce(config: Config) -> None:
     )
     for warning in config.warnings:
         log.warning("unwise configuration", why=str(warning))
-    if config.rules.mode.value == "active":
-        log.warning("active is experimental: data and fencing work of later versions is not in this one")
+    if config.rules.mode is Mode.ACTIVE:
+        log.warning(EXPERIMENTAL)
 
 
 async def _look(daemon: Daemon, orders: Orders) -> Daemon | None:

@@ -1,4 +1,4 @@
-"""What is written down beside the decisions: finished moves in the history, notes as Events on the workloads.
+"""What is written down beside the decisions: finished moves and holds in the history, notes as Events.
 
 The one rule of this file: writing down never delays or prevents a move. What could not be written is tried again
 with what comes next; the history is compared with Memory, so that no move is missing after a crash.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
@@ -19,16 +20,23 @@ from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.events import Event, Events
 from failoverd.core import say
 from failoverd.core.memory import Memory, Move
-from failoverd.core.model import Decision, Note, Now, Snapshot, Workload
+from failoverd.core.model import Api, Decision, Note, Snapshot, Workload
 from failoverd.core.rules import Rules
+from failoverd.holds import Hold, Holds
 
 log = structlog.get_logger("failoverd.scribe")
 QUEUED = 200
-"""Notes waiting to become Events; older ones are dropped, the log has them all."""
+"""Notes waiting to become Events."""
+AGAIN = timedelta(seconds=30)
+"""What failed is tried again after this, when nothing else comes."""
 
 
 class Book(Protocol):
     """Where the history is kept."""
+
+    async def read(self) -> tuple[Mapping[str, Any], ...]:
+        """All entries, oldest first. Raises KubeError."""
+        ...
 
     async def append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Add entries; one with a known `id` takes the older one's place. Raises KubeError."""
@@ -58,31 +66,48 @@ def entry(move: Move) -> dict[str, Any]:
 
 
 class Scribe:
-    """Writes history and Events from a task of its own. `see` and `event` return at once."""
+    """Writes history and Events from a task of its own. `see` and `note` return at once."""
 
-    def __init__(self, client: Client, history: Book, rules: Rules) -> None:
+    def __init__(self, client: Client, history: Book, rules: Rules, again: timedelta = AGAIN) -> None:
         self._events = Events(client)
         self._history = history
         self._rules = rules
+        self._again = again
         self._uids: dict[str, str] = {}
         self._written: set[str] = set()
         self._moves: dict[str, Move] = {}
-        self._notes: asyncio.Queue[tuple[Note, datetime]] = asyncio.Queue(QUEUED)
+        self._held = Holds()
+        self._holds: dict[str, Hold] = {}
+        self._seen_at: datetime | None = None
+        self._taken_over = False
+        self._leads = False
+        self._notes: deque[tuple[Note, datetime]] = deque(maxlen=QUEUED)
+        self._failing = False
         self._wake = asyncio.Event()
 
-    def see(self, decision: Decision, snapshot: Snapshot, now: Now) -> None:
-        """Take one tick in: workloads for the Events, finished moves for the history."""
+    def see(self, decision: Decision, snapshot: Snapshot) -> None:
+        """Take one tick in: workloads for the Events, finished moves and holds for the history."""
         for key, workload in snapshot.workloads.items():
             if isinstance(workload, Workload):
                 self._uids[key] = workload.uid
-        if not snapshot.instance.leader:
+        self._leads = snapshot.instance.leader
+        if not self._leads:
+            self._held, self._holds, self._taken_over = Holds(), {}, False
             return
         self._collect(decision.memory)
-        for note in decision.notes:
-            if note.app in self._uids:
-                with contextlib.suppress(asyncio.QueueFull):
-                    self._notes.put_nowait((note, now.wall))
-                    self._wake.set()
+        if isinstance(snapshot.api, Api):
+            if self._seen_at is None:
+                self._wake.set()
+            self._seen_at = snapshot.api.date
+            for hold in self._held.see(decision, snapshot.api.date):
+                self._holds[hold.app] = hold
+                self._wake.set()
+
+    def note(self, note: Note, at: datetime) -> None:
+        """Have a note written as an Event; while too many wait, the oldest goes, the log has them all."""
+        if self._leads and note.app in self._uids:
+            self._notes.append((note, at))
+            self._wake.set()
 
     def _collect(self, memory: Memory) -> None:
         for was in memory.apps.values():
@@ -92,41 +117,62 @@ class Scribe:
                     self._wake.set()
 
     async def run(self) -> None:
-        """Write until cancelled. A failure is logged once per kind and tried again with the next wake."""
+        """Write until cancelled. What failed is said once, and tried again with what comes next, or after a while."""
         while True:
-            await self._wake.wait()
+            behind = bool(self._notes or self._moves or self._holds) or (self._leads and not self._taken_over)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._again.total_seconds() if behind else None):
+                    await self._wake.wait()
             self._wake.clear()
-            await self._write_history()
-            while not self._notes.empty():
-                await self._write_event(*self._notes.get_nowait())
+            try:
+                await self._write_history()
+                while self._notes:
+                    await self._write_event(*self._notes[0])
+            except KubeError as error:
+                if not self._failing:
+                    log.warning("history or Events not written yet", why=str(error))
+                self._failing = True
+            else:
+                self._failing = False
 
     async def _write_history(self) -> None:
-        if not self._moves:
+        if self._leads and not self._taken_over and self._seen_at is not None:
+            self._held.take_over(await self._history.read(), self._seen_at)
+            self._taken_over = True
+            self._holds.clear()
+            return  # the next tick compares what was taken over with what is
+        moves, holds = dict(self._moves), dict(self._holds)
+        if not (moves or holds):
             return
-        waiting = dict(self._moves)
-        try:
-            await self._history.append([entry(move) for move in waiting.values()])
-        except KubeError as error:
-            log.warning("history not written yet", why=str(error), moves=sorted(waiting))
-            return
-        self._written.update(waiting)
-        for key in waiting:
+        states = {key: hold.state for key, hold in holds.items()}
+        entries = [hold.entry() for hold in holds.values()]
+        await self._history.append([*entries, *(entry(move) for move in moves.values())])
+        self._written.update(moves)
+        for key in moves:
             self._moves.pop(key, None)
+        for key, hold in holds.items():
+            hold.told = states[key]
+            self._holds.pop(key, None)
 
     async def _write_event(self, note: Note, at: datetime) -> None:
+        """Raises KubeError for what may succeed later; what never will is dropped, and said."""
+        waiting = self._notes[0]
         try:
             app = self._rules.app(note.app)
-        except KeyError:
-            return
-        event = Event(
-            app=app,
-            uid=self._uids[note.app],
-            reason=note.incident.split()[0].title(),
-            text=note.text,
-            at=at,
-            warning=note.level in ("warning", "error"),
-        )
-        try:
+            event = Event(
+                app=app,
+                uid=self._uids[note.app],
+                reason=note.incident.split()[0].title(),
+                text=note.text,
+                at=at,
+                warning=note.level in ("warning", "error"),
+            )
             await self._events.write(event)
+        except KeyError:
+            pass  # an app that is not configured any more
         except KubeError as error:
+            if error.retryable:
+                raise
             log.warning("event not written", why=str(error), app=note.app)
+        if self._notes and self._notes[0] is waiting:
+            self._notes.popleft()

@@ -43,7 +43,7 @@ class Speaker:
     """Puts the tick on the status page and the metrics."""
     chat: Callable[[Note, datetime], None] | None = None
     """Hands a note to the chat channels; returns at once."""
-    events: Callable[[Note], None] | None = None
+    events: Callable[[Note, datetime], None] | None = None
     """Writes a note as a Kubernetes Event; returns at once."""
     log: FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("failoverd"))
     _before: Decision | None = None
@@ -56,7 +56,7 @@ class Speaker:
         self._guard("status page", lambda: self.show and self.show(decision, snapshot, now))
         for note in decision.notes:
             self._guard("chat", lambda note=note: self.chat and self.chat(note, now.wall))  # type: ignore[misc]
-            self._guard("events", lambda note=note: self.events and self.events(note))  # type: ignore[misc]
+            self._guard("events", lambda note=note: self.events and self.events(note, now.wall))  # type: ignore[misc]
         self._guard("log", lambda: self._write(decision, snapshot))
         self._before, self._seen = decision, snapshot
 

@@ -18,6 +18,7 @@ from failoverd.cli import HANDLERS, main
 from failoverd.cli.exits import MEANINGS, Exit
 from failoverd.cli.reference import commands, markdown
 from failoverd.cli.table import table
+from failoverd.core.rules import EXPERIMENTAL
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """\
@@ -90,6 +91,9 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     ("argv", "line"),
     [
         (["swichover"], 'there is no command "swichover"; did you mean "switchover"? See failoverd --help'),
+        (["approve", "sonarr"], '"approve" is not in this version; see failoverd --help'),
+        (["drill"], '"drill" is not in this version; see failoverd --help'),
+        (["ack", "sonarr"], '"ack" is not in this version; see failoverd --help'),
         (["config", "shwo"], 'there is no command "shwo"; did you mean "show"? See failoverd config --help'),
         (["switchover"], "the following arguments are required: APP; see failoverd switchover --help"),
         (["status", "--fast"], "unknown arguments: --fast; see failoverd --help"),
@@ -141,6 +145,14 @@ def test_the_configuration_is_found_by_option_or_variable(
     said = capsys.readouterr()
     assert said.out.startswith(f"{config}: good: mode observe, 3 apps in 1 pair, 0 fences, 0 channels, hash ")
     assert "note: " in said.err
+    assert EXPERIMENTAL not in said.err
+
+
+def test_active_is_called_experimental_when_it_is_checked(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(config)
+    path.write_text('mode = "active"\n' + path.read_text().replace('mode = "observe"\n', ""))
+    assert main(["config", "check", "--config", config]) == Exit.OK
+    assert f"note: {config}:1: mode: {EXPERIMENTAL.removeprefix('mode ')}\n" in capsys.readouterr().err
 
 
 def test_what_may_cost_data_is_a_warning_and_no_refusal(config: str, capsys: pytest.CaptureFixture[str]) -> None:

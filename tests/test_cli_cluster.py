@@ -32,7 +32,7 @@ from failoverd.core.memory import (
     VolumeMemory,
 )
 from failoverd.core.model import Command, CommandKind
-from failoverd.core.rules import Site
+from failoverd.core.rules import EXPERIMENTAL, Site
 from tests.adapters.apiserver import ApiServer, kubeconfig, serving, until
 
 MAPS = "/api/v1/namespaces/failoverd/configmaps"
@@ -174,6 +174,14 @@ async def test_status_from_memory_alone_says_that_it_is(bench: Bench) -> None:
     assert lines[2] == ["active", "unproven", "unknown"]
 
 
+async def test_status_calls_active_experimental_whether_the_file_or_the_daemon_says_it(bench: Bench) -> None:
+    bench.remember(remembered())
+    assert EXPERIMENTAL not in (await bench.run("status")).err
+    file = bench.folder / "config.toml"
+    file.write_text(f'mode = "active"\n{CONFIG}')
+    assert f"note: {EXPERIMENTAL}\n" in (await bench.run("status")).err
+
+
 async def test_status_as_json_says_whether_it_is_live(bench: Bench) -> None:
     bench.remember(remembered(frozen_why="both sides are sendonly"))
     found = json.loads((await bench.run("status", "sonarr", "-o", "json")).out)
@@ -197,7 +205,7 @@ async def test_why_repeats_the_objections_of_a_running_daemon_word_for_word(benc
     try:
         said = await bench.run("why", "sonarr", "--url", url)
         table = await bench.run("status", "--url", url)
-        assert (said.status, said.err, table.status, table.err) == (0, "", 0, "")
+        assert (said.status, said.err, table.status, table.err) == (0, "", 0, f"note: {EXPERIMENTAL}\n")
         described = page["apps"]["media/sonarr"]
         for objection in (*described["objections"], *described["alarms"]):
             assert objection["text"] in said.out
@@ -207,32 +215,6 @@ async def test_why_repeats_the_objections_of_a_running_daemon_word_for_word(benc
         assert "lease silent for 31 s" in table.out
     finally:
         await runner.cleanup()
-
-
-async def test_history_shows_moves_with_what_they_took_and_lost(bench: Bench) -> None:
-    entries = [
-        {"id": "1", "app": "media/sonarr", "kind": "failover", "source": "primary", "target": "backup",
-         "began_at": "2026-01-02T03:04:05+00:00", "outcome": "done", "rto": {"detect and decide": 13.0, "move": 5.4},
-         "reason": "k3s-w1 is stopped",
-         "losses": [{"volume": "config", "age_seconds": 7.0}, {"volume": "media", "age_seconds": None}]},
-        {"id": "2", "app": "media/other", "kind": "switchover", "source": "primary", "target": "backup",
-         "began_at": "2026-01-02T04:04:05+00:00", "outcome": "aborted: not equal", "reason": "asked for"},
-    ]  # fmt: skip
-    text = "\n".join(json.dumps(entry) for entry in entries)
-    bench.server.put(f"{MAPS}/{names.HISTORY}", {"data": {"history.jsonl": text}})
-    said = await bench.run("history", "sonarr")
-    assert said.status == Exit.OK
-    first, second = said.out.splitlines()[1:]
-    assert first.split("  ")[0] == "2026-01-02 03:04:05"
-    assert "failover primary -> backup" in first
-    assert "18 s" in first
-    assert "config: 7.0 s" in first
-    assert second.strip() == "media: unknown"
-    assert json.loads((await bench.run("history", "-o", "json", "-n", "1")).out) == entries[1:]
-
-
-async def test_an_empty_history_is_said_in_words(bench: Bench) -> None:
-    assert (await bench.run("history")).out == "nothing has moved yet\n"
 
 
 async def test_a_switchover_is_asked_for_and_followed_to_its_end(bench: Bench) -> None:
@@ -264,7 +246,7 @@ async def test_a_command_of_which_no_move_came_was_refused(bench: Bench) -> None
         said = await bench.run("switchover", "sonarr")
     assert said.status == Exit.REFUSED
     assert said.err == (
-        "failoverd: switchover of media/sonarr was refused; the app's Events and the daemon's log say why\n"
+        "failoverd: switchover of media/sonarr was refused: the app's Events and the daemon's log say why\n"
     )
 
 
@@ -316,7 +298,7 @@ async def test_pause_and_resume_of_everything(bench: Bench) -> None:
     async with bench.leader(lambda _, memory: memory):
         said = await bench.run("resume")
     assert said.status == Exit.REFUSED
-    assert said.err == "failoverd: resume was refused; the app's Events and the daemon's log say why\n"
+    assert said.err == "failoverd: resume was refused: the app's Events and the daemon's log say why\n"
 
 
 async def test_release_asks_first_and_is_done_once_the_app_is_released(bench: Bench) -> None:

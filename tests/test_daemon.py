@@ -18,6 +18,7 @@ from aiohttp import web
 
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.config import load
+from failoverd.core.rules import EXPERIMENTAL
 from failoverd.simulator.daemon_process import start
 from failoverd.simulator.serve import Serve
 from failoverd.simulator.world_spec import WorldSpec, simple_rules
@@ -132,6 +133,7 @@ async def test_a_changed_file_is_taken_over_and_a_bad_one_leaves_the_old_one_in_
         config.write_text(good.replace('mode = "observe"', 'mode = "active"'))
         assert (await said.until("configuration changed"))["tables"] == ["mode"]
         assert (await said.until("starting"))["mode"] == "active"
+        await said.until(EXPERIMENTAL)
         await said.until("leader")
 
 

@@ -210,11 +210,11 @@ def test_losing_the_api_server_or_the_lead_is_said_once(speaker: Speaker, lines:
 
 def test_a_note_goes_to_the_log_the_chat_the_events_and_the_board(lines: Lines) -> None:
     chat: list[tuple[Note, datetime]] = []
-    events: list[Note] = []
+    events: list[tuple[Note, datetime]] = []
     shown: list[tuple[Decision, Snapshot, Now]] = []
     speaker = Speaker(
         chat=lambda note, at: chat.append((note, at)),
-        events=events.append,
+        events=lambda note, at: events.append((note, at)),
         show=lambda *tick: shown.append(tick),
     )
     notes = (Note(incident="i", text="moving", level="warning"), Note(incident="i", text="done", resolved=True))
@@ -222,25 +222,25 @@ def test_a_note_goes_to_the_log_the_chat_the_events_and_the_board(lines: Lines) 
     seen = snapshot()
     speaker.say(tick, seen, NOW)
     assert chat == [(notes[0], AT), (notes[1], AT)]
-    assert events == list(notes)
+    assert events == chat
     assert shown == [(tick, seen, NOW)]
     said = [(line["text"], line["log_level"], "resolved" in line) for line in lines if line["event"] == "note"]
     assert said == [("moving", "warning", False), ("done", "info", True)]
 
 
 def test_a_listener_that_raises_is_reported_once_and_silences_nobody(lines: Lines) -> None:
-    events: list[Note] = []
+    events: list[tuple[Note, datetime]] = []
 
     def raises(*_: object) -> None:
         raise RuntimeError("broken")
 
-    speaker = Speaker(chat=raises, show=raises, events=events.append)
+    speaker = Speaker(chat=raises, show=raises, events=lambda note, at: events.append((note, at)))
     note = Note(incident="i", text="moving")
     for _ in range(3):
         speaker.say(calm(notes=(note,)), snapshot(), NOW)
     failed = [line["listener"] for line in lines if line["event"] == "a listener failed"]
     assert failed == ["status page", "chat"]
-    assert events == [note] * 3
+    assert events == [(note, AT)] * 3
     assert len([line for line in lines if line["event"] == "note"]) == 3
 
 

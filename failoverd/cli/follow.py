@@ -71,7 +71,9 @@ def _settled(memory: Memory, command: Command) -> int:
     }
     if not took_hold.get(command.kind, False):
         what = "" if command.app == "*" else f" of {command.app}"
-        raise Stop(Exit.REFUSED, f"{command.kind}{what} was refused; the app's Events and the daemon's log say why")
+        # a version before this one kept no reasons
+        why = memory.refusals.get(command.id, "the app's Events and the daemon's log say why")
+        raise Stop(Exit.REFUSED, f"{command.kind}{what} was refused: {why}")
     print(f"{command.kind}: done")
     return Exit.OK
 

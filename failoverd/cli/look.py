@@ -7,13 +7,14 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from failoverd.cli.cluster import connect, find
 from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
+from failoverd.core.rules import EXPERIMENTAL, Mode
 
 MEMORY_ONLY = "no daemon's web server was reached: this is what Memory holds, without nodes, ages and objections"
 
@@ -29,7 +30,7 @@ def why(arguments: argparse.Namespace) -> int:
 
 
 def history(arguments: argparse.Namespace) -> int:
-    """Show past moves."""
+    """Show past moves and holds."""
     return asyncio.run(_history(arguments))
 
 
@@ -44,6 +45,8 @@ async def _status(arguments: argparse.Namespace) -> int:
         return Exit.OK
     if not live:
         print(f"note: {MEMORY_ONLY}", file=sys.stderr)
+    if Mode.ACTIVE in (config.rules.mode, (found.get("instance") or {}).get("mode")):
+        print(f"note: {EXPERIMENTAL}", file=sys.stderr)
     heads = ("APP", "ACTIVE", "PHASE", "PRIMARY", "BACKUP", "DATA AGE", "SAYS")
     print(table(heads, [_row(key, app) for key, app in apps.items()]))
     if found.get("nodes") and not only:
@@ -78,7 +81,7 @@ async def _history(arguments: argparse.Namespace) -> int:
     elif entries:
         print(table(("WHEN", "APP", "WHAT", "OUTCOME", "TOOK", "LOSS", "BECAUSE"), [_past(one) for one in entries]))
     else:
-        print("nothing has moved yet")
+        print("nothing has moved or been held yet")
     return Exit.OK
 
 
@@ -143,11 +146,19 @@ def _node(name: str, node: dict[str, Any]) -> tuple[str, ...]:
 def _past(entry: dict[str, Any]) -> tuple[str, ...]:
     when = str(entry.get("began_at") or entry.get("at") or "")[:19].replace("T", " ")
     parts = entry.get("rto") or {}
-    took = brief(timedelta(seconds=sum(parts.values()))) if parts else ""
-    reason = entry.get("reason") or entry.get("text") or ""
-    what = _arrow(entry) if "target" in entry else str(entry.get("kind", ""))
+    took = brief(timedelta(seconds=sum(parts.values()))) if parts else _lasted(entry)
+    reason = entry.get("reason") or "\n".join(str(one.get("text")) for one in entry.get("objections") or ())
+    what = _arrow(entry) if "target" in entry else f"{entry.get('kind', '')} of a {entry.get('wanted') or 'move'}"
     outcome = str(entry.get("outcome") or "")
     return when, str(entry.get("app", "")), what, outcome, took, "\n".join(_losses(entry)), str(reason)
+
+
+def _lasted(entry: dict[str, Any]) -> str:
+    """How long a hold that is over lasted."""
+    try:
+        return brief(datetime.fromisoformat(str(entry["until"])) - datetime.fromisoformat(str(entry["at"])))
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def _losses(move: dict[str, Any]) -> Iterable[str]:

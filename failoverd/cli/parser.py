@@ -18,6 +18,8 @@ from failoverd.core.rules import Site
 Handler = Callable[[argparse.Namespace], int]
 PASSED_ON = ("demo", "simulate")
 """Commands whose arguments are their own affair."""
+LATER = ("approve", "drill", "ack")
+"""What is planned but absent is refused by name."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,6 +29,8 @@ class Parser(argparse.ArgumentParser):
         """Raises Stop."""
         wrong = re.match(r"argument COMMAND: invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if wrong:
+            if wrong[1] in LATER:
+                raise Stop(Exit.USAGE, f'"{wrong[1]}" is not in this version; see {self.prog} --help')
             known = [name.strip(" '") for name in wrong[2].split(",")]
             message = f'there is no command "{wrong[1]}"{suggestion(wrong[1], known)}'
         link = " See" if message.endswith("?") else "; see"

@@ -13,6 +13,10 @@ from failoverd.core.rules import App, Rules, Site
 
 REMEMBERED = 100
 """Ids of finished commands kept in Memory; commands expire long before as many have come."""
+REFUSED = "refused: "
+"""How the answer to a command begins that was refused."""
+REFUSALS, LONGEST = 20, 1000
+"""Refusals kept in Memory, and characters of each."""
 
 _MOVES: Mapping[CommandKind, Kind] = {
     CommandKind.SWITCHOVER: Kind.SWITCHOVER,
@@ -43,13 +47,19 @@ def ask(rules: Rules, memory: Memory, commands: tuple[Command, ...], date: datet
     return asked
 
 
-def done(memory: Memory, command: Command) -> Memory:
-    """`memory` with `command` listed as carried out or refused."""
-    return replace(memory, commands=(*memory.commands, command.id)[-REMEMBERED:])
+def done(memory: Memory, command: Command, text: str) -> Memory:
+    """`memory` with `command` listed as carried out, or refused with what `text` says."""
+    listed = replace(memory, commands=(*memory.commands, command.id)[-REMEMBERED:])
+    if not text.startswith(REFUSED):
+        return listed
+    kept = [*memory.refusals.items(), (command.id, text.removeprefix(REFUSED)[:LONGEST])]
+    return replace(listed, refusals=dict(kept[-REFUSALS:]))
 
 
 def _answer(asked: Asked, command: Command, text: str, memory: Memory | None = None) -> Asked:
-    return replace(asked, memory=done(memory or asked.memory, command), answers=(*asked.answers, (command, text)))
+    return replace(
+        asked, memory=done(memory or asked.memory, command, text), answers=(*asked.answers, (command, text))
+    )
 
 
 def _take(rules: Rules, asked: Asked, command: Command, date: datetime) -> Asked:

@@ -342,14 +342,15 @@ def _answer(memory: Memory, plan: Plan, was: AppMemory | None) -> tuple[Memory, 
     if plan.command is None or plan.wish is None:
         return memory, []
     if was is not None and was.move is not None and was.move.command == plan.command.id:
-        return commands.done(memory, plan.command), [say.answered(plan.command, "begun")]
+        return commands.done(memory, plan.command, "begun"), [say.answered(plan.command, "begun")]
     held = plan.decision.objections
     if held and not plan.refused and all(objection.why in policy.PASSING for objection in held):
         return memory, []  # asked again until it expires: a mover restarts in seconds
     reasons = (
         "; ".join(str(objection) for objection in plan.refused or plan.decision.objections) or "not possible now"
     )
-    return commands.done(memory, plan.command), [say.answered(plan.command, f"refused: {reasons}")]
+    text = f"{commands.REFUSED}{reasons}"
+    return commands.done(memory, plan.command, text), [say.answered(plan.command, text)]
 
 
 def _proofs(rules: Rules, known: Memory, memory: Memory, watch: Watch, now: Now) -> tuple[Memory, Watch]:

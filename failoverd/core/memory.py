@@ -221,6 +221,8 @@ class Memory:
     """Ids of the commands already carried out or refused, newest last: a command is done once."""
     pauses: Mapping[str, Pause] = field(default_factory=dict)
     """By app key; `*` pauses everything."""
+    refusals: Mapping[str, str] = field(default_factory=dict)
+    """Command id -> why it was refused, for the last ones: whoever asked reads it here."""
     incidents: tuple[str, ...] = ()
     """Holds, alarms and nodes that people were told of and that are not over: whoever leads says when they are.
     A version that does not know them drops them, and they are said anew."""

@@ -29,6 +29,10 @@ class Mode(StrEnum):
     ACTIVE = "active"
 
 
+EXPERIMENTAL = 'mode "active" is experimental: a raw copy of a busy database may not open, and nothing here proves it'
+"""Said wherever `active` is chosen."""
+
+
 class Require(StrEnum):
     """What must be known of the lost node before an app may move away from it."""
 

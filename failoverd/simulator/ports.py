@@ -211,7 +211,8 @@ class WorldExecutor:
 
     async def _verify(self, action: Verify) -> Receipt:
         await self._api()
-        serving = any(pod.ready for pod in self.world.apps[action.app].pods)
+        truth = self.world.apps[action.app]
+        serving = truth.serves and any(pod.ready for pod in truth.pods)
         return Receipt(action=action, ok=serving, detail="" if serving else f"{action.url}: no answer")
 
     async def _wait(self, seconds: float) -> None:

@@ -26,6 +26,7 @@ def spec_of(line: str) -> WorldSpec:
         require=Require(take("require", "proof")),
         failback=Failback(take("failback", "auto")),
         kind=WorkloadKind(take("kind", "Deployment")),
+        verify_url=take("verify_url", ""),
         max_data_age=timedelta(milliseconds=duration_ms(take("max_data_age", "5m"))),
     )
     apps = [

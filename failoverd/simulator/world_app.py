@@ -57,6 +57,8 @@ class AppTruth:
     """Everything real about one app."""
 
     app: App
+    serves: bool = True
+    """Whether its own page answers once a pod is Ready."""
     raw: Raw
     git: Raw
     """What Git says: GitOps brings the object back to it."""

@@ -293,6 +293,16 @@ def _node(world: World, name: str) -> str:
     return name
 
 
+def page_down(world: World, app: str) -> None:
+    """Pods of the app become Ready, and its own page does not answer."""
+    world.apps[_app(world, app)].serves = False
+
+
+def page_up(world: World, app: str) -> None:
+    """Its page answers again."""
+    world.apps[_app(world, app)].serves = True
+
+
 def _app(world: World, key: str) -> str:
     if key not in world.apps:
         raise BadFault(f"no app is called {key}; there are {', '.join(world.apps)}")
@@ -320,7 +330,7 @@ FAULTS: dict[str, Callable[..., None]] = {
         stall_api, api_errors, lose_answers, hypervisor, guest_task, guest_lies, guest_refuses, hide_tasks,
         syncthing_hang, syncthing_wake, syncthing_restart, pause_peer, wipe_config, accept_device, set_type,
         wipe_disk, unbind, restless, strip_hold, commit, scale, helm, stranger, stranger_leaves, clock_jump, isolate,
-        leader, lose_memory, mend,
+        leader, lose_memory, mend, page_down, page_up,
     )
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from failoverd.adapters.kubernetes import commands
 from failoverd.adapters.kubernetes.cache import MARGIN
@@ -114,6 +115,16 @@ async def test_the_reference_cluster_at_rest(reader):
         (SONARR, "sonarr-data", site): ClaimReading(bound=True, volume=f"pv-sonarr-{site}") for site in Site
     }
     assert found.commands == commands.Inbox()
+
+
+async def test_a_command_that_cannot_be_understood_is_said_once(server, reader):
+    server.put("/api/v1/namespaces/failoverd/configmaps/failoverd-commands", {"data": {"a": "{}"}})
+    await reader.ready(SOON)
+    with capture_logs() as said:
+        for _ in range(3):
+            assert (await reader.read()).commands.malformed
+    assert [line["log_level"] for line in said] == ["warning"]
+    assert said[0]["why"].startswith("command a: ")
 
 
 async def test_changes_arrive_by_the_watch(server, reader):

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from failoverd.core.commands import REFUSALS
 from failoverd.core.memory import Phase
 from failoverd.core.model import CommandKind
 from tests.core.build import EPOCH_OF_TESTS, KEY, W1, W2, B, P
@@ -183,3 +184,17 @@ def test_a_forced_failover_of_a_living_node_loses_only_what_it_says():
     assert move.forced
     assert move.losses[0].age_seconds is not None
     assert life.standings()["data"][0] in ("outdated", "taking back")
+
+
+def test_why_the_last_commands_were_refused_is_remembered_and_no_more():
+    life = healthy()
+    for number in range(REFUSALS + 5):
+        ask(life, CommandKind.SWITCHOVER, target=P, id=f"c{number}")
+    assert list(life.memory.refusals) == [f"c{number}" for number in range(5, REFUSALS + 5)]
+    assert set(life.memory.refusals.values()) == {f"{KEY} is at primary already"}
+    ask(life, CommandKind.PAUSE, id="p")
+    assert "p" not in life.memory.refusals
+    life.memory = replace(life.memory, pauses={})
+    life.world.folders[KEY, "data", B] = replace(life.world.folders[KEY, "data", B], error="disk full")
+    ask(life, CommandKind.SWITCHOVER, target=B, id="last")
+    assert "disk full" in life.memory.refusals["last"]

@@ -6,10 +6,10 @@ import pytest
 
 from failoverd.core import names
 from failoverd.core.memory import Phase
-from failoverd.core.model import NodeObject, Pod, Unknown, Why
+from failoverd.core.model import CommandKind, NodeObject, Pod, Receipt, Unknown, Verify, Why
 from failoverd.core.rules import Failback
 from tests.core.build import KEY, W1, W2, B, P, an_app, volume
-from tests.core.life import at_rest, healthy, kinds
+from tests.core.life import at_rest, command, healthy, kinds
 from tests.core.objects import deployment
 
 
@@ -158,3 +158,51 @@ def test_the_same_look_gives_the_same_answer():
     snapshot = life.world.snapshot(frozenset({W1}))
     one, other = (decide(life.world.rules, life.memory, life.watch, snapshot, life.world.now) for _ in range(2))
     assert one == other
+
+
+URL = "http://sonarr.media.svc/ping"
+
+
+def verified(answer, url=URL):
+    """An app that was just moved by hand; what its page answers, and every time it was asked."""
+    life, asked = healthy(an_app(verify_url=url, failback=Failback.MANUAL)), []
+
+    def do(action):
+        if not isinstance(action, Verify):
+            return life.world.do(action)
+        asked.append(action.url)
+        return Receipt(action=action, ok=not answer, detail=answer)
+
+    life.do = do
+    life.commands = (command(CommandKind.SWITCHOVER),)
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    life.run(20)
+    return life, asked
+
+
+def test_a_moved_apps_page_is_asked_once_and_only_where_one_is_configured():
+    for url, times in ((URL, 1), ("", 0)):
+        life, asked = verified("", url)
+        life.run(200)
+        assert asked == [URL] * times
+        assert Why.VERIFY not in alarms(life)
+
+
+def test_a_page_that_does_not_answer_is_an_alarm_until_the_next_move_and_never_a_rollback():
+    life, asked = verified("HTTP 502")
+    alarm = next(one for one in life.decision.apps[KEY].alarms if one.why is Why.VERIFY)
+    assert alarm.text == f"verify_url of {KEY} after its move: HTTP 502"
+    life.run(200)
+    assert (life.app().active, asked) == (B, [URL])
+    assert Why.VERIFY in alarms(life)
+    life.commands = (command(CommandKind.FAILBACK, id="c2"),)
+    life.until(lambda one: at_rest(one) and one.app().active is P)
+    assert Why.VERIFY not in alarms(life)
+
+
+def test_long_after_a_move_a_new_process_asks_no_page():
+    life, asked = verified("")
+    life.run(200)
+    life.restart()
+    life.run(60)
+    assert asked == [URL]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
 from failoverd.adapters.kubernetes import commands, parse, resources
 from failoverd.adapters.kubernetes.cache import Cache, slim
 from failoverd.adapters.kubernetes.client import Client, KubeError
@@ -41,6 +43,9 @@ class KubeReadings:
     commands: commands.Inbox | Unknown
 
 
+log = structlog.get_logger("failoverd.kubernetes")
+
+
 class KubeReader:
     """Takes the readings. Its caches start with the first `read` and end with `close`."""
 
@@ -65,6 +70,7 @@ class KubeReader:
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._reachable = True
         self._moving = False
+        self._malformed: frozenset[str] = frozenset()
 
     async def read(self, confirm: frozenset[str] = frozenset()) -> KubeReadings:
         """All readings. Never raises KubeError; takes at most about two request timeouts."""
@@ -275,7 +281,11 @@ class KubeReader:
         cache = self._caches[COMMANDS, ""]
         if why := cache.doubted(now):
             return Unknown(why)
-        return commands.parse(cache.get(names.COMMANDS, self._namespace))
+        inbox = commands.parse(cache.get(names.COMMANDS, self._namespace))
+        for text in sorted(set(inbox.malformed) - self._malformed):
+            log.warning("a command can't be understood and is not carried out", why=text)
+        self._malformed = frozenset(inbox.malformed)
+        return inbox
 
 
 def _nodes(rules: Rules) -> tuple[str, ...]:
