@@ -16,7 +16,10 @@ from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
 from failoverd.core.rules import EXPERIMENTAL, Mode
 
-MEMORY_ONLY = "no daemon's web server was reached: this is what Memory holds, without nodes, ages and objections"
+MEMORY_ONLY = (
+    "no daemon's web server was reached, nor the leading pod: "
+    "this is what Memory holds, without nodes, ages and objections"
+)
 
 
 def status(arguments: argparse.Namespace) -> int:
