@@ -10,6 +10,7 @@ from enum import StrEnum
 from failoverd.core.actions import (
     Action,
     DeletePod,
+    Displaced,
     FenceOff,
     FenceOn,
     Override,
@@ -54,6 +55,7 @@ __all__ = [
     "CommandKind",
     "Decision",
     "DeletePod",
+    "Displaced",
     "FenceOff",
     "FenceOn",
     "Folder",
