@@ -23,6 +23,7 @@ from tenacity import (
 from failoverd.core.model import (
     Action,
     DeletePod,
+    Displaced,
     DropConnection,
     FenceOff,
     FenceOn,
@@ -47,6 +48,9 @@ LONGEST = timedelta(seconds=330)
 TRIES = 2
 """Only for what the API server refused without doing it (busy, starting): the next tick asks again anyway."""
 
+LISTED = 10
+"""Displaced files that are named, the newest; all of them lie on the disk."""
+
 Key = tuple[str, str, Site]
 """App key, volume name, site."""
 
@@ -60,6 +64,25 @@ class Fresh(Protocol):
 
     async def fresh(self, now: Now) -> bool:
         """False also when it can't be told."""
+        ...
+
+
+class Kept(Protocol):
+    """One version of a file that was put aside."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        ...
+
+    @property
+    def at(self) -> str:
+        """When it was put aside; later ones sort behind."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
         ...
 
 
@@ -88,6 +111,10 @@ class Side(Protocol):
 
     async def drop_connection(self, started: str) -> str:
         """Restart the process that began at `started`, and no other; says what was found."""
+        ...
+
+    async def versions(self) -> Sequence[Kept]:
+        """What versioning has put aside; an error where it is off."""
         ...
 
 
@@ -126,6 +153,7 @@ class Done:
 
     detail: str = ""
     scanned: Scanned | None = None
+    displaced: Displaced | None = None
 
 
 Handler = Callable[[Rules, Hands, Any], Awaitable[Done]]
@@ -145,8 +173,23 @@ async def _delete_pod(rules: Rules, hands: Hands, act: DeletePod) -> Done:
 
 
 async def _set_role(_: Rules, hands: Hands, act: SetRole) -> Done:
-    await _side(hands, act).set_type(act.role, act.keep)
-    return Done(detail=f"{act.role}, read back")
+    side = _side(hands, act)
+    displaced, told = None, ""
+    if act.keep is False:  # a take-back ends; with versioning off nobody can list them any more
+        displaced, told = await _displaced(side)
+    await side.set_type(act.role, act.keep)
+    return Done(detail=f"{act.role}, read back{told}", displaced=displaced)
+
+
+async def _displaced(side: Side) -> tuple[Displaced | None, str]:
+    """What lies in `.stversions`, and the words for it. A list that cannot be had ends no take-back."""
+    try:
+        kept = sorted(await side.versions(), key=lambda one: one.at, reverse=True)
+    except Exception as error:
+        return None, f"; what was displaced could not be listed: {_line(error)}"
+    names = tuple(dict.fromkeys(one.path for one in kept[:LISTED]))
+    found = Displaced(files=len(kept), size=sum(one.size for one in kept), names=names)
+    return found, f"; kept in .stversions: {found}"
 
 
 async def _set_ignores(_: Rules, hands: Hands, act: SetIgnores) -> Done:
@@ -231,7 +274,7 @@ class WorldExecutor:
         except Exception as error:  # whatever an adapter raises, the loop lives on and the receipt says it
             return Receipt(action=action, ok=False, detail=_line(error))
         scanned = replace(done.scanned, took=took) if done.scanned else None
-        return Receipt(action=action, ok=True, detail=done.detail, scanned=scanned)
+        return Receipt(action=action, ok=True, detail=done.detail, scanned=scanned, displaced=done.displaced)
 
 
 class DryRun:

@@ -20,7 +20,7 @@ from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.events import Event, Events
 from failoverd.core import say
 from failoverd.core.memory import Memory, Move
-from failoverd.core.model import Api, Decision, Note, Snapshot, Workload
+from failoverd.core.model import Api, Decision, Displaced, Note, SetRole, Snapshot, Workload
 from failoverd.core.rules import Rules
 from failoverd.holds import Hold, Holds
 
@@ -43,9 +43,14 @@ class Book(Protocol):
         ...
 
 
-def entry(move: Move) -> dict[str, Any]:
-    """One finished move as it stands in the history: evidence, RTO in seconds, data age in seconds."""
+def entry(move: Move, displaced: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """One finished move as it stands in the history: evidence, RTO in seconds, data age in seconds.
+
+    `displaced`: by volume, what the side that lost keeps since it was taken back.
+    """
+    kept = {"displaced": dict(displaced)} if displaced else {}
     return {
+        **kept,
         "id": move.id,
         "app": move.app,
         "kind": move.kind.value,
@@ -76,6 +81,7 @@ class Scribe:
         self._uids: dict[str, str] = {}
         self._written: set[str] = set()
         self._moves: dict[str, Move] = {}
+        self._displaced: dict[str, dict[str, Any]] = {}
         self._held = Holds()
         self._holds: dict[str, Hold] = {}
         self._seen_at: datetime | None = None
@@ -95,6 +101,9 @@ class Scribe:
             self._held, self._holds, self._taken_over = Holds(), {}, False
             return
         self._collect(decision.memory)
+        for receipt in snapshot.receipts:
+            if receipt.displaced is not None and isinstance(receipt.action, SetRole):
+                self._keep(decision.memory, receipt.action, receipt.displaced)
         if isinstance(snapshot.api, Api):
             if self._seen_at is None:
                 self._wake.set()
@@ -107,6 +116,15 @@ class Scribe:
         """Have a note written as an Event; while too many wait, the oldest goes, the log has them all."""
         if self._leads and note.app in self._uids:
             self._notes.append((note, at))
+            self._wake.set()
+
+    def _keep(self, memory: Memory, act: SetRole, displaced: Displaced) -> None:
+        """Write the move anew by which this side lost: what it had is listed there."""
+        was = memory.apps.get(act.app)
+        lost = next((move for move in reversed(was.moves) if move.source is act.site), None) if was else None
+        if lost is not None:
+            self._displaced.setdefault(lost.id, {})[act.volume] = asdict(displaced)
+            self._moves[lost.id] = lost
             self._wake.set()
 
     def _collect(self, memory: Memory) -> None:
@@ -137,7 +155,12 @@ class Scribe:
 
     async def _write_history(self) -> None:
         if self._leads and not self._taken_over and self._seen_at is not None:
-            self._held.take_over(await self._history.read(), self._seen_at)
+            old = await self._history.read()
+            self._held.take_over(old, self._seen_at)
+            for one in old:  # Memory does not have it, and its moves are written anew
+                if isinstance(one.get("displaced"), dict):
+                    known = self._displaced.setdefault(str(one.get("id")), {})
+                    self._displaced[str(one.get("id"))] = {**one["displaced"], **known}
             self._taken_over = True
             self._holds.clear()
             return  # the next tick compares what was taken over with what is
@@ -146,7 +169,9 @@ class Scribe:
             return
         states = {key: hold.state for key, hold in holds.items()}
         entries = [hold.entry() for hold in holds.values()]
-        await self._history.append([*entries, *(entry(move) for move in moves.values())])
+        await self._history.append(
+            [*entries, *(entry(move, self._displaced.get(move.id)) for move in moves.values())]
+        )
         self._written.update(moves)
         for key in moves:
             self._moves.pop(key, None)

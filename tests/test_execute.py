@@ -11,11 +11,13 @@ import pytest
 
 from failoverd import execute
 from failoverd.adapters.kubernetes.client import KubeError
+from failoverd.adapters.syncthing import Kept
 from failoverd.clock import SystemClock
 from failoverd.core import actions
 from failoverd.core.model import (
     Action,
     DeletePod,
+    Displaced,
     DropConnection,
     FenceOff,
     FenceOn,
@@ -104,6 +106,13 @@ class Fake:
     async def drop_connection(self, started: str) -> str:
         await self._do("drop", started)
         return "restarted"
+
+    kept: tuple[Kept, ...] | None = ()
+
+    async def versions(self) -> tuple[Kept, ...]:
+        if self.kept is None:
+            raise RuntimeError("versioning is off")
+        return self.kept
 
     async def verify(self, url: str) -> str:
         await self._do("verify", url)
@@ -268,3 +277,20 @@ async def test_a_dry_run_does_nothing_and_says_what(action):
     receipt = await DryRun().execute(action)
     assert not receipt.ok
     assert receipt.detail == f"dry run, not done: {action.key}"
+
+
+async def test_what_a_take_back_displaced_is_listed_newest_first_before_versioning_ends():
+    kept = [Kept(path=f"f{number:02d}", at=f"2026-11-23T08:00:{number:02d}Z", size=100) for number in range(12)]
+    act = SetRole(role=Role.RECEIVE_ONLY, keep=False, **SIDE)
+    receipt = await executor(Fake(kept=tuple(kept))).execute(act)
+    names = tuple(f"f{number:02d}" for number in range(11, 1, -1))
+    assert receipt.displaced == Displaced(files=12, size=1200, names=names)
+    told = f"receiveonly, read back; kept in .stversions: 12 files, 1200 bytes: {', '.join(names)}, …"
+    assert receipt.detail == told
+
+
+async def test_a_list_that_cannot_be_had_keeps_no_take_back_from_ending():
+    fake = Fake(kept=None)
+    receipt = await executor(fake).execute(SetRole(role=Role.RECEIVE_ONLY, keep=False, **SIDE))
+    assert (receipt.ok, receipt.displaced, fake.done) == (True, None, [("role", "receiveonly", False)])
+    assert "could not be listed: RuntimeError: versioning is off" in receipt.detail

@@ -15,7 +15,8 @@ from aiohttp import web
 
 from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.core.memory import Memory
-from failoverd.core.model import Api, Note, Objection
+from failoverd.core.model import Api, Displaced, Note, Objection, Receipt, Role, SetRole
+from failoverd.core.rules import Site
 from failoverd.scribe import QUEUED, Scribe
 from failoverd.voice import Speaker
 from tests.adapters import apiserver
@@ -193,3 +194,21 @@ async def test_a_finished_move_waits_for_a_history_that_is_out_of_reach(client: 
         await settled(scribe)
     (move,) = book.entries.values()
     assert (move["app"], move["outcome"]) == (APP, "done")
+
+
+async def test_what_the_lost_side_keeps_stands_in_the_entry_of_its_move_and_survives_a_restart(
+    client: Client,
+) -> None:
+    book = Book()
+    act = SetRole(
+        app=APP, volume="config", site=Site.PRIMARY, role=Role.RECEIVE_ONLY, keep=False, reason="taken back"
+    )
+    receipt = Receipt(action=act, ok=True, displaced=Displaced(files=2, size=9, names=("a", "b")))
+    async with writing(client, book) as scribe:
+        scribe.see(decision(), snapshot(receipts=(receipt,)))
+        await settled(scribe)
+    async with writing(client, book) as scribe:
+        scribe.see(decision(), snapshot())
+        await settled(scribe)
+    (move,) = book.entries.values()
+    assert move["displaced"] == {"config": {"files": 2, "size": 9, "names": ("a", "b")}}

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from failoverd.adapters.kubernetes import commands
+from failoverd.adapters.kubernetes import commands, leader
 from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.memory import History, MemoryStore
 from failoverd.adapters.web.status import describe
@@ -37,6 +37,8 @@ class Cluster:
     date: datetime
     """The API server's time when the connection was made."""
     url: str
+    named: bool = False
+    """Whether `--url` said where: then nobody else is asked."""
 
     @property
     def namespace(self) -> str:
@@ -61,16 +63,21 @@ class Cluster:
         await commands.write(self.client, self.namespace, command, self.date)
 
     async def live(self) -> dict[str, Any] | None:
-        """A running daemon's `/status`; None when none answers."""
-        if not self.url:
-            return None
+        """A running daemon's `/status`: here or at `--url`, else the leading pod's; None without an answer."""
+        found = await self._page() if self.url else None
+        if found is None and not self.named:
+            led = await leader.status(self.client, self.namespace)
+            found = led if isinstance(led, dict) else None
+        return found if found is not None and isinstance(found.get("apps"), dict) else None
+
+    async def _page(self) -> dict[str, Any] | None:
         try:
             async with httpx.AsyncClient(timeout=STATUS_WITHIN, trust_env=False) as client:
                 answer = await client.get(f"{self.url}/status")
             found = answer.json() if answer.status_code == httpx.codes.OK else None
         except (httpx.HTTPError, httpx.InvalidURL, json.JSONDecodeError, UnicodeDecodeError):
             return None
-        return found if isinstance(found, dict) and isinstance(found.get("apps"), dict) else None
+        return found if isinstance(found, dict) else None
 
     async def status(self) -> tuple[dict[str, Any], bool]:
         """Status of every app, and whether a daemon gave it; otherwise Memory did, which knows no objections."""
@@ -95,8 +102,9 @@ async def connect(config: Config, arguments: argparse.Namespace) -> AsyncIterato
         answer = await client.request("GET", "/version")
         if answer.date is None:
             raise Stop(Exit.UNREACHABLE, "the API server's answer has no Date")
-        url = (getattr(arguments, "url", None) or _url(config.settings.web.listen)).rstrip("/")
-        yield Cluster(config=config, client=client, date=answer.date, url=url)
+        given = getattr(arguments, "url", None) or ""
+        url = (given or _url(config.settings.web.listen)).rstrip("/")
+        yield Cluster(config=config, client=client, date=answer.date, url=url, named=bool(given))
     except KubeError as error:
         raise Stop(Exit.REFUSED if error.status == 403 else Exit.UNREACHABLE, str(error)) from error
     finally:

@@ -16,7 +16,10 @@ from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
 from failoverd.core.rules import EXPERIMENTAL, Mode
 
-MEMORY_ONLY = "no daemon's web server was reached: this is what Memory holds, without nodes, ages and objections"
+MEMORY_ONLY = (
+    "no daemon's web server was reached, nor the leading pod: "
+    "this is what Memory holds, without nodes, ages and objections"
+)
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -166,6 +169,8 @@ def _losses(move: dict[str, Any]) -> Iterable[str]:
     for loss in move.get("losses") or ():
         age = loss.get("age_seconds")
         yield f"{loss.get('volume')}: {brief(timedelta(seconds=age)) if age is not None else 'unknown'}"
+    for volume, kept in (move.get("displaced") or {}).items():
+        yield f"{volume}: {kept.get('files')} files kept, {kept.get('size')} bytes"
 
 
 def _arrow(move: dict[str, Any]) -> str:

@@ -159,6 +159,21 @@ class Scanned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Displaced:
+    """What versioning has put aside at one side, as it stood when a take-back ended."""
+
+    files: int
+    size: int
+    """Bytes."""
+    names: tuple[str, ...] = ()
+    """The newest ones."""
+
+    def __str__(self) -> str:
+        more = ", …" if self.files > len(self.names) else ""
+        return f"{self.files} files, {self.size} bytes" + (f": {', '.join(self.names)}{more}" if self.names else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What came of an action; fed into the next snapshot."""
 
@@ -166,3 +181,4 @@ class Receipt:
     ok: bool
     detail: str = ""
     scanned: Scanned | None = None
+    displaced: Displaced | None = None

@@ -10,6 +10,7 @@ from enum import StrEnum
 from failoverd.core.actions import (
     Action,
     DeletePod,
+    Displaced,
     DropConnection,
     FenceOff,
     FenceOn,
@@ -56,6 +57,7 @@ __all__ = [
     "CommandKind",
     "Decision",
     "DeletePod",
+    "Displaced",
     "DropConnection",
     "FenceOff",
     "FenceOn",

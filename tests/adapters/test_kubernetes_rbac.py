@@ -1,17 +1,24 @@
 """Every request the adapter makes is covered by the needs it declares, and nothing it declares is unused."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from failoverd.adapters.kubernetes import commands, events, lease, memory, rbac, read, write
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.rbac import Grant
 from failoverd.clock import SystemClock
+from failoverd.config import load
 from failoverd.core.memory import Memory
 from failoverd.core.model import PatchOp
 from failoverd.core.rules import WorkloadKind
 from tests.adapters.apiserver import kubeconfig, serving
 from tests.adapters.cluster import DEPLOYMENT, app, deployment, populate, rules, statefulset
+from tests.test_cli_cluster import Bench, bench, remembered
+
+__all__ = ["bench"]  # a fixture
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/failoverd/leases/failoverd"
 
 STATEFULSET = DEPLOYMENT.replace("deployments/sonarr", "statefulsets/db")
 DAEMON = read.NEEDS + write.NEEDS + events.NEEDS + memory.NEEDS + lease.NEEDS
@@ -24,7 +31,7 @@ def asked(method: str, path: str, query: dict[str, str]) -> tuple[str, str, str,
     namespace = ""
     if rest[0] == "namespaces":
         namespace, rest = rest[1], rest[2:]
-    resource, name = rest[0], rest[1] if len(rest) > 1 else ""
+    resource, name = "/".join([rest[0], *rest[2:3]]), rest[1] if len(rest) > 1 else ""
     if not name and "fieldSelector" in query:
         name = query["fieldSelector"].removeprefix("metadata.name=")
     verbs = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -92,3 +99,44 @@ async def test_every_request_is_granted_and_every_verb_that_changes_something_is
         if not any(covers(grant, request) and request[4] == verb for request in made)
     ]
     assert unused == []
+
+
+VERBS = (
+    ("status",), ("status", "sonarr"), ("why", "sonarr"), ("history",), ("pause", "--for", "1h", "--no-wait"),
+    ("resume", "--no-wait"), ("switchover", "sonarr", "--no-wait"), ("failover", "sonarr", "--yes", "--no-wait"),
+    ("release", "sonarr", "--yes", "--no-wait"), ("switchover", "sonarr", "--timeout", "1s"),
+)  # fmt: skip
+
+
+async def test_every_request_of_an_operator_is_granted_and_no_grant_is_idle(bench: Bench):
+    bench.server.put(LEASE, {"spec": {"holderIdentity": "failoverd-0_0123abcd"}})
+    bench.remember(remembered())
+    for verb in VERBS:
+        await bench.run(*verb)
+    grants = rbac.expand(commands.OPERATOR_NEEDS, load(bench.folder / "config.toml").rules, "failoverd")
+    made = {asked(method, path, query) for method, path, query, _ in bench.server.requests if path != "/version"}
+    assert [request for request in made if not any(covers(grant, request) for grant in grants)] == []
+    unused = [
+        (grant.resource, name, verb)
+        for grant in grants
+        for verb in grant.verbs
+        for name in grant.names or ("",)
+        if not any(covers(grant, one) and one[4] == verb and name in ("", one[3]) for one in made)
+    ]
+    assert unused == []
+
+
+async def test_from_afar_the_leading_pod_is_asked_for_what_only_it_knows(bench: Bench):
+    bench.remember(remembered())
+    page = json.loads((Path(__file__).parent / "status.json").read_text())
+    bench.server.put(LEASE, {"spec": {"holderIdentity": "failoverd-0_0123abcd"}})
+    bench.server.objects["/api/v1/namespaces/failoverd/pods/failoverd-0/proxy/status"] = page
+    said = await bench.run("why", "sonarr")
+    assert said.err == ""
+    for objection in page["apps"]["media/sonarr"]["objections"]:
+        assert objection["text"] in said.out
+    bench.server.put(LEASE, {"spec": {"holderIdentity": ""}})
+    assert (await bench.run("why", "sonarr")).err.startswith("note: no daemon's web server was reached")
+    bench.server.put(LEASE, {"spec": {"holderIdentity": "failoverd-0_0123abcd"}})
+    away = await bench.run("why", "sonarr", "--url", "http://127.0.0.1:1")
+    assert away.err.startswith("note: no daemon's web server was reached")

@@ -50,6 +50,8 @@ OPERATOR_NEEDS = (
         verbs=("get",),
         fixed=(names.LEASE,),
     ),
+    # The leader's page (leader.py). A pod's name is not known beforehand; ours are alone in this namespace.
+    Need(where=Where.OWN, group="", resource="pods/proxy", verbs=("get",)),
 )
 """What somebody needs who commands by the CLI and reads status and history."""
 
