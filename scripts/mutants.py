@@ -19,19 +19,29 @@ COPIED = ("failoverd", "tests", "docs", "scripts", "pyproject.toml", "README.md"
 
 
 def notice(mutant: Mutant, folder: Path) -> str:
-    """The first test that fails with `mutant` in place; empty when none does. Raises LookupError: no such place."""
+    """The first test that fails with `mutant` in place; empty when none does.
+
+    Raises LookupError: there is no such place, or that test fails without it too and has noticed nothing.
+    """
     path = folder / mutant.file
     text = path.read_text()
     if text.count(mutant.old) != 1:
         raise LookupError(f"{mutant.file}: found {text.count(mutant.old)} times: {mutant.old!r}")
     path.write_text(text.replace(mutant.old, mutant.new))
     try:
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
-        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        failed = _failed(folder, mutant.tests)
     finally:
         path.write_text(text)
-    failed = [line.split(" - ")[0] for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return failed[0] if failed else ""
+    if failed and _failed(folder, (failed,)):
+        raise LookupError(f"{failed} fails without it too")
+    return failed
+
+
+def _failed(folder: Path, tests: tuple[str, ...]) -> str:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    found = [line.split(" - ")[0] for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return found[0].partition(" ")[2] if found else ""
 
 
 def main() -> int:

@@ -252,8 +252,9 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.EXPIRED: None,
     Why.STALE_COMMAND: None,
     Why.VERIFY: None,
+    Why.NOT_READY: None,
 }
-"""A world for every reason; None where the reason has a test of its own below or in test_commands."""
+"""A world for every reason; None where the reason has a test of its own below, in test_commands or test_moves."""
 
 
 def made(why):
