@@ -60,7 +60,7 @@ async def everything(client: Client, server) -> None:
     assert await reader.ready(timedelta(seconds=8)) == ""
     for path, held in ((DEPLOYMENT, deployment()), (STATEFULSET, statefulset())):
         held["spec"]["replicas"] = 0
-        held["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/reconcile"] = "disabled"
+        held["metadata"]["annotations"]["failoverd.io/epoch"] = "1"
         server.put(path, held)
     async with asyncio.timeout(8):
         while not (server.count("GET", DEPLOYMENT) and server.count("GET", STATEFULSET)):

@@ -211,7 +211,7 @@ def test_a_guest_once_seen_stopped_that_lived_on_unseen_is_dead_only_from_when_i
     life.world.nodes.clear()
     life.world.off.add(W1)
     died = life.world.date
-    life.until(lambda one: one.app().move is not None, 60)
+    assert 10 <= life.until(lambda one: one.app().move is not None, 60) <= 15
     assert life.app().move.last_write_at >= died
     assert life.app().move.losses[0].age_seconds is not None
 

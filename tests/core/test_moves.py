@@ -181,12 +181,16 @@ def test_after_a_planned_move_the_data_age_is_known_at_once():
 def test_pods_on_a_living_node_are_waited_for_and_never_deleted():
     life = healthy()
     switch(life)
+    life.until(lambda one: one.phase() is Phase.STOPPING)
     stuck = life.world.pods[KEY][0]
     life.world.cut.add(W1)
-    life.world.nodes[W1] = {}
     life.run(20)
+    assert life.world.raw[KEY]["spec"]["replicas"] == 0
+    assert life.phase() is Phase.STOPPING
     assert stuck in life.world.pods[KEY]
     assert "DeletePod" not in kinds(life.world.did)
+    life.world.cut.clear()
+    life.until(arrived(B))
 
 
 def test_the_app_is_not_started_before_its_controller_has_seen_replicas_0():

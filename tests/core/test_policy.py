@@ -252,8 +252,10 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.VERIFY: None,
     Why.DEAD_CONNECTION: None,
     Why.PEER_PAUSED: None,
+    Why.NOT_READY: None,
 }
-"""A world for every reason; None where the reason has a test of its own: below, in test_commands, in test_links."""
+"""A world for every reason; None where the reason has a test of its own: below, or in test_commands, test_links or
+test_moves."""
 
 
 def made(why):
