@@ -49,7 +49,7 @@ e2e: .venv ## the tests on a real cluster (root, Linux)
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 mutants: .venv ## break each promise on purpose and see which test notices
-	$(BIN)/python scripts/mutants.py $(ARGS)
+	$(BIN)/python -m scripts.mutants $(ARGS)
 
 bench: .venv ## measure what README.md claims (root, Linux)
 	$(BIN)/python -m benchmarks $(ARGS)

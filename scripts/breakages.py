@@ -258,6 +258,13 @@ MUTANTS = (
         "tests/core/test_motion.py",
     ),
     _row(
+        "I6",
+        "a Syncthing whose connection stays dead is restarted again and again",
+        "failoverd/core/links.py",
+        ("    return last is None or", "    return True or"),
+        "tests/core/test_links.py",
+    ),
+    _row(
         "I7",
         "acts before what it decided is saved",
         "failoverd/loop.py",

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from breakages import MUTANTS, Mutant
+from scripts.breakages import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("failoverd", "tests", "docs", "scripts", "pyproject.toml", "README.md", "config.example.toml")
