@@ -26,7 +26,7 @@ lint: .venv ## style, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 unit: .venv ## the tests alone: make unit ARGS='-k roles'
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 format: .venv ## rewrite the code in the project's style
 	$(BIN)/ruff format .

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -207,20 +208,32 @@ async def test_a_full_queue_pushes_out_the_oldest_update_and_never_a_resolve() -
         assert texts(chat) == kept
 
 
-async def test_a_reopened_incident_never_overtakes_the_resolve_before_it() -> None:
+@pytest.mark.parametrize(
+    ("patience", "heard"),
+    [
+        # Not given up: what is being sent stays as it is, the rest follows.
+        (60, [("open", "silent"), ("resolve", "done"), ("open", "silent again")]),
+        # Given up once, after the other incident's turn: all of it moved to the back, in its order.
+        (1.5, [("resolve", "silent\ndone"), ("open", "silent again")]),
+    ],
+)
+async def test_a_reopened_incident_never_overtakes_the_resolve_before_it(patience, heard) -> None:
     async with receiving() as chat:
-        chat.answers = [status(500)] * 40
-        async with webhook(chat.url) as notifier:
+        chat.answers = [status(500)] * 1000
+        async with webhook(chat.url, replace(FAST, patience=timedelta(seconds=patience))) as notifier:
             notifier.say(note("silent"), AT)
             await chat.until(lambda it: len(it.requests) == 1)
             notifier.say(note("done", resolved=True), AT)
             notifier.say(note("silent again"), AT)
             notifier.say(note("other", "i2"), AT)
-            await chat.until(lambda it: len(it.requests) > 20, 20)
+            if patience < 60:
+                await chat.until(lambda it: it.requests[-1].json["incident"] == "i2", 20)
+            else:
+                await chat.until(lambda it: len(it.requests) > 20, 20)
             chat.answers.clear()
             await until(lambda: tally(notifier).queued == 0)
         events = [(r.json["event"], r.json["text"]) for r in chat.accepted if r.json["incident"] == "i1"]
-    assert events == [("open", "silent"), ("resolve", "done"), ("open", "silent again")]
+    assert events == heard
 
 
 async def test_many_lines_of_one_incident_keep_the_first_the_newest_and_the_resolve() -> None:

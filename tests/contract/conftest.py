@@ -11,7 +11,8 @@ from tests.contract.embedded import embedded
 from tests.contract.worlds import World
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+# Not the session's: its time would run on to the end of the suite, and be made up for in the last teardown.
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """One embedded cluster for all cases: they put back what they change."""
     async with embedded(tmp_path_factory.mktemp("cluster")) as made:
