@@ -274,6 +274,7 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
         memory, fences = remember_nodes(rules, memory, sight.snapshot, verdicts, watch, actions)
         actions += fences
         memory, watch = _proofs(rules, known, memory, watch, sight.now)
+        watch = proof.asked(watch, actions, sight.now)
     else:
         memory, actions = known, []
     spoken: list[Note] = []

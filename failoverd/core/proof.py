@@ -6,12 +6,24 @@ and `connected` prove nothing (measured: 237 of 237 samples said "complete" whil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from failoverd.core.case import Case
-from failoverd.core.model import Folder, Health, Now, Role, Scan, Scanned, Snapshot, Verify, VolumeWatch, Watch
+from failoverd.core.model import (
+    Action,
+    Folder,
+    Health,
+    Now,
+    Role,
+    Scan,
+    Scanned,
+    Snapshot,
+    Verify,
+    VolumeWatch,
+    Watch,
+)
 from failoverd.core.rules import App, Rules, Site, Volume
 
 COST = 20
@@ -60,11 +72,21 @@ def _hear(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snapshot, now: 
         if isinstance(snapshot.folders.get((app.key, volume.name, site)), Folder):
             answered[site] = now.mono
     asked = seen.scan_asked_at
-    answers = {receipt.action.key for receipt in snapshot.receipts}
-    if seen.active is not None:
+    if seen.active is not None and snapshot.in_flight:
         scan = Scan(app=app.key, volume=volume.name, site=seen.active, reason="").key
-        asked = now.mono if scan in snapshot.in_flight or scan in answers else asked
+        asked = now.mono if scan in snapshot.in_flight else asked
     return replace(seen, answered_at=answered, scan_asked_at=asked)
+
+
+def asked(watch: Watch, actions: Iterable[Action], now: Now) -> Watch:
+    """`watch` once these actions are begun: `scan_interval` counts from request to request, not from an answer."""
+    volumes = dict(watch.volumes)
+    for act in actions:
+        if isinstance(act, Scan):
+            seen = volumes.get((act.app, act.volume))
+            if seen is not None and seen.active is act.site:
+                volumes[act.app, act.volume] = replace(seen, scan_asked_at=now.mono)
+    return replace(watch, volumes=volumes)
 
 
 def _prove(seen: VolumeWatch, app: App, volume: Volume, active: Site, snapshot: Snapshot) -> VolumeWatch:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from failoverd.core.model import Now
 from failoverd.simulator.world import Host, World
+from failoverd.simulator.world_time import LOOK
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
 T = TypeVar("T")
+MS = timedelta(milliseconds=1)
 
 
 class Stuck(Exception):
@@ -87,7 +90,8 @@ def run(world: World, main: Coroutine[object, object, T]) -> T:
 async def until(world: World, at_ms: int) -> None:
     """Wait until the world's clock shows `at_ms` milliseconds."""
     reached = asyncio.get_running_loop().create_future()
-    world.time.after(max(0, at_ms - world.time.now_ms), lambda: None if reached.done() else reached.set_result(None))
+    wait_ms = max(0, at_ms - world.time.now_ms)
+    world.time.after(wait_ms, lambda: None if reached.done() else reached.set_result(None), LOOK)
     await reached
 
 
@@ -96,6 +100,10 @@ class WorldClock:
 
     def __init__(self, world: World, host: Host) -> None:
         self._world, self._host = world, host
+        self.asleep = False
+        self.resting: Callable[[], None] = lambda: None
+        """Told when its instance goes to sleep: time may leap then."""
+        self._sleeps = 0
 
     def now(self) -> Now:
         """This moment."""
@@ -104,11 +112,17 @@ class WorldClock:
 
     async def sleep_until(self, mono: timedelta, wake: asyncio.Event) -> None:
         """Wait until `mono` or until `wake` is set; clears `wake`."""
-        remaining = (mono - self.now().mono).total_seconds()
-        if remaining > 0 and not wake.is_set():
-            try:
-                async with asyncio.timeout(remaining):
-                    await wake.wait()
-            except TimeoutError:
-                pass
+        remaining_ms = -((self.now().mono - mono) // MS)
+        if remaining_ms > 0 and not wake.is_set():
+            self.asleep = True
+            self._sleeps += 1
+            self.resting()
+            self._world.time.after(remaining_ms, partial(self._wake, wake, self._sleeps), f"sleep {self._host.name}")
+            await wake.wait()
+        self.asleep = False
         wake.clear()
+
+    def _wake(self, wake: asyncio.Event, sleep: int) -> None:
+        if sleep == self._sleeps and self.asleep:  # else somebody woke it before
+            self.asleep = False
+            wake.set()

@@ -31,7 +31,7 @@ PROBE_AFTER_MS = 12_000
 
 def stamp(world: World, at_ms: int) -> str:
     """A moment of the world as the systems write it."""
-    return world.wall(at_ms - world.time.now_ms).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return world.wall(at_ms - world.time.now_ms).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class Look:
