@@ -129,7 +129,7 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
         why = f"the workload carries epoch {workload.epoch}, remembered is {case.was.epoch}: memory is from the past"
         return Step(was=replace(case.was, frozen_why=why), event=Event.CONTRADICTED), ()
     tended = roles.care(case)
-    was = replace(case.was, volumes=tended.volumes)
+    was = case.was if tended.volumes == case.was.volumes else replace(case.was, volumes=tended.volumes)
     if tended.frozen:
         return Step(was=replace(was, frozen_why=tended.frozen), event=Event.CONTRADICTED), ()
     actions: list[Action] = [*tended.actions]

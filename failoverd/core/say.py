@@ -131,7 +131,7 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
         if incident.startswith("hold ") and scene.apps[incident.removeprefix("hold ")].phase in MOVING:
             continue  # the move that it held up has begun, and speaks for itself
         notes.append(Note(incident=incident, text=_over(incident, scene.verdicts), resolved=True))
-    return replace(watch, said=said), notes
+    return (replace(watch, said=said) if said != watch.said else watch), notes
 
 
 API = "api server"

@@ -24,8 +24,8 @@ BOUND_MS = 60_000
 """Within so long a dead node with a clean, fresh standby and no other fault has led to a move."""
 GONE_MS = 150_000
 """And within so long the app runs at the other site."""
-CALM = 3
-"""A day whose apps are home and whole at so many looks in a row is over: nothing is left to happen."""
+LATER_MS = 75 * 60_000
+"""So much later what has come to rest must still be at rest: a day lasts about two hours."""
 BEYOND_I2 = frozenset({"guest_lies", "failover"})
 """A hypervisor that calls a running guest stopped, and an operator who forces a move without proof."""
 
@@ -77,13 +77,13 @@ async def _day(schedule: Schedule, conduct: Conduct, daemons: Daemons) -> None:
         else:
             conduct.truth.excused.add(command.split()[1])
             player.do(command)
-    calm = 0
-    while world.time.now_ms < schedule.end_ms and calm < CALM:
-        await until(world, world.time.now_ms + (schedule.end_ms - schedule.mend_ms) // 10)
+    for at_ms in (schedule.end_ms, schedule.end_ms + LATER_MS):
+        await until(world, at_ms)
         daemons.check()
-        calm = calm + 1 if conduct.truth.calm() else 0
-    conduct.truth.look()
-    conduct.truth.at_rest()
+        conduct.truth.look()
+        conduct.truth.at_rest()
+        if world.accused:
+            break
     conduct.unanswered([command.id for command in world.commands])
     if schedule.last_cut and not world.accused:
         await _last_cut(world, conduct, daemons)

@@ -30,8 +30,10 @@ from failoverd.simulator.world_look import PROBE_AFTER_MS
 from failoverd.simulator.world_node import GRACE_MS, RENEW_MS
 from failoverd.simulator.world_side import Side
 
-KEPT = 4
-"""Earlier states that the present one is compared with."""
+KEPT = 150
+"""Earlier states that are kept for comparison."""
+BEATS = (1, 2)
+"""What is done every 20 s comes back with every second beat of a world that comes back after 30 s."""
 MS = timedelta(milliseconds=1)
 COUNTS = re.compile(r"[\d.]+")
 
@@ -111,7 +113,7 @@ class Leaper:
     leapt_ms: int = 0
     _sleepers: dict[str, Sleeper] = field(default_factory=dict)
     _quiet: tuple[int, ...] = ()
-    _marks: list[Mark] = field(default_factory=list)
+    _marks: dict[int, Mark] = field(default_factory=dict)
 
     def watch(self, name: str, loop: Loop) -> None:
         """Take an instance in; it replaces an earlier one of that name."""
@@ -133,15 +135,19 @@ class Leaper:
         world = self.world
         quiet = (world.time.stirs, len(world.told), len(world.accused), len(world.commands), world.lost_answers)
         if quiet != self._quiet:
-            self._quiet, self._marks = quiet, []
-        elif not self._marks:
-            self._marks = [self._mark()]
-        else:
-            gone_ms, period_ms = world.time.now_ms - self._marks[-1].at_ms, self._period_ms()
-            if gone_ms >= period_ms and gone_ms % period_ms == 0:
+            self._quiet = quiet
+            self._marks.clear()
+            return
+        here, period_ms = self._mark(), self._period_ms()
+        for beats in BEATS:
+            before = self._marks.get(here.at_ms - beats * period_ms)
+            if before is not None and self._leap(before, here):
+                self._marks.clear()
                 here = self._mark()
-                leapt = any(self._leap(before, here) for before in reversed(self._marks))
-                self._marks = [self._mark()] if leapt else [*self._marks[1 - KEPT :], here]
+                break
+        self._marks[here.at_ms] = here
+        if len(self._marks) > KEPT:
+            del self._marks[next(iter(self._marks))]
 
     def _period_ms(self) -> int:
         rhythms = {writer.rhythm for side in self._sides() for writer in side.disk.writers.values()}
@@ -172,6 +178,10 @@ class Leaper:
         period_ms = here.at_ms - before.at_ms
         far = (self._horizon() - 1 - here.at_ms) // period_ms
         if far < 1 or before.fixed != here.fixed:
+            return False
+        try:
+            Beyond(timedelta(milliseconds=period_ms), 1).of(before.steady, here.steady)
+        except NotSteady:
             return False
         times = self._same(before, here, far)
         if times < 1:
@@ -217,10 +227,7 @@ class Leaper:
 
     def _agree(self, before: Mark, here: Mark, times: int) -> bool:
         beyond = Beyond(timedelta(milliseconds=here.at_ms - before.at_ms), times)
-        try:
-            states = beyond.of(before.steady, here.steady)[0]
-        except NotSteady:
-            return False
+        states = beyond.of(before.steady[0], here.steady[0])
         for one, (_, _, answered, seen) in zip(self._sleepers.values(), states, strict=True):
             assert one.seen is not None
             decision = decide(one.seen[0], *seen)
@@ -244,6 +251,7 @@ def _steady(side: Side) -> tuple[Any, ...]:
 def _become(side: Side, steady: tuple[Any, ...]) -> None:
     side.sequence, side.remote_sequence, index, remote, files = steady
     side.index, side.remote, side.disk.files = dict(index), dict(remote), dict(files)
+    side.edition += 1
 
 
 # -------------------------------------------------------------------- what a reader would notice
