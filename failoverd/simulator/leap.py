@@ -216,7 +216,10 @@ class Leaper:
         """The most periods, up to `far`, after which every instance still decides as it did."""
         if self._agree(before, here, far):
             return far
-        low, high = 0, far
+        low, high = 0, 1
+        while high < far and self._agree(before, here, high):  # what ends a stretch is seldom far away
+            low, high = high, 2 * high
+        high = min(high, far)
         while high - low > 1:
             middle = (low + high) // 2
             if self._agree(before, here, middle):
