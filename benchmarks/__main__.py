@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import steady_state
+from benchmarks import simulated, steady_state
 from benchmarks.bars import Figure, table
 from benchmarks.lab import BENCHES, furnished
 from benchmarks.lab import figures as in_the_lab
 from tests.lab.commands import require_machine
 from tests.lab.layout import LabError
 
-EMBEDDED = "steady_state"
+EMBEDDED, SIMULATED = "steady_state", "simulated"
 RUNS = 5
 
 
@@ -28,6 +28,8 @@ def measured(names: list[str], runs: int, seconds: float) -> Iterator[Figure]:
     lab_names = [name for name in names if name in BENCHES]
     if lab_names:
         require_machine()
+    if SIMULATED in names:
+        yield from simulated.figures(runs)
     if EMBEDDED in names:
         yield from steady_state.figures(seconds)
     if lab_names:
@@ -38,11 +40,14 @@ def measured(names: list[str], runs: int, seconds: float) -> Iterator[Figure]:
 
 def main() -> int:
     """Run what was asked for, all by default."""
-    known = [EMBEDDED, *BENCHES]
+    known = [SIMULATED, EMBEDDED, *BENCHES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what README.md claims.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(known)} (default: all)")
     parser.add_argument(
-        "--runs", type=int, default=RUNS, help="runs in the lab, of which the median counts (%(default)s)"
+        "--runs",
+        type=int,
+        default=RUNS,
+        help="runs in the lab and the simulator, of which the median counts (%(default)s)",
     )
     parser.add_argument("--seconds", type=float, default=120, help="how long to watch a steady state (%(default)s)")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file as well")

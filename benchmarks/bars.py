@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One measured quantity. `at_most` None: reported, not judged."""
+    """One measured quantity. Neither `at_most` nor `at_least`: reported, not judged."""
 
     name: str
     samples: tuple[float, ...]
     unit: str
     at_most: float | None = None
+    at_least: float | None = None
 
     @property
     def median(self) -> float:
@@ -24,13 +25,15 @@ class Figure:
     @property
     def good(self) -> bool:
         """Whether the bar is kept."""
-        return self.at_most is None or self.median <= self.at_most
+        low = self.at_most is None or self.median <= self.at_most
+        return low and (self.at_least is None or self.median >= self.at_least)
 
     def row(self) -> tuple[str, str, str, str, str]:
         """Name, median, span, bar and verdict, as they are printed."""
         span = f"{min(self.samples):.4g} to {max(self.samples):.4g}" if len(self.samples) > 1 else ""
         bar = "" if self.at_most is None else f"<= {self.at_most:g}"
-        verdict = "" if self.at_most is None else "ok" if self.good else "MISSED"
+        bar = bar if self.at_least is None else f">= {self.at_least:g}"
+        verdict = "" if not bar else "ok" if self.good else "MISSED"
         return self.name, f"{self.median:.4g} {self.unit}", span, bar, verdict
 
 

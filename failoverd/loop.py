@@ -17,6 +17,7 @@ from failoverd.core.model import Action, Decision, Instance, Now, Receipt, Snaps
 from failoverd.core.rules import Rules
 from failoverd.ports import Clock, Conflict, Executor, Leadership, Observer, Recording, Store, StoreError, Voice
 
+NOTHING = timedelta(0)
 SETTLE = timedelta(milliseconds=700)
 """How long a tick waits for the actions it began; slower ones report in a later snapshot."""
 
@@ -58,7 +59,8 @@ class Loop:
         instance = self._instance(now)
         confirm = self.decision.confirm if self.decision else frozenset()
         snapshot = await self.observer.observe(now, confirm, instance)
-        snapshot = replace(snapshot, receipts=self._receipts(), in_flight=frozenset(self._tasks))
+        if self._tasks:
+            snapshot = replace(snapshot, receipts=self._receipts(), in_flight=frozenset(self._tasks))
         if not isinstance(self.memory, Memory) or not (instance.leader and self._led):
             # what a follower remembers may be older than the last act of the one that led before it
             self.memory = await self.store.load()
@@ -92,11 +94,11 @@ class Loop:
 
     def _instance(self, now: Now) -> Instance:
         instance = self.leadership.instance(now)
-        late = now.mono - self._due if self._due is not None else timedelta(0)
-        jumped = timedelta(0)
+        late = max(now.mono - self._due, NOTHING) if self._due is not None else NOTHING
+        jumped = NOTHING
         if self.turned_at is not None:
             jumped = (now.wall - self.turned_at.wall) - (now.mono - self.turned_at.mono)
-        return replace(instance, late=max(late, timedelta(0)), jumped=jumped)
+        return replace(instance, late=late, jumped=jumped) if late > NOTHING or jumped else instance
 
     async def _remember(self, decision: Decision) -> bool:
         if not self._may_write():

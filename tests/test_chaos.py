@@ -10,7 +10,7 @@ from failoverd.simulator.chaos import judge, shrink
 from failoverd.simulator.chaos_schedule import Schedule, draw
 from failoverd.simulator.scenario import parse, play
 
-SECONDS = 30
+SECONDS = 40
 """Real time given to schedules here; `make chaos` plays fresh ones for as long as you like."""
 SEEDS = range(260)
 """Played in order as time allows: the same on every machine, so that a failure is one of the change at hand."""

@@ -292,15 +292,16 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
             notes += said
             moving = moving or was.move is not None
             changed = changed or plan.step.event is not None
-            decision = replace(decision, phase=was.phase)
+            decision = decision if decision.phase is was.phase else replace(decision, phase=was.phase)
         memory, answer = _answer(memory, plan, was)
         notes += answer
         decisions[key] = decision
-    memory = replace(memory, apps=apps)
+    memory = memory if apps == memory.apps else replace(memory, apps=apps)
     if policy.can_see_snapshot(sight.snapshot):
         memory, fences = remember_nodes(rules, memory, sight.snapshot, verdicts, watch, actions)
         actions += fences
         memory, watch = _proofs(rules, known, memory, watch, sight.now)
+        watch = proof.asked(watch, actions, sight.now)
     else:
         memory, actions = known, []
     if policy.speaks(sight.snapshot):

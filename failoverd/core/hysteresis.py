@@ -84,11 +84,15 @@ def _see_health(timings: Timings, seen: NodeWatch, reading: NodeReading, now: No
     fresh = now.mono - seen.stamp_seen_at <= timings.witness_within
     off = isinstance(reading.guest, Guest) and reading.guest.state is GuestState.STOPPED
     if fresh and not off and reading.node.ready == "True" and not reading.node.deleting:
+        if seen.good_count >= timings.success_threshold and seen.bad_count == 0 and seen.up_since is not None:
+            return seen  # more of the same says nothing new
         since = seen.up_since if seen.up_since is not None else now.mono
         return replace(seen, good_count=seen.good_count + 1, bad_count=0, up_since=since)
-    bad = seen.bad_count + 1
+    bad = min(seen.bad_count + 1, timings.failure_threshold)
     if bad < timings.failure_threshold:
         return replace(seen, bad_count=bad)
+    if seen.bad_count == bad and seen.good_count == 0 and seen.up_since is None:
+        return seen
     return replace(seen, good_count=0, bad_count=bad, up_since=None)
 
 
@@ -100,6 +104,8 @@ def _see_guest(seen: NodeWatch, reading: NodeReading, snapshot: Snapshot, now: N
                 return replace(seen, stopped_count=0, stopped_since=None, stopped_wall=None)
         return seen
     if guest.state is GuestState.RUNNING:
+        if seen.stopped_count == 0 and seen.stopped_since is None and seen.stopped_wall is None:
+            return seen
         return replace(seen, stopped_count=0, stopped_since=None, stopped_wall=None)
     if guest.busy:  # the dwell begins when nothing explains the state any more
         return replace(seen, stopped_count=0, stopped_since=now.mono)
@@ -111,6 +117,8 @@ def _see_guest(seen: NodeWatch, reading: NodeReading, snapshot: Snapshot, now: N
 
 
 def _see_fence(seen: NodeWatch, snapshot: Snapshot, name: str, now: Now) -> NodeWatch:
+    if not snapshot.receipts:
+        return seen
     begun = [receipt.action for receipt in snapshot.receipts]
     asked = any(isinstance(act, FenceOff) and act.node == name for act in begun)
     return replace(seen, fence_asked_at=now.mono) if asked else seen

@@ -50,9 +50,9 @@ def remember_nodes(
         if _start_due(rules, memory, now, snapshot, name) and isinstance(snapshot.api, Api):
             starts.append(FenceOn(node=name, reason="every move from it has ended"))
             now = replace(now, started_at=snapshot.api.date)
-        if now != NodeMemory() or name in nodes:
+        if name in nodes or now != NodeMemory():
             nodes[name] = now
-    return replace(memory, nodes=nodes), starts
+    return (memory if nodes == memory.nodes else replace(memory, nodes=nodes)), starts
 
 
 def _mapping(rules: Rules, was: NodeMemory, snapshot: Snapshot, watch: Watch, name: str) -> NodeMemory:

@@ -6,15 +6,28 @@ and `connected` prove nothing (measured: 237 of 237 samples said "complete" whil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from failoverd.core import links
 from failoverd.core.case import Case
-from failoverd.core.model import Folder, Health, Now, Role, Scan, Scanned, Snapshot, Verify, VolumeWatch, Watch
+from failoverd.core.model import (
+    Action,
+    Folder,
+    Health,
+    Now,
+    Role,
+    Scan,
+    Scanned,
+    Snapshot,
+    Verify,
+    VolumeWatch,
+    Watch,
+)
 from failoverd.core.rules import App, Rules, Site, Volume
 
+SITES = tuple(Site)
 COST = 20
 """A scan is asked for no sooner than this many times the last one's duration, so that disks may sleep."""
 
@@ -22,7 +35,7 @@ COST = 20
 def watch_replication(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now, active: Mapping[str, Site]) -> Watch:
     """What has been seen of every volume's replication, with this tick's readings and receipts added."""
     volumes = dict(watch.volumes)
-    nodes = dict(watch.nodes)
+    nodes = watch.nodes
     for app in rules.apps:
         for volume in app.volumes:
             key = (app.key, volume.name)
@@ -34,15 +47,14 @@ def watch_replication(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now, 
             if app.key in active:
                 seen = _prove(seen, app, volume, active[app.key], snapshot)
             volumes[key] = seen
-            for site in Site:
-                name = rules.place(app, site).node
+            mark = f"{app.key} {volume.name}"
+            for site in SITES:
                 folder = snapshot.folders.get((app.key, volume.name, site))
-                if name in nodes and isinstance(folder, Folder):
+                if isinstance(folder, Folder) and (name := rules.place(app, site).node) in nodes:
                     known = nodes[name].sequences
-                    mark = f"{app.key} {volume.name}"
                     if mark not in known or known[mark][0] != folder.sequence:
                         changed = {**known, mark: (folder.sequence, now.mono)}
-                        nodes[name] = replace(nodes[name], sequences=changed)
+                        nodes = {**nodes, name: replace(nodes[name], sequences=changed)}
     return replace(watch, volumes=volumes, nodes=nodes, verified=_verified(watch, snapshot))
 
 
@@ -57,15 +69,27 @@ def _verified(watch: Watch, snapshot: Snapshot) -> Mapping[str, str]:
 
 def _hear(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snapshot, now: Now) -> VolumeWatch:
     answered = dict(seen.answered_at)
-    for site in Site:
+    for site in SITES:
         if isinstance(snapshot.folders.get((app.key, volume.name, site)), Folder):
             answered[site] = now.mono
     asked = seen.scan_asked_at
-    answers = {receipt.action.key for receipt in snapshot.receipts}
-    if seen.active is not None:
+    if seen.active is not None and snapshot.in_flight:
         scan = Scan(app=app.key, volume=volume.name, site=seen.active, reason="").key
-        asked = now.mono if scan in snapshot.in_flight or scan in answers else asked
+        asked = now.mono if scan in snapshot.in_flight else asked
     return replace(seen, answered_at=answered, scan_asked_at=asked)
+
+
+def asked(watch: Watch, actions: Iterable[Action], now: Now) -> Watch:
+    """`watch` once these actions are begun: `scan_interval` counts from request to request, not from an answer."""
+    scans = [act for act in actions if isinstance(act, Scan)]
+    if not scans:
+        return watch
+    volumes = dict(watch.volumes)
+    for act in scans:
+        seen = volumes.get((act.app, act.volume))
+        if seen is not None and seen.active is act.site:
+            volumes[act.app, act.volume] = replace(seen, scan_asked_at=now.mono)
+    return replace(watch, volumes=volumes)
 
 
 def _prove(seen: VolumeWatch, app: App, volume: Volume, active: Site, snapshot: Snapshot) -> VolumeWatch:
@@ -78,7 +102,7 @@ def _prove(seen: VolumeWatch, app: App, volume: Volume, active: Site, snapshot: 
     if scanned and isinstance(standby, Folder) and holds(standby, scanned):
         if seen.proven_at is None or scanned.at > seen.proven_at:
             return replace(seen, scanned=scanned, proven_at=scanned.at, proven_sequence=scanned.sequence)
-    return replace(seen, scanned=scanned)
+    return seen if scanned is seen.scanned else replace(seen, scanned=scanned)
 
 
 def holds(standby: Folder, scanned: Scanned) -> bool:

@@ -133,7 +133,7 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     if late is not None and case.was.phase is Phase.WATCHING:
         return Step(was=late, event=Event.LANDED_LATE), ()
     tended = roles.care(case)
-    was = replace(case.was, volumes=tended.volumes)
+    was = case.was if tended.volumes == case.was.volumes else replace(case.was, volumes=tended.volumes)
     if tended.frozen:
         return Step(was=replace(was, frozen_why=tended.frozen), event=Event.CONTRADICTED), ()
     actions: list[Action] = [*tended.actions]

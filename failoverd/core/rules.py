@@ -226,10 +226,14 @@ class Rules:
 
     def domain(self, node: str) -> str:
         """The failure domain of `node`; a node nobody described is a domain of its own."""
-        known = dict(self.witnesses) | {
-            place.node: place.domain for pair in self.pairs for place in (pair.primary, pair.backup)
-        }
-        return known.get(node, node)
+        for pair in self.pairs:
+            for place in (pair.primary, pair.backup):
+                if place.node == node:
+                    return place.domain
+        for name, domain in self.witnesses:
+            if name == node:
+                return domain
+        return node
 
     def fence(self, node: str) -> str:
         """Name of the fence of `node`, empty where none is configured."""

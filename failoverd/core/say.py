@@ -138,7 +138,7 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
         # who said that it began may not be us: as heavy as the beginning, the end reaches everybody who heard that
         level = LEVELS.get(incident.partition(" ")[0], "info") if inherited else "info"
         notes.append(Note(incident=incident, text=text, level=level, resolved=True))
-    return replace(watch, said=said), notes
+    return (replace(watch, said=said) if said != watch.said else watch), notes
 
 
 def hush(watch: Watch, snapshot: Snapshot, *, blind: bool) -> tuple[Watch, list[Note]]:

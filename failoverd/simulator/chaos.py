@@ -13,17 +13,19 @@ from failoverd.simulator.chaos_schedule import Schedule
 from failoverd.simulator.chaos_truth import Truth
 from failoverd.simulator.clock import run, until
 from failoverd.simulator.daemons import Daemons
+from failoverd.simulator.leap import Leaper
 from failoverd.simulator.ports import Recorder
 from failoverd.simulator.scenario_player import Player
 from failoverd.simulator.scenario_world import spec_of
 from failoverd.simulator.world import World
+from failoverd.simulator.world_faults import inject
 
 BOUND_MS = 60_000
 """Within so long a dead node with a clean, fresh standby and no other fault has led to a move."""
 GONE_MS = 150_000
 """And within so long the app runs at the other site."""
-CALM = 3
-"""A day whose apps are home and whole at so many looks in a row is over: nothing is left to happen."""
+LATER_MS = 75 * 60_000
+"""So much later what has come to rest must still be at rest: a day lasts about two hours."""
 BEYOND_I2 = frozenset({"guest_lies", "failover"})
 """A hypervisor that calls a running guest stopped, and an operator who forces a move without proof."""
 
@@ -48,19 +50,23 @@ class Verdict:
 def judge(schedule: Schedule) -> Verdict:
     """Play one day and judge it. What the loop itself raises is a violation called `crash`."""
     world = World(spec_of(schedule.world))
-    truth = Truth(world)
-    conduct = Conduct(world, truth)
+    conduct = Conduct(world, Truth(world))
+    return watched(schedule, world, conduct, Recorder(conduct.hear), Leaper(world, [conduct.next_limit_ms]))
+
+
+def watched(schedule: Schedule, world: World, conduct: Conduct, recorder: Recorder, leaper: Leaper | None) -> Verdict:
+    """The same, with what it takes handed in."""
     try:
-        run(world, _day(schedule, world, conduct))
+        run(world, _day(schedule, conduct, Daemons(world, recorder, world.spec.instances, leaper)))
     except Exception as error:  # whatever a day brings, the loop must not end by it
         world.accuse("crash", f"{type(error).__name__}: {error}")
-    accused = tuple(one for one in world.accused if not (one[1] == "I2" and truth.excused & BEYOND_I2))
+    accused = tuple(one for one in world.accused if not (one[1] == "I2" and conduct.truth.excused & BEYOND_I2))
     return Verdict(schedule, accused, len(conduct.begun), world.time.now_ms / 3_600_000)
 
 
-async def _day(schedule: Schedule, world: World, conduct: Conduct) -> None:
+async def _day(schedule: Schedule, conduct: Conduct, daemons: Daemons) -> None:
+    world = conduct.world
     player = Player(world)
-    daemons = Daemons(world, Recorder(conduct.hear), world.spec.instances)
     daemons.start()
     for at_ms, command in (*schedule.events, (schedule.mend_ms, "fault mend")):
         if at_ms > world.time.now_ms:
@@ -71,13 +77,13 @@ async def _day(schedule: Schedule, world: World, conduct: Conduct) -> None:
         else:
             conduct.truth.excused.add(command.split()[1])
             player.do(command)
-    calm = 0
-    while world.time.now_ms < schedule.end_ms and calm < CALM:
-        await until(world, world.time.now_ms + (schedule.end_ms - schedule.mend_ms) // 10)
+    for at_ms in (schedule.end_ms, schedule.end_ms + LATER_MS):
+        await until(world, at_ms)
         daemons.check()
-        calm = calm + 1 if conduct.truth.calm() else 0
-    conduct.truth.look()
-    conduct.truth.at_rest()
+        conduct.truth.look()
+        conduct.truth.at_rest()
+        if world.accused:
+            break
     conduct.unanswered([command.id for command in world.commands])
     if schedule.last_cut and not world.accused:
         await _last_cut(world, conduct, daemons)
@@ -103,7 +109,7 @@ async def _last_cut(world: World, conduct: Conduct, daemons: Daemons) -> None:
     if rules.fence_when != "never" and len(willing) < len(memory.apps):
         return
     cut_ms = world.time.now_ms
-    world.power_off(place.node)
+    inject(world, f"power_off {place.node}")
     await until(world, cut_ms + BOUND_MS)
     late = [key for key in willing if not any(at >= cut_ms and name.startswith(key) for at, name in conduct.begun)]
     await until(world, cut_ms + GONE_MS)

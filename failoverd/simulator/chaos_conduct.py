@@ -14,6 +14,8 @@ from failoverd.simulator.world import World
 
 LOOK_MS = 3_000
 """A look lasts up to 2 s: what was true when it began may have ended since."""
+MUTE_MS = 10_000
+"""So long something may be wanted with nothing against it before it begins."""
 SPEECHLESS_MS = 150_000
 """An app whose node is dead for so long and that is not moved must say why."""
 
@@ -142,7 +144,7 @@ class Conduct:
             was = decision.memory.apps.get(key)
             quiet = app.wanted is not None and not app.objections and was is not None and was.move is None
             since = self._mute_since.setdefault(key, now_ms) if quiet else self._mute_since.pop(key, now_ms)
-            if now_ms - since > 10_000:
+            if now_ms - since > MUTE_MS:
                 self._once("I9", f"{key} wants a {app.wanted}, nothing objects, and nothing happens")
             if app.phase is Phase.FROZEN and not (app.alarms or app.objections or decision.notes):
                 self._once("I9", f"{key} is frozen without a word")
@@ -157,6 +159,13 @@ class Conduct:
                 self._once(
                     "I9", f"{key}: {node.name} is off, {'not DOWN' if unseen else 'DOWN'}, and nobody says why"
                 )
+
+    def next_limit_ms(self) -> int | None:
+        """When somebody will have been silent for too long; that tick must be heard."""
+        now_ms = self.world.time.now_ms
+        limits = [since + SPEECHLESS_MS + 1 for since in self._dead_since.values()]
+        limits += [since + MUTE_MS + 1 for since in self._mute_since.values()]
+        return min((limit for limit in limits if limit > now_ms), default=None)
 
     def unanswered(self, asked: Iterable[str]) -> None:
         """At the end: every command was carried out or refused (I9)."""

@@ -142,19 +142,6 @@ class Truth:
             for promise, text in self._unrest(key, truth, was):
                 self.world.accuse(promise, text)
 
-    def calm(self) -> bool:
-        """Whether every app is whole and home, so that nothing more will happen by itself."""
-        memory = self.world.stored.memory
-        if memory is None:
-            return False
-        for key, truth in self.world.apps.items():
-            was = memory.apps.get(key)
-            if was is None or was.active is not truth.app.preferred or was.phase != "watching":
-                return False
-            if any(self._unrest(key, truth, was)):
-                return False
-        return True
-
     def _unrest(self, key: str, truth: AppTruth, was: AppMemory | None) -> Iterator[tuple[str, str]]:
         sites = [site for site in Site if truth.writers(site)]
         if len(sites) != 1:

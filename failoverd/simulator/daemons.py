@@ -13,6 +13,7 @@ from failoverd.core.memory import Memory
 from failoverd.core.model import Action, Decision, Now, Receipt, Scan, Snapshot, Unknown
 from failoverd.loop import Loop
 from failoverd.ports import Executor, Store
+from failoverd.simulator.leap import Leaper
 from failoverd.simulator.ports import Recorder, instance
 from failoverd.simulator.world import World
 
@@ -28,6 +29,7 @@ class Daemon:
     world: World
     voice: Recorder
     name: str
+    leaper: Leaper | None = None
     trap: str = ""
     """The moment at which it will die next; empty while nothing is planned."""
     loop: Loop | None = None
@@ -38,6 +40,8 @@ class Daemon:
         if self._task is not None and not self._task.done():
             return
         loop = instance(self.world, self.name, self.voice)
+        if self.leaper is not None:
+            self.leaper.watch(self.name, loop)
         loop.store = _Store(loop.store, self)
         loop.executor = _Executor(loop.executor, self)
         self.loop, self._task = loop, asyncio.ensure_future(loop.run())
@@ -107,6 +111,8 @@ class Daemons:
     world: World
     hear: Recorder
     count: int = 1
+    leaper: Leaper | None = None
+    """None: tick by tick."""
     _all: dict[str, Daemon] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -114,7 +120,7 @@ class Daemons:
         for number in range(self.count):
             name = f"failoverd-{number}"
             heard = Recorder(self._filtered if self.count > 1 else self.hear.heard)
-            self._all[name] = Daemon(self.world, heard, name)
+            self._all[name] = Daemon(self.world, heard, name, self.leaper)
             self._all[name].start()
 
     def _filtered(self, decision: Decision, snapshot: Snapshot, now: Now) -> None:
@@ -123,6 +129,7 @@ class Daemons:
 
     async def restart(self, words: list[str]) -> None:
         """`restart daemon [MOMENT [NAME]]`. Raises ValueError for an unknown moment or name."""
+        self.world.time.stir()
         moment, name = (*words, *("now", "failoverd-0")[len(words) :])
         if moment not in MOMENTS or name not in self._all:
             raise ValueError(f"restart daemon {' '.join(words)}: moments are {', '.join(MOMENTS)}")

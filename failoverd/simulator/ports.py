@@ -217,7 +217,8 @@ class WorldExecutor:
 
     async def _wait(self, seconds: float) -> None:
         passed = asyncio.get_running_loop().create_future()
-        self.world.time.after(int(seconds * 1000), lambda: None if passed.done() else passed.set_result(None))
+        wait_ms = int(seconds * 1000)
+        self.world.time.after(wait_ms, lambda: None if passed.done() else passed.set_result(None), "request")
         await passed
 
     async def _api(self) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from failoverd.simulator.clock import run, until
 from failoverd.simulator.daemons import Daemons
+from failoverd.simulator.leap import Leaper
 from failoverd.simulator.ports import Recorder
 from failoverd.simulator.scenario_player import Player
 from failoverd.simulator.scenario_world import BadScenario, spec_of
@@ -74,13 +75,14 @@ def parse(text: str) -> Scenario:
     return Scenario(story, world, [block for block in blocks if block.commands])
 
 
-def play(scenario: Scenario) -> Scenario:
+def play(scenario: Scenario, *, leap: bool = True) -> Scenario:
     """Play it; returns the scenario with what was seen this time. Raises BadScenario, BadFault."""
     world = World(spec_of(scenario.world))
     player = Player(world)
 
     async def main() -> list[Block]:
-        daemons = Daemons(world, Recorder(player.hear), world.spec.instances)
+        leaper = Leaper(world) if leap else None
+        daemons = Daemons(world, Recorder(player.hear), world.spec.instances, leaper)
         daemons.start()
         blocks = []
         for block in scenario.blocks:

@@ -103,7 +103,9 @@ class Player:
                 if move.id in self._judged or move.kind is not Kind.FAILOVER:
                     continue
                 self._judged.add(move.id)
-                if move.outcome == "done":
+                # away from a node that may live nothing bounds what is lost, and the statement says so
+                bounded = not move.forced or any(name == "dead" for name, _ in move.marks)
+                if move.outcome == "done" and bounded:
                     self._compare(key, move)
 
     def _compare(self, key: str, move: Move) -> None:

@@ -16,6 +16,7 @@ from failoverd.core.model import Decision, Now, Snapshot
 from failoverd.core.rules import Mode, Rules
 from failoverd.simulator.clock import run, until
 from failoverd.simulator.daemons import Daemons
+from failoverd.simulator.leap import Leaper
 from failoverd.simulator.ports import Recorder
 from failoverd.simulator.scenario import parse, play
 from failoverd.simulator.scenario_player import Player
@@ -76,7 +77,7 @@ class Story:
 
     async def tell(self) -> None:
         """Let it happen."""
-        daemons = Daemons(self.world, Recorder(self.hear), self.world.spec.instances)
+        daemons = Daemons(self.world, Recorder(self.hear), self.world.spec.instances, Leaper(self.world))
         daemons.start()
         for at_ms, command in [*self.happenings, (self.end_ms, "truth")]:
             await until(self.world, max(at_ms, self.world.time.now_ms))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from failoverd.core.model import Pod
+from failoverd.core.model import Pod, Workload
 from failoverd.core.rules import App, Site
 from failoverd.simulator.world_data import DATABASE, Rhythm, Stretch
 from failoverd.simulator.world_pair import SyncPair
@@ -75,6 +75,8 @@ class AppTruth:
     unbound: set[str] = field(default_factory=set)
     """Claims that lost their volume."""
     flux_planned: bool = False
+    shown: tuple[object, Workload] | None = None
+    """What was shown of it last, and for which state of the world."""
     images: int = 0
 
     def locate(self, claim: str) -> tuple[str, Site] | None:

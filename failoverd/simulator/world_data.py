@@ -61,6 +61,11 @@ class Rhythm:
     on_ms: int = 5_000
     off_ms: int = 10_000
 
+    @property
+    def period_ms(self) -> int:
+        """From the beginning of one burst to that of the next."""
+        return self.on_ms + self.off_ms
+
     def busy(self, since_ms: int, now_ms: int) -> bool:
         """Whether the writer that began at `since_ms` is writing at this moment."""
         return not self.off_ms or (now_ms - since_ms) % (self.on_ms + self.off_ms) < self.on_ms

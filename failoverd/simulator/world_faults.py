@@ -338,6 +338,7 @@ FAULTS: dict[str, Callable[..., None]] = {
 def inject(world: World, line: str) -> None:
     """Let the fault described by `line` happen. Raises BadFault."""
     name, *words = line.split()
+    world.time.stir()
     if name not in FAULTS:
         raise BadFault(f"no fault is called {name}; there are {', '.join(FAULTS)}")
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 
 from failoverd.core.model import (
     Api,
@@ -23,6 +24,7 @@ from failoverd.simulator import world_render as render
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_node import Node
+from failoverd.simulator.world_pair import SyncPair
 from failoverd.simulator.world_side import CHANGING, Side
 
 PROBE_AFTER_MS = 12_000
@@ -31,7 +33,12 @@ PROBE_AFTER_MS = 12_000
 
 def stamp(world: World, at_ms: int) -> str:
     """A moment of the world as the systems write it."""
-    return world.wall(at_ms - world.time.now_ms).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _stamp(world.spec.beginning, at_ms)
+
+
+@lru_cache(maxsize=4096)
+def _stamp(beginning: datetime, at_ms: int) -> str:
+    return (beginning + timedelta(milliseconds=at_ms)).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class Look:
@@ -42,11 +49,9 @@ class Look:
         self.now_ms = world.time.now_ms
         self.silent: set[str] = set()
         """What did not answer at all: the real look waits for it, long the first time and hardly afterwards."""
-
-    @property
-    def reaches_api(self) -> bool:
+        self.reaches_api = host.linked and world.api_up
         """Whether the API server answers this host."""
-        return self.host.linked and self.world.api_up
+        self._ready = {name: node.ready(self.now_ms) == "True" for name, node in world.nodes.items()}
 
     @property
     def _no_api(self) -> Unknown:
@@ -64,10 +69,8 @@ class Look:
             lease: Lease | Unknown = self._no_api
             shown: NodeObject | Unknown = self._no_api
         else:
-            lease = Lease(stamp=stamp(self.world, node.renewal_ms(self.now_ms)))
-            ready = node.ready(self.now_ms)
-            taints = () if ready == "True" else ("node.kubernetes.io/unreachable",)
-            shown = NodeObject(ready=ready, unschedulable=node.cordoned, taints=taints)
+            lease = _lease(self.world.spec.beginning, node.renewal_ms(self.now_ms))
+            shown = _object(ready=self._ready[name], cordoned=node.cordoned)
         return NodeReading(
             lease=lease, node=shown, uncached=uncached, kubelet=self._kubelet(node), guest=self._guest(node)
         )
@@ -100,12 +103,19 @@ class Look:
         if not self.reaches_api:
             return self._no_api
         truth = self.world.apps[key]
-        pods = [pod.reading(node_ready=self._ready(pod.node)) for pod in truth.pods if pod.listed and pod.claims]
+        movers = tuple([(side.up, side.started_ms) for pair in truth.pairs.values() for side in pair.sides.values()])
+        state = (self.world.revision, truth.version, truth.observed, movers, tuple(self._ready.values()))
+        if truth.shown is None or truth.shown[0] != state:
+            truth.shown = (state, self._workload(truth))
+        return truth.shown[1]
+
+    def _workload(self, truth: AppTruth) -> Workload:
+        pods = [pod.reading(node_ready=self._is_ready(pod.node)) for pod in truth.pods if pod.listed and pod.claims]
         pods += self.mover_pods(truth)
         return render.workload(truth.raw, truth.version, pods, updated=truth.observed == truth.generation)
 
-    def _ready(self, node: str | None) -> bool:
-        return node is not None and self.world.nodes[node].ready(self.now_ms) == "True"
+    def _is_ready(self, node: str | None) -> bool:
+        return node is not None and self._ready[node]
 
     def mover_pods(self, truth: AppTruth) -> list[Pod]:
         """The movers' pods; those of a dead node stay listed."""
@@ -123,7 +133,7 @@ class Look:
                         claims=(copy.claim,),
                         owned=False,
                         mover=True,
-                        ready=side.up and self._ready(node),
+                        ready=side.up and self._is_ready(node),
                     )
                 )
         return found
@@ -134,9 +144,7 @@ class Look:
             return self._no_api
         truth = self.world.apps[key]
         claim = next(v for v in truth.app.volumes if v.name == volume).copy(site).claim
-        if claim in truth.unbound:
-            return ClaimReading(bound=False)
-        return ClaimReading(bound=True, volume=claim.replace("pvc-", "pv-", 1))
+        return _claim(claim, bound=claim not in truth.unbound)
 
     def mover_silent(self, key: str, volume: str, site: Site) -> str:
         """Why a mover does not answer this host; empty when it does."""
@@ -156,6 +164,21 @@ class Look:
         side = pair.sides[site]
         if side.paused:
             return Unknown(f"Syncthing of {side.name}: the folder is paused")
+        visible = (side.edition, side.device, side.kind, side.ignores, side.versioning, side.error, side.started_ms)
+        known = side.expects or pair.sides[site.other].device
+        moving = (
+            pair.pulling,
+            pair.connected(site),
+            side.peer_paused,
+            known,
+            side.remote_sequence,
+            *side.errors.items(),
+        )
+        if side.shown is None or side.shown[0] != (visible, moving):
+            side.shown = ((visible, moving), self._folder(side, pair, site))
+        return side.shown[1]
+
+    def _folder(self, side: Side, pair: SyncPair, site: Site) -> Folder:
         needs = side.needs()
         errors = {
             path: why for path, why in side.errors.items() if why == CHANGING or side.kind is not Role.SEND_ONLY
@@ -181,6 +204,22 @@ class Look:
             ignores=side.ignores,
             versioning=side.versioning,
         )
+
+
+@lru_cache(maxsize=1024)
+def _lease(beginning: datetime, at_ms: int) -> Lease:
+    return Lease(stamp=_stamp(beginning, at_ms))
+
+
+@lru_cache
+def _object(*, ready: bool, cordoned: bool) -> NodeObject:
+    taints = () if ready else ("node.kubernetes.io/unreachable",)
+    return NodeObject(ready="True" if ready else "Unknown", unschedulable=cordoned, taints=taints)
+
+
+@lru_cache(maxsize=1024)
+def _claim(claim: str, *, bound: bool) -> ClaimReading:
+    return ClaimReading(bound=True, volume=claim.replace("pvc-", "pv-", 1)) if bound else ClaimReading(bound=False)
 
 
 def state(side: Side, *, pulling: bool) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from failoverd.core.rules import Site
-from failoverd.simulator.world_data import Rhythm
+from failoverd.simulator.world_data import DATABASE, Rhythm
 from failoverd.simulator.world_side import Side
 from failoverd.simulator.world_time import Timeline
 
@@ -88,7 +88,7 @@ class SyncPair:
     def kick(self) -> None:
         """Something was indexed: exchange it soon."""
         self.changed()
-        self._once("exchange", EXCHANGE_MS, self._exchange)
+        self._beat("exchange", EXCHANGE_MS, self._exchange)
 
     def scan(self, site: Site) -> None:
         """A scan on one side, and what follows from it."""
@@ -129,13 +129,18 @@ class SyncPair:
         """Files change on this side (or just stopped to): the watcher will notice."""
         rest = rhythm.off_ms if self.sides[site].disk.writers else 0
         wait = self.time.between(7_000, 14_900) if rest else 10_000
-        self._once(f"watch {site}", wait, lambda: self._watched(site, rhythm))
+        self._beat(f"watch {site}", wait, lambda: self._watched(site, rhythm))
 
     def _watched(self, site: Site, rhythm: Rhythm) -> None:
         side = self.sides[site]
         if side.running:
             self.scan(site)
-        if side.disk.writers and self.alive(site):
+        if not (side.disk.writers and self.alive(site)):
+            return
+        if rhythm.off_ms and not side.disk.busy(DATABASE):
+            # as late after the next burst: a steady writer is noticed in a steady rhythm
+            self._beat(f"watch {site}", rhythm.period_ms, lambda: self._watched(site, rhythm))
+        else:
             self.watch(site, rhythm)
 
     def _boot(self, site: Site) -> None:
@@ -155,7 +160,7 @@ class SyncPair:
         heard = one.hear(other) | other.hear(one)
         if heard or one.needs() or other.needs():
             self.pulling = True
-            self._once("pull", self.pull_ms, self._pull)
+            self._beat("pull", self.pull_ms, self._pull)
         self.changed()
 
     def _pull(self) -> None:
@@ -167,10 +172,14 @@ class SyncPair:
         if arrived:
             self.kick()
         elif one.errors or other.errors:
-            self._once("retry", RETRY_MS, self._exchange)
+            self._beat("retry", RETRY_MS, self._exchange)
         self.changed()
 
-    def _once(self, what: str, delay_ms: int, act: Callable[[], None]) -> None:
+    def _beat(self, what: str, delay_ms: int, act: Callable[[], None]) -> None:
+        """What an app that writes keeps going, over and over."""
+        self._once(what, delay_ms, act, kind=what)
+
+    def _once(self, what: str, delay_ms: int, act: Callable[[], None], kind: str = "") -> None:
         if what in self._planned:
             return
         self._planned.add(what)
@@ -179,4 +188,4 @@ class SyncPair:
             self._planned.discard(what)
             act()
 
-        self.time.after(delay_ms, happen)
+        self.time.after(delay_ms, happen, kind)

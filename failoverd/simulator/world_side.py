@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import lru_cache
 
-from failoverd.core.model import Role
+from failoverd.core.model import Folder, Role
 from failoverd.core.rules import Site
 from failoverd.simulator.world_data import SHM, Content, Disk, File, Stretch, missing
 from failoverd.simulator.world_index import Entry, beats, bump, conflict, merge
@@ -54,6 +55,11 @@ class Side:
     remote: dict[str, Entry] = field(default_factory=dict)
     remote_sequence: int = 0
     errors: dict[str, str] = field(default_factory=dict)
+    edition: int = 0
+    """Changes whenever one of the two indexes does."""
+    shown: tuple[object, Folder] | None = None
+    """What was shown of it last, and for which state."""
+    _needs: tuple[int, tuple[str, ...], list[Entry]] = (-1, (), [])
 
     @property
     def running(self) -> bool:
@@ -67,7 +73,7 @@ class Side:
 
     def ignored(self, path: str) -> bool:
         """Whether a pattern leaves `path` out."""
-        return any(fnmatch(path, pattern.removeprefix("(?d)")) for pattern in self.ignores)
+        return _ignored(path, self.ignores)
 
     def scan(self) -> None:
         """Compare disk and index. A file that changes meanwhile keeps its old entry and counts as an
@@ -95,7 +101,7 @@ class Side:
 
     def _enter(self, path: str, content: Content | None, changed_ms: int, version: Entry | None = None) -> None:
         old = version or self.index.get(path)
-        self.sequence += 1
+        self._next()
         self.index[path] = Entry(
             path=path,
             version=bump(old.version if old else (), self.device),
@@ -105,17 +111,30 @@ class Side:
             local=self.kind is Role.RECEIVE_ONLY,
         )
 
+    def _next(self) -> None:
+        """One more change of the index."""
+        self.sequence += 1
+        self.edition += 1
+
     def hear(self, peer: Side) -> bool:
         """Take the peer's index; says whether there was anything new."""
         if self.remote_sequence == peer.sequence:
             return False
         self.remote = {path: entry for path, entry in peer.index.items() if not entry.local}
         self.remote_sequence = peer.sequence
+        self.edition += 1
         return True
 
     def needs(self) -> list[Entry]:
         """What the peer has and this side lacks. Changes of one's own on a `receiveonly` side wait for a
         revert."""
+        edition, ignores, found = self._needs
+        if edition != self.edition or ignores != self.ignores:
+            found = self._lacking()
+            self._needs = (self.edition, self.ignores, found)
+        return found
+
+    def _lacking(self) -> list[Entry]:
         found = []
         for path, entry in self.remote.items():
             own = self.index.get(path)
@@ -150,7 +169,7 @@ class Side:
                 self.errors[entry.path] = NO_VERSION
                 return False
         self._take(entry)
-        self.sequence += 1
+        self._next()
         self.index[entry.path] = replace(entry, sequence=self.sequence)
         return True
 
@@ -198,23 +217,24 @@ class Side:
         for entry in self.local_changes():
             theirs = self.remote.get(entry.path)
             if theirs is not None and theirs.content is not None:
-                self.sequence += 1
+                self._next()
                 self.index[entry.path] = replace(entry, version=(), local=False, sequence=self.sequence)
                 continue
             gone = self.disk.files.get(entry.path)
             if gone is not None:
                 self._take(replace(entry, content=None))
             if theirs is not None:
-                self.sequence += 1
+                self._next()
                 self.index[entry.path] = replace(theirs, sequence=self.sequence)
             else:
                 del self.index[entry.path]
+                self.edition += 1
 
     def set_kind(self, kind: Role) -> None:
         """Another folder type. Leaving `receiveonly` turns one's own changes into ordinary ones."""
         if self.kind is Role.RECEIVE_ONLY and kind is not Role.RECEIVE_ONLY:
             for entry in self.local_changes():
-                self.sequence += 1
+                self._next()
                 self.index[entry.path] = replace(entry, local=False, sequence=self.sequence)
         self.kind = kind
 
@@ -223,7 +243,13 @@ class Side:
         self.device, self.kind, self.versioning, self.ignores = device, Role.SEND_RECEIVE, "", ("lost+found",)
         self.sequence, self.remote_sequence = 0, 0
         self.index, self.remote, self.errors = {}, {}, {}
+        self.edition += 1
         self.paused = False
+
+
+@lru_cache(maxsize=1024)
+def _ignored(path: str, ignores: tuple[str, ...]) -> bool:
+    return any(fnmatch(path, pattern.removeprefix("(?d)")) for pattern in ignores)
 
 
 def _seconds(parts: tuple[Stretch, ...]) -> str:

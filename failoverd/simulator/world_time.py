@@ -7,6 +7,12 @@ from collections.abc import Callable
 from itertools import count
 from random import Random
 
+Planned = tuple[int, int, Callable[[], None], str]
+"""(when, order, what, kind)."""
+
+LOOK = "look"
+"""Kind of what changes nothing by itself: somebody wants to look at that moment."""
+
 
 class Timeline:
     """The world's clock and its future. Nothing here reads a real clock; chance comes from the seed alone."""
@@ -14,17 +20,27 @@ class Timeline:
     def __init__(self, seed: int = 0) -> None:
         self.now_ms = 0
         self.random = Random(seed)  # noqa: S311 - reproducible chance is the point, secrecy is not
-        self._future: list[tuple[int, int, Callable[[], None]]] = []
+        self.stirs = 0
+        """Counts what may end a quiet stretch: things that happen once, faults, chance."""
+        self._future: list[Planned] = []
         self._order = count()
 
-    def after(self, delay_ms: int, act: Callable[[], None]) -> None:
-        """Let `act` happen in `delay_ms` milliseconds; equal times keep the order they were asked in."""
+    def after(self, delay_ms: int, act: Callable[[], None], kind: str = "") -> None:
+        """Let `act` happen in `delay_ms` milliseconds; equal times keep the order they were asked in.
+
+        A `kind` says that it belongs to a beat, which comes again and again for as long as nothing happens.
+        """
         assert delay_ms >= 0, "nothing happens in the past"
-        heapq.heappush(self._future, (self.now_ms + delay_ms, next(self._order), act))
+        heapq.heappush(self._future, (self.now_ms + delay_ms, next(self._order), act, kind))
 
     def between(self, low_ms: int, high_ms: int) -> int:
         """A duration in milliseconds, by the seed."""
+        self.stirs += 1
         return self.random.randint(low_ms, high_ms)
+
+    def stir(self) -> None:
+        """Something happens that was not planned here: a fault, a command."""
+        self.stirs += 1
 
     @property
     def next_ms(self) -> int | None:
@@ -34,7 +50,40 @@ class Timeline:
     def advance(self, to_ms: int) -> None:
         """Let everything happen that is due up to and including `to_ms`."""
         while self._future and self._future[0][0] <= to_ms:
-            at_ms, _, act = heapq.heappop(self._future)
+            at_ms, _, act, kind = heapq.heappop(self._future)
             self.now_ms = max(self.now_ms, at_ms)
+            if not kind:
+                self.stirs += 1
             act()
         self.now_ms = max(self.now_ms, to_ms)
+
+    # ---------------------------------------------------------------- quiet stretches
+
+    def beat(self) -> list[tuple[int, str]]:
+        """Everything planned that belongs to a beat: (how far away, kind)."""
+        return [(at_ms - self.now_ms, kind) for at_ms, _, _, kind in sorted(self._future, key=_when) if _beats(kind)]
+
+    def next_once_ms(self) -> int | None:
+        """When the next thing happens that belongs to no beat."""
+        return min((at_ms for at_ms, _, _, kind in self._future if not _beats(kind)), default=None)
+
+    def leap(self, by_ms: int) -> None:
+        """Skip so much time: the beat goes on from there, and what happens once stays where it is."""
+        once = self.next_once_ms()
+        assert once is None or self.now_ms + by_ms < once, "a leap over something that happens"
+        moved = [
+            # renumbered: it would have been planned again and again since, each time after what is there now
+            (at_ms + by_ms, next(self._order), act, kind) if _beats(kind) else (at_ms, order, act, kind)
+            for at_ms, order, act, kind in sorted(self._future, key=_when)
+        ]
+        self.now_ms += by_ms
+        self._future = moved
+        heapq.heapify(self._future)
+
+
+def _beats(kind: str) -> bool:
+    return kind not in ("", LOOK)
+
+
+def _when(planned: Planned) -> tuple[int, int]:
+    return planned[0], planned[1]

@@ -90,7 +90,7 @@ def test_what_is_no_proof_lets_the_age_grow(site, changes):
 def test_a_proof_is_dated_when_its_scan_was_asked_for_not_when_it_was_seen():
     life = healthy()
     life.world.pinned[THERE] = {"need_items": 1}
-    life.run(12)
+    life.run(14)
     scanned = life.watch.volumes[KEY, "data"].scanned
     assert scanned
     life.world.deaf.add(Scan)

@@ -1,0 +1,173 @@
+"""Leaping over quiet stretches leads to exactly what tick by tick leads to."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from failoverd.core.model import Guest, GuestState, Lease, Note
+from failoverd.core.rules import Site
+from failoverd.simulator.chaos import watched
+from failoverd.simulator.chaos_conduct import Conduct
+from failoverd.simulator.chaos_schedule import Schedule, draw
+from failoverd.simulator.chaos_truth import Truth
+from failoverd.simulator.leap import Leaper, bare
+from failoverd.simulator.linear import Beyond, NotSteady
+from failoverd.simulator.ports import Recorder
+from failoverd.simulator.scenario_player import Player
+from failoverd.simulator.scenario_world import spec_of
+from failoverd.simulator.simulate import NAMED, commands
+from failoverd.simulator.world import World
+from failoverd.simulator.world_data import Stretch
+
+HOUR_MS = 3_600_000
+SEEDS = range(1_000, 1_008)
+QUIET = "world seed=3 stable_for=600s cooldown=900s fence=k3s-w1,k3s-w2"
+
+
+class Played:
+    """One day, and everything that can be said of it."""
+
+    def __init__(self, schedule, *, leap):
+        world = World(spec_of(schedule.world))
+        conduct, player = Conduct(world, Truth(world)), Player(world)
+        self.ticks = 0
+        self.notes: list[tuple[int, Note]] = []
+
+        def hear(decision, snapshot, now):
+            self.ticks += 1
+            self.notes += [(world.time.now_ms, note) for note in decision.notes]
+            conduct.hear(decision, snapshot, now)
+            player.hear(decision, snapshot, now)
+
+        self.leaper = Leaper(world, [conduct.next_limit_ms]) if leap else None
+        self.verdict = watched(schedule, world, conduct, Recorder(hear), self.leaper)
+        player.do("truth")
+        self.transcript = player.end_block()
+        self.begun, self.moves, self.stored = conduct.begun, conduct.moves, world.stored
+        self.told, self.random = world.told, world.time.random.getstate()
+        self.copies = [
+            (side.sequence, side.remote_sequence, side.index, side.remote, side.errors, side.disk.files)
+            for truth in world.apps.values()
+            for pair in truth.pairs.values()
+            for side in pair.sides.values()
+        ]
+
+
+def assert_same(schedule):
+    ticked, leapt = Played(schedule, leap=False), Played(schedule, leap=True)
+    assert leapt.transcript == ticked.transcript
+    for name in ("verdict", "notes", "begun", "moves", "stored", "told", "copies", "random"):
+        assert getattr(leapt, name) == getattr(ticked, name), name
+    return ticked, leapt
+
+
+def long_day(*events, world=QUIET):
+    """Events, then nothing: for long enough that all that waits comes about."""
+    return Schedule(0, world, events, HOUR_MS, HOUR_MS + 600_000)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_bad_day_is_the_same_leaping_and_tick_by_tick(seed):
+    assert_same(draw(seed))
+
+
+@pytest.mark.parametrize("fault", [named.text for named in NAMED])
+def test_a_named_fault_and_a_long_quiet_after_it_are_the_same(fault):
+    rules = spec_of(QUIET).rules
+    events = [(600_000 + after, command) for after, command in commands(rules, fault)]
+    ticked, leapt = assert_same(long_day(*events))
+    assert leapt.ticks < ticked.ticks / 2
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        "world seed=4 require=silence fence=none",
+        "world seed=5 apps=sonarr,radarr volumes=data,config access=many",
+        "world seed=6 instances=2 kind=StatefulSet",
+        "world seed=7 writer=restless max_data_age=10m",
+        "world seed=8 flux=no strategy=Recreate failback=manual",
+        "world seed=9 tick=5s scan_interval=20s",
+    ],
+)
+def test_worlds_of_every_kind_are_the_same(world):
+    cut = (700_000, "fault power_off k3s-w1"), (1_500_000, "fault power_on k3s-w1")
+    ticked, leapt = assert_same(long_day(*cut, world=world))
+    assert leapt.leaper.leapt_ms > 0
+    assert leapt.ticks < ticked.ticks
+
+
+def test_a_quiet_day_costs_few_ticks():
+    quiet = Schedule(0, QUIET, (), 24 * HOUR_MS, 24 * HOUR_MS)
+    assert Played(quiet, leap=True).ticks < 150
+
+
+def test_a_pair_that_has_not_settled_is_not_leapt_over():
+    world = World(spec_of(QUIET))
+    leaper = Leaper(world)
+    assert leaper._horizon() == world.time.next_once_ms()
+
+
+# -------------------------------------------------------------------- what goes on steadily
+
+PERIOD = timedelta(seconds=30)
+AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "later"),
+    [
+        (3, 5, 9),
+        (AT, AT + PERIOD, AT + 3 * PERIOD),
+        (AT, AT, AT),
+        (timedelta(0), PERIOD, 3 * PERIOD),
+        ((1, "a"), (2, "a"), (4, "a")),
+        ({Site.PRIMARY: 1}, {Site.PRIMARY: 2}, {Site.PRIMARY: 4}),
+        (
+            Lease(stamp="2026-01-05T12:00:00.500000Z"),
+            Lease(stamp="2026-01-05T12:00:30.500000Z"),
+            Lease(stamp="2026-01-05T12:01:30.500000Z"),
+        ),
+        (
+            Stretch("pod", Site.BACKUP, 7, 1_000),
+            Stretch("pod", Site.BACKUP, 7, 31_000),
+            Stretch("pod", Site.BACKUP, 7, 91_000),
+        ),
+    ],
+)
+def test_what_moves_along_or_counts_goes_on(before, after, later):
+    assert Beyond(PERIOD, 2).of(before, after) == later
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (AT, AT + timedelta(seconds=29)),
+        (timedelta(0), timedelta(seconds=31)),
+        ("one", "other"),
+        (True, False),
+        ((1,), (1, 2)),
+        ({"a": 1, "b": 1}, {"b": 1, "a": 1}),
+        (None, 1),
+        (1.5, 2.5),
+        (frozenset("a"), frozenset("b")),
+        (Stretch("pod", Site.BACKUP, 7, 1_000), Stretch("pod", Site.BACKUP, 7, 31_001)),
+        (Guest(state=GuestState.RUNNING), Guest(state=GuestState.STOPPED)),
+    ],
+)
+def test_anything_else_is_not_guessed(before, after):
+    with pytest.raises(NotSteady):
+        Beyond(PERIOD, 2).of(before, after)
+
+
+def test_what_was_one_object_stays_one():
+    before, after = Stretch("pod", Site.BACKUP, 7, 0), Stretch("pod", Site.BACKUP, 7, 30_000)
+    one, other = Beyond(PERIOD, 5).of((before, before), (after, after))
+    assert one is other
+    assert one == replace(after, until_ms=180_000)
+
+
+def test_only_numbers_are_taken_out_of_a_text():
+    assert bare("silent for 12.5 s of 60 s") == bare("silent for 3 s of 60 s")
+    assert bare("lease moved 2 s ago") != bare("lease silent for 2 s")
