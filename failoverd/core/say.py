@@ -133,11 +133,13 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
         if inherited and not _settled(incident, scene):
             continue
         del said[incident]
-        begun = incident.startswith("hold ") and scene.apps[incident.removeprefix("hold ")].phase in MOVING
+        kind, _, name = incident.partition(" ")
+        begun = kind == "hold" and name in scene.apps and scene.apps[name].phase in MOVING
         text = _over(incident, before, scene.verdicts) + (": its move has begun" if begun else "")
         # who said that it began may not be us: as heavy as the beginning, the end reaches everybody who heard that
-        level = LEVELS.get(incident.partition(" ")[0], "info") if inherited else "info"
-        notes.append(Note(incident=incident, text=text, level=level, resolved=True))
+        level = LEVELS.get(kind, "info") if inherited else "info"
+        app = name.partition(" ")[0] if kind in ("hold", "alarm") else ""
+        notes.append(Note(incident=incident, text=text, level=level, app=app, resolved=True))
     return (replace(watch, said=said) if said != watch.said else watch), notes
 
 

@@ -8,7 +8,7 @@ from failoverd.core import names
 from failoverd.core.memory import Phase
 from failoverd.core.model import CommandKind, NodeObject, Pod, Receipt, Unknown, Verify, Why
 from failoverd.core.rules import Failback
-from tests.core.build import KEY, W1, W2, B, P, an_app, volume
+from tests.core.build import KEY, TWO, W1, W2, B, P, an_app, volume
 from tests.core.life import at_rest, command, healthy, kinds
 from tests.core.objects import deployment
 
@@ -206,3 +206,21 @@ def test_long_after_a_move_a_new_process_asks_no_page():
     life.restart()
     life.run(60)
     assert asked == [URL]
+
+
+def test_the_end_of_a_hold_names_its_app_and_an_app_taken_out_of_the_configuration_ends_it_too():
+    for gone in (False, True):
+        life = healthy(an_app(), an_app(TWO))
+        life.world.off.add(W1)
+        life.until(lambda one: bool(one.why()))
+        if gone:
+            life.world.rules = replace(life.world.rules, apps=(life.world.rules.app(TWO),))
+            del life.world.raw[KEY]
+            life.world.folders = {key: one for key, one in life.world.folders.items() if key[0] == TWO}
+        else:
+            life.world.off.clear()
+        told = []
+        for _ in range(20):
+            life.tick()
+            told += [note for note in life.decision.notes if note.incident == f"hold {KEY}" and note.resolved]
+        assert [note.app for note in told] == [KEY]
