@@ -92,6 +92,8 @@ def test_fifty_busy_apps_fit_with_room_to_spare():
         ('{"schema":1,"apps":{"a":{"phase":"watching","active":"primary","volumes":{}}}}', "at apps.a.epoch"),
         ('{"schema":1,"nodes":{"n":{"fenced_at":"2026-11-23T12:00:00"}}}', "without a time zone"),
         ('{"schema":1,"nodes":{"n":{"mapped":7}}}', "at nodes.n.mapped"),
+        ('{"schema":1,"fancy":true}', "holds fancy, which this version does not know: run a newer failoverd"),
+        ('{"schema":1,"nodes":{"n":{"fancy":1}}}', "holds nodes.n.fancy, which this version does not know"),
     ],
 )
 def test_memory_that_cannot_be_understood_is_unknown_and_says_where(text, said):
@@ -166,13 +168,14 @@ async def test_a_write_that_was_cut_off_is_loaded_before_anything_else_is_writte
     await store.save(Memory())
 
 
-async def test_newer_memory_is_left_alone(server, client):
-    server.put(MEMORY, {"data": {"memory.json": '{"schema": 9}'}})
+@pytest.mark.parametrize("text", ['{"schema": 9}', '{"schema": 1, "fancy": true}'])
+async def test_newer_memory_is_left_alone(server, client, text):
+    server.put(MEMORY, {"data": {"memory.json": text}})
     store = MemoryStore(client, "failoverd")
     assert isinstance(await store.load(), Unknown)
     with pytest.raises(StoreError):
         await store.save(full())
-    assert server.objects[MEMORY]["data"] == {"memory.json": '{"schema": 9}'}
+    assert server.objects[MEMORY]["data"] == {"memory.json": text}
 
 
 async def test_what_others_put_beside_memory_stays(server, client):

@@ -6,22 +6,18 @@ does by default.
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from failoverd.core.rules import Site
-from failoverd.simulator.daemon_process import free_port, start
 from failoverd.simulator.serve import Serve
 from failoverd.simulator.serve_loopback import Network
 from failoverd.simulator.world_faults import inject
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
+from tests.component.daemon import Status, deciding, moved, well
 
 NAMES = ("sonarr", "radarr", "lidarr")
 CONFIG = """
@@ -53,56 +49,7 @@ save_proofs_every = "3s"
 kubeconfig = "{served.kubeconfig}"
 [syncthing]
 via = "direct"
-[web]
-listen = "127.0.0.1:{port}"
 """
-Status = dict[str, Any]
-
-
-@asynccontextmanager
-async def deciding(served: Serve, folder: Path) -> AsyncIterator[Callable[[Callable[[Status], bool]], Any]]:
-    """The daemon at work; what is handed out waits until its `/status` is as wanted, and returns it."""
-    port = free_port()
-    config, log = folder / "config.toml", folder / "log"
-    config.touch(mode=0o600)
-    apps = "".join(f'[[apps]]\nname = "{name}"\nnamespace = "media"\n' for name in NAMES)
-    config.write_text(CONFIG.format(served=served, port=port) + apps)
-    with log.open("wb") as output:
-        process = await start("run", "--config", str(config), output=output)
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=5) as client:
-
-            async def until(wanted: Callable[[Status], bool]) -> Status:
-                found: Status = {}
-                try:
-                    async with asyncio.timeout(50):
-                        while process.returncode is None:
-                            await asyncio.sleep(0.2)
-                            try:
-                                found = (await client.get("/status")).json()
-                            except httpx.TransportError:
-                                continue  # it is still starting
-                            if wanted(found):
-                                return found
-                except TimeoutError:
-                    pass
-                raise AssertionError(f"not as wanted: {found.get('apps')}; log: {log.read_text()[-3000:]}")
-
-            yield until
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-def well(app: Status) -> bool:
-    copies = app["volumes"]["data"]["copies"].values()
-    equal = sorted(copy["standing"] for copy in copies if copy) == ["active", "clean"]
-    return app["phase"] == "watching" and equal and app["volumes"]["data"]["age_seconds"] is not None
-
-
-def moved(app: Status) -> bool:
-    return bool(app["active"] == "backup" and app["phase"] == "watching")
 
 
 REASONS = {
@@ -134,7 +81,8 @@ async def served(tmp_path: Path) -> AsyncIterator[Serve]:
 async def test_it_adopts_and_moves_and_a_wrong_key_or_certificate_moves_nothing(
     served: Serve, tmp_path: Path
 ) -> None:
-    async with deciding(served, tmp_path) as until:
+    apps = "".join(f'[[apps]]\nname = "{name}"\nnamespace = "media"\n' for name in NAMES)
+    async with deciding(CONFIG.format(served=served) + apps, tmp_path) as until:
         await until(lambda found: all(well(found["apps"][f"media/{name}"]) for name in NAMES))
         standby = {name: served.world.apps[f"media/{name}"].pairs["data"].sides[Site.BACKUP] for name in NAMES}
         standby["radarr"].secret["apikey"] = "of another Syncthing"

@@ -37,6 +37,7 @@ HISTORY_KEEP = 200
 """Entries of history kept."""
 
 _MEMORY: TypeAdapter[Memory] = TypeAdapter(Memory)
+UNKNOWN_FIELD = "unexpected_keyword_argument"
 
 
 class Document:
@@ -181,10 +182,13 @@ def decode(text: str, where: str) -> Memory | Unknown:
     if schema > SCHEMA:
         return Unknown(f"{where} has schema {schema}, this version knows up to {SCHEMA}: run a newer failoverd")
     try:
-        memory = _MEMORY.validate_json(text, strict=True)
+        # A field that is not known would be gone with the next save.
+        memory = _MEMORY.validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == UNKNOWN_FIELD:
+            return Unknown(f"{where} holds {place}, which this version does not know: run a newer failoverd")
         return Unknown(f"{where} can't be understood at {place}: {first['msg']}")
     if any(moment.tzinfo is None for moment in _moments(memory)):
         return Unknown(f"{where} holds a time without a time zone")
