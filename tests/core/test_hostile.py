@@ -4,7 +4,7 @@ import copy
 from dataclasses import replace
 
 from failoverd.core.memory import Memory, Phase
-from failoverd.core.model import CommandKind
+from failoverd.core.model import CommandKind, Why
 from failoverd.core.rules import Failback
 from tests.core.build import KEY, TWO, W1, W2, B, P, World, an_app, some_rules
 from tests.core.life import at_rest, command, healthy, kinds
@@ -90,20 +90,6 @@ def test_a_stop_that_lands_after_the_release_does_not_leave_the_app_at_nothing()
     assert life.world.raw[KEY]["spec"]["replicas"] == 1
 
 
-def test_a_loser_forgotten_by_a_configuration_without_its_volume_does_not_flow_back_at_a_release():
-    life = healthy(an_app(KEY, ("data", "media"), failback=Failback.MANUAL))
-    life.world.off.add(W1)
-    life.until(arrived(B))
-    full = life.world.rules
-    assert life.standings()["media"] == ("outdated", "active")
-    short = replace(full.apps[0], volumes=full.apps[0].volumes[:1])
-    life.world.rules = replace(full, apps=(short,))
-    life.run(5)
-    life.world.rules = full
-    life.run(5)
-    assert life.standings()["media"] == ("outdated", "active")
-
-
 def test_a_loser_forgotten_by_a_configuration_is_not_given_back_at_a_release():
     life = healthy(an_app(KEY, ("data", "media"), failback=Failback.MANUAL))
     away(life)
@@ -137,8 +123,11 @@ def test_a_resume_that_cannot_be_carried_out_yet_is_not_called_done():
     assert life.phase() is Phase.FROZEN
     life.world.unread[KEY, "data", B] = "connection refused"
     life.commands = (command(CommandKind.RESUME, id="r"),)
-    life.run(5)
+    said = [note.text for note in life.tick().notes]
+    assert any("refused: not read yet" in text for text in said), said
+    assert "not read yet" in life.memory.refusals["r"]
     life.world.unread.clear()
+    life.commands = (command(CommandKind.RESUME, id="r2"),)
     life.run(60)
     assert at_rest(life)
 
@@ -156,6 +145,10 @@ def test_a_volume_added_to_the_configuration_in_mid_move_breaks_nothing():
     life.until(lambda one: one.phase() is Phase.STOPPING)
     life.world.rules = full
     life.run(60)
+    assert life.world.folders[KEY, "media", B].type == "receiveonly"
+    assert Why.NOT_CLEAN in life.why()
+    life.world.rules = short
+    life.until(arrived(B), 60)
 
 
 # --- fences ------------------------------------------------------------------------------------------------------
