@@ -100,6 +100,9 @@ def decide(rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot
     # what comes first here is begun first, and finds room first
     by_priority = sorted(rules.apps, key=lambda app: -app.priority)
     plans = {app.key: _plan(sight, app, asked) for app in by_priority}
+    for key in sorted(asked.resumed):
+        if key in plans and plans[key].case is None:
+            asked = commands.not_resumed(asked, key, plans[key].decision.waiting)
     return _conclude(sight, known, asked, _fence(rules, plans))
 
 
