@@ -117,7 +117,9 @@ class Loop:
         return self._may_write()  # saving may have taken longer than our leadership lasts
 
     def _may_write(self) -> bool:
-        return not isinstance(self.memory, Unknown) and self.leadership.instance(self.clock.now()).leader
+        leads = self.leadership.instance(self.clock.now()).leader
+        self._led = self._led and leads  # lost within a tick: another may have led before the next one
+        return leads and not isinstance(self.memory, Unknown)
 
     async def _act(self, actions: tuple[Action, ...]) -> None:
         begun = []

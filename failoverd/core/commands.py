@@ -47,6 +47,19 @@ def ask(rules: Rules, memory: Memory, commands: tuple[Command, ...], date: datet
     return asked
 
 
+def not_resumed(asked: Asked, key: str, why: str) -> Asked:
+    """`asked` with the resumption of `key` refused after all: what must be known for it cannot be read."""
+    told = {command.id: f"{REFUSED}{why}" for command, _ in asked.answers if _resumes(command, key)}
+    answers = tuple((command, told.get(command.id, text)) for command, text in asked.answers)
+    refusals = {**asked.memory.refusals, **dict.fromkeys(told, why[:LONGEST])}
+    kept = dict(list(refusals.items())[-REFUSALS:])
+    return replace(asked, answers=answers, memory=replace(asked.memory, refusals=kept))
+
+
+def _resumes(command: Command, key: str) -> bool:
+    return command.kind is CommandKind.RESUME and command.app == key
+
+
 def done(memory: Memory, command: Command, text: str) -> Memory:
     """`memory` with `command` listed as carried out, or refused with what `text` says."""
     listed = replace(memory, commands=(*memory.commands, command.id)[-REMEMBERED:])

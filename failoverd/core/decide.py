@@ -100,6 +100,9 @@ def decide(rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot
     # what comes first here is begun first, and finds room first
     by_priority = sorted(rules.apps, key=lambda app: -app.priority)
     plans = {app.key: _plan(sight, app, asked) for app in by_priority}
+    for key in sorted(asked.resumed):
+        if key in plans and plans[key].case is None:
+            asked = commands.not_resumed(asked, key, plans[key].decision.waiting)
     return _conclude(sight, known, asked, _fence(rules, plans))
 
 
@@ -252,8 +255,9 @@ def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
             for site in Site:
                 by_node.setdefault(rules.place(rules.app(key), site).node, []).append(key)
             continue
-        if plan.case.was.phase is Phase.RELEASED or plan.case.was.move is not None:
-            continue  # an app that is leaving already keeps no other from it
+        move = plan.case.was.move
+        if plan.case.was.phase is Phase.RELEASED or (move is not None and intent.marked(move, "started") is None):
+            continue  # an app that is leaving already keeps no other from it; one that has come here may
         node = plan.case.place(plan.case.was.active).node
         by_node.setdefault(node, []).append(key)
         if plan.wish is not None and plan.fence:

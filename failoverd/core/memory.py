@@ -154,6 +154,11 @@ class Move:
         """Whether it ended before its epoch was written on the workload."""
         return self.outcome.startswith(UNTOUCHED)
 
+    @property
+    def landed(self) -> bool:
+        """Whether its stop landed after it was called off: later ones may have used up their epochs meanwhile."""
+        return any(name == "late" for name, _ in self.marks)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppMemory:
@@ -177,6 +182,8 @@ class AppMemory:
     @property
     def written_epoch(self) -> int:
         """The epoch our last patch wrote: moves called off before their first patch used theirs up unwritten."""
+        if self.moves and self.moves[-1].landed:
+            return self.moves[-1].epoch
         epoch = self.epoch
         for move in reversed(self.moves):
             if not move.untouched:

@@ -93,7 +93,8 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
     elif _hopeless(case, move, "decided"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
     was = case.was
-    if workload.epoch is None:  # nothing of ours is on it yet: what is there now is what must be restored
+    at_home = was.undo is None or patch.is_home(case.app, was.undo, move.source)
+    if workload.epoch is None and at_home:  # not touched yet: what is there now is what must be restored
         was = replace(was, undo=undo_now(case, workload), replicas=workload.replicas or was.replicas)
     return Step(was=was, actions=(_halt(case, move, workload),), waiting="the workload takes hold and replicas 0")
 

@@ -209,8 +209,12 @@ def is_marked(workload: Workload) -> bool:
     return workload.epoch is not None or bool(workload.active)
 
 
-def release(workload: Workload) -> tuple[PatchOp, ...]:
-    """Take every mark of ours off, leaving the workload where it runs. Its token is what it carries now."""
+def release(workload: Workload, replicas: int = 0) -> tuple[PatchOp, ...]:
+    """Take every mark of ours off, leaving the workload where it runs. Its token is what it carries now.
+
+    `replicas` start it again where a stop of ours landed that nobody waited for any more.
+    """
     ops = [test("/metadata/uid", workload.uid), test("/metadata/resourceVersion", workload.version)]
+    again = [test("/spec/replicas", 0), PatchOp(op="replace", path="/spec/replicas", value=replicas)]
     undo = Undo(replicas=workload.replicas, claims=(), selector=())
-    return (*ops, *_unmark(workload, undo))
+    return (*ops, *(again if replicas else ()), *_unmark(workload, undo))

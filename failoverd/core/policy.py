@@ -216,6 +216,9 @@ def lasting(case: Case, site: Site, found: tuple[Objection, ...]) -> tuple[Objec
 
 
 def _copy_health(case: Case, volume: Volume, site: Site) -> Iterator[Objection]:
+    if case.was.move is not None and volume.name not in case.was.volumes:
+        text = f"{volume.name} was added to the configuration in the middle of a move, and was never proven"
+        yield _object(Why.NOT_CLEAN, f"{text}: take it out until the move has ended")
     folder, known = case.folder(volume, site), case.copy(volume, site)
     heard = case.seen(volume).answered_at.get(site)
     ago = case.now.mono - heard if heard is not None else None

@@ -276,7 +276,9 @@ def released(case: Case) -> Step:
     if isinstance(workload, Unknown):
         unread.append(f"{case.app.kind}: {workload.why}")
     elif patch.is_marked(workload) and not acts and not unread:
-        acts.append(PatchWorkload(app=case.app.key, ops=patch.release(workload), reason="released"))
+        late = landed_late(case)
+        ops = patch.release(workload, max(case.was.replicas, 1) if late is not None else 0)
+        acts.append(PatchWorkload(app=case.app.key, ops=ops, reason="released"))
     waiting = "; ".join(unread) or ("everything of ours to be taken off" if acts else "")
     return Step(was=case.was, actions=tuple(acts), waiting=waiting)
 

@@ -58,7 +58,7 @@ def scanned(case: Case, volume: Volume, site: Site) -> Scanned | None:
     return None
 
 
-def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Tended:
+def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Tended:  # noqa: PLR0911
     """Prepare, override, revert, finish: each step read back from the world before the next."""
     memory, site = case.was.volumes[volume.name], case.was.active.other
     copy = memory.copies[site]
@@ -80,6 +80,11 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
             reason=f"{site} lost; what it displaces is kept",
         )
         return Tended(memory=memory, actions=(act,), waiting=f"take-back of {site}: receiveonly, keeping versions")
+    if step is not TakeBackStep.PREPARE and active.sequence < copy.scanned:
+        # its index began anew: the numbers of the one before are never reached again
+        anew = replace(copy, step=TakeBackStep.PREPARE, scanned=0)
+        told = f"take-back of {site}: begins again, the survivor's index is another one"
+        return Tended(memory=with_standby(memory, site, anew), waiting=told)
     if step is TakeBackStep.PREPARE:
         unheard = _unheard(active, standby)
         if unheard:  # an override beats only what the survivor has heard of
