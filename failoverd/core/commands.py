@@ -112,9 +112,10 @@ def _release(asked: Asked, command: Command, app: App, was: AppMemory) -> Asked:
     if lost:
         text = f"refused: {', '.join(lost)} is outdated at {was.active.other}, and would flow back"
         return _answer(asked, command, text)
-    if unproven and was.active is not app.preferred:
-        # whoever owns the workload may start it at home the moment our hold is gone
-        text = f"refused: {', '.join(unproven)} at {was.active.other} was not proven equal, and may be started there"
+    if unproven and (was.moves or was.active is not app.preferred):
+        # after a move it may be a loser that the configuration left out for a while; and away from home whoever owns
+        # the workload may start it there the moment our hold is gone
+        text = f"refused: {', '.join(unproven)} at {was.active.other} was not proven equal, and would count again"
         return _answer(asked, command, f"{text}; `failoverd resume {app.key}`, then wait until it is watched")
     freed = replace(was, phase=Phase.RELEASED, frozen_why="")
     return _answer(asked, command, "released", replace(asked.memory, apps={**asked.memory.apps, app.key: freed}))

@@ -193,7 +193,7 @@ class TestDeadNode:
             found = [p for p in await pods(world, "sonarr") if ready(p) == "True"]
             return found[0] if found else None
 
-        pod = await world.until(moved, 60, "the new pod")
+        pod = await world.until(moved, 120, "the new pod")
         assert (pod["spec"]["nodeName"], claims(pod)) == ("k3s-w2", {"pvc-sonarr-backup"})
 
     async def test_the_start_is_a_task_and_the_node_comes_back(self, world: World, dead: Story) -> None:

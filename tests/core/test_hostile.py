@@ -56,7 +56,11 @@ def test_of_two_moves_called_off_the_first_ones_late_stop_leaves_the_app_movable
     for number in ("c2", "c3"):
         life.commands = (command(CommandKind.FAILOVER, id=number, target=P),)
         sent = len(wire.held)
-        life.until(lambda _, sent=sent: len(wire.held) > sent, 30)
+
+        def one_more(_: Life, sent: int = sent) -> bool:
+            return len(wire.held) > sent
+
+        life.until(one_more, 30)
         life.world.pinned[KEY, "data", P] = {"local_files": 0}
         life.until(at_rest, 30)
         assert life.app().moves[-1].untouched
@@ -199,7 +203,7 @@ async def test_a_lead_lost_and_regained_while_looking_reads_memory_again():
     fakes = Fakes(World(some_rules()))
     loop = fakes.loop()
     await turn(loop, fakes, 60)
-    assert fakes.kept is not None
+    assert isinstance(fakes.kept, Memory)
     before, observe = fakes.loads, fakes.observe
 
     async def long_look(now, confirm, instance):
@@ -207,10 +211,10 @@ async def test_a_lead_lost_and_regained_while_looking_reads_memory_again():
         fakes.leads = False  # stopped for a minute: another led meanwhile
         return found
 
-    fakes.observe = long_look
+    fakes.observe = long_look  # type: ignore[method-assign]
     await loop.step()
     moved = fakes.kept.apps[KEY]
     fakes.kept = replace(fakes.kept, apps={KEY: replace(moved, frozen_why="another's word")})
-    fakes.observe, fakes.leads = observe, True
+    fakes.observe, fakes.leads = observe, True  # type: ignore[method-assign]
     await loop.step()
     assert fakes.loads == before + 1
