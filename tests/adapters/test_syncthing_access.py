@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,12 @@ from aiohttp import web
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.rbac import expand
 from failoverd.adapters.syncthing import Direct, SyncthingError, Unreachable
+from failoverd.adapters.syncthing.access import AT_ONCE, needs, sides
 from failoverd.adapters.syncthing.access import Mover as Reader
-from failoverd.adapters.syncthing.access import needs, sides
 from failoverd.core.model import Folder, Role, Unknown
 from failoverd.core.rules import Site
+from failoverd.simulator.world_spec import simple_app, simple_rules
+from tests.adapters.apiserver import kubeconfig, serving
 from tests.adapters.mover import KEY, Mover, recorded
 from tests.test_observe import RULES
 
@@ -155,6 +158,20 @@ async def test_every_side_has_its_own_way(tmp_path):
     assert set(found) == {("media/sonarr", "data", site) for site in Site}
     assert found["media/sonarr", "data", Site.BACKUP].name == "media/sonarr data at backup"
     assert all(isinstance(side._transport, Direct) for side in found.values())
+
+
+async def test_movers_are_looked_up_a_few_at_a_time(tmp_path):
+    """Every connection under TLS costs the daemon a third of a megabyte, and 50 apps would open a hundred at once."""
+    rules = simple_rules(tuple(simple_app(f"app{number}") for number in range(20)))
+    async with serving() as server:
+        client = await Client.load(kubeconfig(tmp_path, server.port))
+        try:
+            found = await asyncio.gather(*(side.read(T0) for side in sides(rules, client, direct=False).values()))
+        finally:
+            await client.close()
+    assert all(isinstance(one, Unknown) and "Secret media/volsync-app" in one.why for one in found)
+    assert server.count("GET", "/secrets/") == 40
+    assert len(server.connections) <= AT_ONCE
 
 
 def test_the_permissions_name_every_object():
