@@ -7,7 +7,7 @@ from failoverd.core.memory import Memory, Phase
 from failoverd.core.model import CommandKind, Why
 from failoverd.core.rules import Failback
 from tests.core.build import KEY, TWO, W1, W2, B, P, World, an_app, some_rules
-from tests.core.life import at_rest, command, healthy, kinds
+from tests.core.life import Life, at_rest, command, healthy, kinds
 from tests.core.test_late_patch import Wire, pause
 from tests.core.test_loop import Fakes, turn
 from tests.core.test_lost_memory import marks
