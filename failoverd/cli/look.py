@@ -82,7 +82,11 @@ async def _history(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print(json.dumps(entries, indent=2))
     elif entries:
-        print(table(("WHEN", "APP", "WHAT", "OUTCOME", "TOOK", "LOSS", "BECAUSE"), [_past(one) for one in entries]))
+        print(
+            table(
+                ("WHEN", "APP", "WHAT", "OUTCOME", "TOOK", "LOST AT MOST", "BECAUSE"), [_past(one) for one in entries]
+            )
+        )
     else:
         print("nothing has moved or been held yet")
     return Exit.OK

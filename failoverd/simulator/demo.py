@@ -28,7 +28,7 @@ from failoverd.simulator.world_faults import inject
 from failoverd.simulator.world_spec import WorldSpec, simple_rules
 
 NODE, APP = "k3s-w1", "media/sonarr"
-LONGEST = timedelta(seconds=72)
+LONGEST = timedelta(seconds=180)
 """The whole story; a step that is not reached by then has failed."""
 POLL = timedelta(milliseconds=250)
 SHORTER = {
@@ -116,7 +116,7 @@ listen = "127.0.0.1:{self.port}"
         ended."""
         while not reached():
             if self.tale.seconds() > LONGEST.total_seconds():
-                raise Failed(f"not within {LONGEST.total_seconds():g} s: {what}")
+                raise Failed(f"not within {LONGEST.total_seconds():g} s (is this machine busy?): {what}")
             if self.daemon is not None and self.daemon.returncode is not None:
                 raise Failed(f"the daemon ended with status {self.daemon.returncode} while waiting: {what}")
             await self.tale.look()

@@ -83,7 +83,10 @@ class Tale:
         state = self._app()
         for name, node in (self.status.get("nodes") or {}).items():
             proof = " (proven)" if node["proven"] else ""
-            self._once(f"verdict {name}", f"{name} is {node['verdict']}{proof}: {', '.join(node['evidence'])}")
+            self._once(
+                f"verdict {name}",
+                f"{name} is {node['verdict']}{proof}: {', '.join(node['evidence']) or 'nothing read yet'}",
+            )
         objections = "; ".join(objection["text"] for objection in state.get("objections") or ())
         self._once("objections", f"does not move: {objections}" if objections else "")
         self._once("waiting", f"waits: {state['waiting']}" if state.get("waiting") else "")

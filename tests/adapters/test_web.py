@@ -299,3 +299,13 @@ async def test_a_pause_is_shown_while_it_is_in_force_and_not_a_second_longer(
         assert (status["paused"] is not None) is paused
         assert ("paused by ada" in (await http.get("/")).text) is paused
         assert value(await scrape(http), "app_paused", app=APP) == float(paused)
+
+
+async def test_a_pause_of_everything_is_one_of_every_app(
+    shown: Board, clock: HandClock, http: httpx.AsyncClient
+) -> None:
+    pauses = {"*": next(iter(decision().memory.pauses.values()))}
+    everything = replace(decision(), memory=replace(decision().memory, pauses=pauses))
+    shown.show(everything, snapshot(api=Api(date=later(1))), clock.now())
+    status = (await http.get("/status")).json()
+    assert status["instance"]["paused"]["by"] == status["apps"][APP]["paused"]["by"] == "ada"

@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-AT_MOST = 75
-"""Seconds from the command to its summary."""
+AT_MOST = 3 * 75
+"""Seconds from the command to its summary: three times what it may take on a machine that has nothing else to do."""
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 
 
@@ -129,7 +129,7 @@ async def nodes_of_pods(config: dict[str, Any]) -> list[str]:
     return [row["cells"][column] for row in found["rows"]]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(420)
 async def test_the_story_is_told_to_its_end_and_then_everything_can_be_tried_until_ctrl_c(
     demo: Process, tmp_path: Path
 ) -> None:

@@ -149,7 +149,9 @@ def describe(rules: Rules, app: App, decision: Decision | None, date: datetime) 
         "objections": _objections(decided.objections if decided else ()),
         "alarms": _objections(decided.alarms if decided else ()),
         "frozen": memory.frozen_why if memory else "",
-        "paused": _pauses(decision.memory, app.key, date) if decision else None,
+        "paused": (_pauses(decision.memory, app.key, date) or _pauses(decision.memory, "*", date))
+        if decision
+        else None,
         "volumes": {volume.name: _volume(volume.name, decided, memory) for volume in app.volumes},
         "move": moved(memory.move) if memory and memory.move else None,
         "moves": [moved(move) for move in reversed(memory.moves[-HISTORY:])] if memory else [],
