@@ -17,8 +17,9 @@ from tests.lab.lab import REPOSITORY, Lab
 
 STATE = REPOSITORY / ".cache" / "e2e"
 LOGS = REPOSITORY / ".cache" / "e2e-logs"
-FIRST = ("test_lab", "test_standins", "test_contract")
-"""The lab is proven before anything is proven with it; what they leave behind, the others furnish anew."""
+FIRST = ("test_steady_state", "test_lab", "test_standins", "test_contract")
+"""Many apps at rest are weighed before the lab takes its share of the machine; and the lab is proven before anything
+is proven with it: what they leave behind, the others furnish anew."""
 LAST = ("test_deployed",)
 """It brings an image and instances of its own, and makes the lab afresh for them."""
 
