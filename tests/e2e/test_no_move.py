@@ -84,11 +84,15 @@ def test_node_rebooted_from_inside_in_6_s(watched: World) -> None:
     with nothing_moves(watched):
         watched.lab.reboot("k3s-w1", 6)
         back = time.monotonic()
-    # The movers of k3s-w2 saw the others die: left alone they would hold those connections for 447 s.
-    sites = until(lambda: dropped(watched, said), 90, "a dead connection is dropped")
-    assert sites == {"backup"}
-    until(lambda: all(age < 30 for age in ages(watched)), 60, "every copy is young again")
-    figure(f"copies young again {time.monotonic() - back:.0f} s after a node without a move had its power back")
+    # The movers of k3s-w2 saw the others die: left alone they would hold those connections for 447 s. Some are ended
+    # before it is noticed, by another pod that has the dead one's address now.
+    until(lambda: all(age < 30 for age in ages(watched)), 120, "every copy is young again")
+    sites = dropped(watched, said)
+    assert sites <= {"backup"}
+    figure(
+        f"copies young again {time.monotonic() - back:.0f} s after a node without a move had its power back,"
+        f" connections {'dropped' if sites else 'ended by themselves'}"
+    )
 
 
 def dropped(world: World, said: int) -> set[str]:

@@ -51,6 +51,8 @@ def control_plane(layout: Layout, kube: Path) -> dict[str, Service]:
                 "--profiling=false",
                 f"--audit-policy-file={NODE_DIR}/etc/audit.json",
                 f"--audit-log-path={layout.logs}/audit.log",
+                # Rotated at 100 MB by default, which a suite of half an hour reaches: readers hold on to a place in it.
+                "--audit-log-maxsize=4000",
             ],
         },
         "kube-controller-manager": {
