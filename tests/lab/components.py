@@ -51,7 +51,7 @@ def control_plane(layout: Layout, kube: Path) -> dict[str, Service]:
                 "--profiling=false",
                 f"--audit-policy-file={NODE_DIR}/etc/audit.json",
                 f"--audit-log-path={layout.logs}/audit.log",
-                # Rotated at 100 MB by default, which a suite of half an hour reaches: readers hold on to a place in it.
+                # Rotated at 100 MB by default, which the suite reaches: its readers hold on to a place in the file.
                 "--audit-log-maxsize=4000",
             ],
         },
