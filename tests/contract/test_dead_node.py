@@ -217,6 +217,7 @@ class TestDeadNode:
 
     async def test_a_side_that_was_not_restarted_turns_the_returned_one_away(self, world: World, dead: Story) -> None:
         """paperless did not move, so its standby's process is the one that saw the other die."""
+        primary = backup = False
         for _ in range(3):
             primary, backup = await links(world, "paperless-media")
             # Another pod may have the dead one's address by now, and end the connection before anybody else does.
