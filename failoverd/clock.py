@@ -18,17 +18,13 @@ class SystemClock:
         return Now(timedelta(seconds=time.monotonic()), datetime.now(UTC))
 
     async def sleep_until(self, mono: timedelta, wake: asyncio.Event) -> None:
-        """Wait until the monotonic clock shows `mono`, or until `wake` is set, whichever comes first."""
-        await doze(mono - self.now().mono, wake)
-
-
-async def doze(duration: timedelta, wake: asyncio.Event) -> None:
-    """Wait for `duration`, or until `wake` is set; clears `wake`."""
-    if duration > timedelta(0) and not wake.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(duration.total_seconds()):
-                await wake.wait()
-    wake.clear()
+        """Wait until the monotonic clock shows `mono`, or until `wake` is set; clears `wake`."""
+        remaining = mono - self.now().mono
+        if remaining > timedelta(0) and not wake.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(remaining.total_seconds()):
+                    await wake.wait()
+        wake.clear()
 
 
 async def sleep(duration: timedelta) -> None:

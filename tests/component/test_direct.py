@@ -17,41 +17,9 @@ from failoverd.simulator.serve import Serve
 from failoverd.simulator.serve_loopback import Network
 from failoverd.simulator.world_faults import inject
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
-from tests.component.daemon import Status, deciding, moved, well
+from tests.component.daemon import CONFIG, Status, deciding, moved, well
 
 NAMES = ("sonarr", "radarr", "lidarr")
-CONFIG = """
-mode = "active"
-[sites.primary]
-node = "k3s-w1"
-node_selector = {{ role = "primary" }}
-domain = "pve"
-[sites.backup]
-node = "k3s-w2"
-node_selector = {{ role = "backup" }}
-domain = "unraid"
-[[witness]]
-node = "k3s-cp1"
-[[fencing]]
-node = "k3s-w1"
-type = "proxmox-lxc"
-guest = "pve/101"
-url = "{served.proxmox_url}"
-token = "{served.proxmox.token}"
-[failover]
-proof_after = "4s"
-up_after = "2s"
-[timings]
-tick = "500ms"
-scan_interval = "3s"
-save_proofs_every = "3s"
-[kubernetes]
-kubeconfig = "{served.kubeconfig}"
-[syncthing]
-via = "direct"
-"""
-
-
 REASONS = {
     "radarr": "Syncthing of media/radarr data at backup: .*the API key from its Secret is refused .403 CSRF Error.",
     "lidarr": "Syncthing of media/lidarr data at backup: .*its certificate is not the one in its Secret"
@@ -82,7 +50,7 @@ async def test_it_adopts_and_moves_and_a_wrong_key_or_certificate_moves_nothing(
     served: Serve, tmp_path: Path
 ) -> None:
     apps = "".join(f'[[apps]]\nname = "{name}"\nnamespace = "media"\n' for name in NAMES)
-    async with deciding(CONFIG.format(served=served) + apps, tmp_path) as until:
+    async with deciding(CONFIG.format(served=served, via="direct") + apps, tmp_path) as until:
         await until(lambda found: all(well(found["apps"][f"media/{name}"]) for name in NAMES))
         standby = {name: served.world.apps[f"media/{name}"].pairs["data"].sides[Site.BACKUP] for name in NAMES}
         standby["radarr"].secret["apikey"] = "of another Syncthing"

@@ -19,42 +19,10 @@ from failoverd.core.memory import SCHEMA
 from failoverd.simulator.serve import Serve
 from failoverd.simulator.world_faults import inject
 from failoverd.simulator.world_spec import WorldSpec, simple_rules
-from tests.component.daemon import Status, deciding, well
+from tests.component.daemon import CONFIG, Status, deciding, well
 
 MEMORY = "/api/v1/namespaces/failoverd/configmaps/failoverd-memory"
-CONFIG = """
-mode = "active"
-[sites.primary]
-node = "k3s-w1"
-node_selector = {{ role = "primary" }}
-domain = "pve"
-[sites.backup]
-node = "k3s-w2"
-node_selector = {{ role = "backup" }}
-domain = "unraid"
-[[witness]]
-node = "k3s-cp1"
-[[fencing]]
-node = "k3s-w1"
-type = "proxmox-lxc"
-guest = "pve/101"
-url = "{served.proxmox_url}"
-token = "{served.proxmox.token}"
-[[apps]]
-name = "sonarr"
-namespace = "media"
-[failover]
-proof_after = "4s"
-up_after = "2s"
-[timings]
-tick = "500ms"
-scan_interval = "3s"
-save_proofs_every = "3s"
-[kubernetes]
-kubeconfig = "{served.kubeconfig}"
-[syncthing]
-via = "proxy"
-"""
+APP = '[[apps]]\nname = "sonarr"\nnamespace = "media"\n'
 
 
 @pytest.fixture
@@ -102,7 +70,7 @@ async def test_memory_of_a_newer_version_freezes_an_older_one_and_stays_until_it
 ) -> None:
     change = {"schema": SCHEMA + 1, "fancy": {"new": 1}}
     why = f"has schema {SCHEMA + 1}, this version knows up to {SCHEMA}: run a newer failoverd"
-    async with deciding(CONFIG.format(served=served), tmp_path) as until:
+    async with deciding(CONFIG.format(served=served, via="proxy") + APP, tmp_path) as until:
         await until(lambda found: well(app(found)))
         # What it would need to move: without it nothing below would prove anything.
         while not json.loads(await memory(newer)).get("nodes", {}).get("k3s-w1", {}).get("mapped"):  # noqa: ASYNC110 - another process writes it
