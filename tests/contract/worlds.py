@@ -11,7 +11,7 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -39,6 +39,9 @@ FOLDER = "syncthing-folder-id"
 CONFIG = f"/rest/config/folders/{FOLDER}"
 TEMPLATE = "/spec/template/spec"
 HOLD = "kustomize.toolkit.fluxcd.io/reconcile"
+
+ONE_LOOK = 5.0
+"""Seconds of the machine after which a look of `World.until` is given up, and another is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,10 +210,14 @@ class Wire:
         loop = asyncio.get_running_loop()
         # A slow machine owes its own seconds, whatever the world's pace.
         end = loop.time() + within / self.factor + 3
-        while not (found := await look()):
+        while True:
+            with suppress(TimeoutError):
+                # The proxy of a Service whose pod has just gone may leave a request without an answer.
+                async with asyncio.timeout(ONE_LOOK):
+                    if found := await look():
+                        return found
             assert loop.time() < end, f"not within {within:g} s: {what}"
             await asyncio.sleep(0.02 if self.factor > 1 else 0.1)
-        return found
 
     async def _key(self, source: str) -> str:
         secret = (await self.kube("GET", f"{MEDIA}/secrets/volsync-{source}")).json
