@@ -14,6 +14,7 @@ from failoverd.config import ConfigError, load
 from failoverd.core import say
 from failoverd.core.model import Decision, Now, Snapshot
 from failoverd.core.rules import Mode, Rules
+from failoverd.simulator import sweep
 from failoverd.simulator.clock import run, until
 from failoverd.simulator.daemons import Daemons
 from failoverd.simulator.leap import Leaper
@@ -21,6 +22,7 @@ from failoverd.simulator.ports import Recorder
 from failoverd.simulator.scenario import parse, play
 from failoverd.simulator.scenario_player import Player
 from failoverd.simulator.scenario_world import BadScenario
+from failoverd.simulator.sweep import BadSweep
 from failoverd.simulator.world import World
 from failoverd.simulator.world_faults import BadFault, duration_ms
 from failoverd.simulator.world_spec import ImpossibleWorld, WorldSpec, simple_rules
@@ -119,12 +121,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write("".join(f"{named.text}\n" for named in NAMED))
         return 0
     try:
+        if given.sweep:
+            return _sweep(given)
         if given.scenario or given.files:
             return _scenarios([*given.files, *given.scenario])
         return _story(given)
-    except (OSError, UnicodeDecodeError, BadScenario, BadFault, ImpossibleWorld, ConfigError) as error:
+    except (OSError, UnicodeDecodeError, BadScenario, BadFault, BadSweep, ImpossibleWorld, ConfigError) as error:
         sys.stderr.write(f"failoverd simulate: {error}\n")
         return 2
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    config = _config(given.config)
+    if config is None:
+        raise BadSweep("--sweep tries values of a key of your configuration: name it with --config")
+    troubles = [sweep.trouble(text) for text in given.trouble]
+    swept = sweep.parse(given.sweep, given.points)
+    return sweep.main(config, swept, troubles, given.years, given.seed, given.plot)
+
+
+def _config(named: Path | None) -> Path | None:
+    return named or (Path(os.environ["FAILOVERD_CONFIG"]) if "FAILOVERD_CONFIG" in os.environ else None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,6 +161,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--apart", default="30m", metavar="DURATION", help="from one fault to the next (30m)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="chance in the world (1)")
     parser.add_argument("--list", action="store_true", help="list the named faults")
+    parser.add_argument(
+        "--sweep", metavar="KEY=A..B", help="a duration of the configuration over a range: silence_after=30s..180s"
+    )
+    parser.add_argument("--points", type=int, default=sweep.POINTS, metavar="N", help="values of the range (6)")
+    parser.add_argument("--years", type=float, default=1.0, metavar="N", help="years of troubles for each value (1)")
+    parser.add_argument(
+        "--trouble", action="append", default=[], metavar="NAME=N[:A..B]",
+        help="how often a year, and how long: cut=52:5s..3m (power, reboot, cut, stall)",
+    )  # fmt: skip
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the sweep")
     return parser
 
 
@@ -160,7 +187,7 @@ def _scenarios(files: list[Path]) -> int:
 
 
 def _rules(config: Path | None) -> Rules:
-    named = config or (Path(os.environ["FAILOVERD_CONFIG"]) if "FAILOVERD_CONFIG" in os.environ else None)
+    named = _config(config)
     if named is None:
         return simple_rules(fenced=("k3s-w1", "k3s-w2"))
     rules = load(named, files=False).rules

@@ -1,0 +1,214 @@
+"""`failoverd simulate --sweep KEY=A..B`: one duration of the configuration over a range, against the same years.
+
+Every point lives through the very same troubles, so that what differs between two points is the duration alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from failoverd.config import ConfigError, load
+from failoverd.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+from failoverd.core.rules import Mode, Rules
+from failoverd.simulator.sweep_plot import Curve, svg
+from failoverd.simulator.world_faults import BadFault, duration_ms
+from failoverd.simulator.year import LONGEST_MS, TROUBLES, Made, Trouble, draw, play
+
+POINTS = 6
+"""How many values of the range are tried, both ends among them."""
+
+
+class BadSweep(Exception):
+    """A sweep that cannot be understood; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A duration's key, and the values to try."""
+
+    table: str
+    key: str
+    values: tuple[timedelta, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """What the years made of one value; rates are by the year, times in seconds."""
+
+    value: timedelta
+    deaths: float
+    wanted: float
+    """Moves after the death of the node."""
+    needless: float
+    """Moves after anything else: the node came back, or had never been away."""
+    rto: float | None
+    """Median from the death to the last app Ready; None where nothing was moved."""
+    rto_longest: float | None
+    outage: float
+    """How long the apps were out of reach."""
+    at_risk: float | None
+    """The most that a move stated as lost; None where an age was unknown."""
+
+
+def parse(text: str, points: int = POINTS) -> Sweep:
+    """`silence_after=30s..180s`, `failover.silence_after=30s..3m`. Raises BadSweep."""
+    found = re.fullmatch(r"(?:(\w+)\.)?(\w+)=(\S+?)\.\.(\S+)", text)
+    if not found:
+        raise BadSweep(f"{text!r} is not a sweep like silence_after=30s..180s")
+    table, key = _key(found[1] or "", found[2])
+    try:
+        low, high = duration_ms(found[3]), duration_ms(found[4])
+    except BadFault as error:
+        raise BadSweep(str(error)) from None
+    if high <= low or points < 2:
+        raise BadSweep(f"{text!r}: a sweep goes upwards, in two values at least")
+    step = (high - low) / (points - 1)
+    values = [timedelta(seconds=round((low + step * number) / 1000)) for number in range(points)]
+    return Sweep(table=table, key=key, values=tuple(dict.fromkeys(values)))
+
+
+def trouble(text: str) -> Trouble:
+    """`cut=52:5s..3m` is so many a year, each so long. Raises BadSweep."""
+    known = {one.name: one for one in TROUBLES}
+    found = re.fullmatch(r"(\w+)=(\d+(?:\.\d+)?)(?::(\S+?)\.\.(\S+))?", text)
+    if not found or found[1] not in known:
+        raise BadSweep(f"{text!r} is not a trouble like cut=52:5s..3m; there are {', '.join(known)}")
+    one = replace(known[found[1]], a_year=float(found[2]))
+    if not found[3]:
+        return one
+    try:
+        one = replace(one, shortest_ms=duration_ms(found[3]), longest_ms=duration_ms(found[4]))
+    except BadFault as error:
+        raise BadSweep(str(error)) from None
+    if not 0 < one.shortest_ms <= one.longest_ms <= LONGEST_MS:
+        raise BadSweep(f"{text!r}: from the shorter to the longer, {LONGEST_MS // 60_000} minutes at most")
+    return one
+
+
+def main(config: Path, sweep: Sweep, troubles: Sequence[Trouble], years: float, seed: int, plot: Path | None) -> int:
+    """Print the table, write the plot; 0. Raises BadSweep, ConfigError, OSError."""
+    given = {one.name: one for one in troubles}
+    kinds = [given.get(one.name, one) for one in TROUBLES]
+    rules = _possible(config, sweep)
+    try:
+        happenings = draw(kinds, years, seed)
+    except ValueError as error:
+        raise BadSweep(str(error)) from None
+    sys.stdout.write(f"{_assumed(kinds)}\nthe same {len(happenings)} troubles of {years:g} years for each value\n\n")
+    sys.stdout.write(_row(HEADS) + "\n")
+    found = []
+    for value, given_rules in rules.items():
+        found.append(_point(value, play(given_rules, happenings, seed), years))
+        sys.stdout.write(_row(_cells(found[-1])) + "\n")
+        sys.stdout.flush()
+    if plot:
+        curves = (
+            Curve(name="needless failovers a year", values=tuple(one.needless for one in found)),
+            Curve(name="RTO in seconds, median", values=tuple(one.rto for one in found)),
+        )
+        plot.write_text(svg(f"{sweep.table}.{sweep.key}", [one.value.total_seconds() for one in found], curves))
+        sys.stdout.write(f"\n{plot} shows it\n")
+    return 0
+
+
+HEADS = ("value", "deaths", "moved", "needless", "RTO median", "longest", "out of reach", "at risk")
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "".join(cell.rjust(len(head) + 3) for cell, head in zip(cells, HEADS, strict=True))
+
+
+def _cells(point: Point) -> tuple[str, ...]:
+    def seconds(value: float | None, without: str = "-") -> str:
+        return without if value is None else f"{value:.0f} s"
+
+    return (
+        f"{point.value.total_seconds():.0f} s",
+        f"{point.deaths:g}/y",
+        f"{point.wanted:g}/y",
+        f"{point.needless:g}/y",
+        seconds(point.rto),
+        seconds(point.rto_longest),
+        f"{point.outage / 60:.1f} min/y",
+        seconds(point.at_risk, "unknown"),
+    )
+
+
+def _point(value: timedelta, made: Sequence[Made], years: float) -> Point:
+    deaths = [one for one in made if one.happening.trouble.death]
+    moved = [one for one in deaths if one.moved]
+    rtos = [max(one.ready_ms) / 1000 for one in moved if one.ready_ms]
+    risks = [one.at_risk for one in made if one.moved]
+    known = [risk for risk in risks if risk is not None]
+    return Point(
+        value=value,
+        deaths=len(deaths) / years,
+        wanted=len(moved) / years,
+        needless=sum(one.moved for one in made if not one.happening.trouble.death) / years,
+        rto=statistics.median(rtos) if rtos else None,
+        rto_longest=max(rtos, default=None),
+        outage=sum(one.outage_ms for one in made) / 1000 / years,
+        at_risk=max(known, default=0.0) if len(known) == len(risks) else None,
+    )
+
+
+def _assumed(kinds: Sequence[Trouble]) -> str:
+    told = [f"{one.name} {one.a_year:g} ({one.shortest_ms / 1000:g} to {one.longest_ms / 1000:g} s)" for one in kinds]
+    return f"assumed a year, say better by --trouble: {', '.join(told)}"
+
+
+def _key(table: str, key: str) -> tuple[str, str]:
+    """The table and key of a duration of the configuration. Raises BadSweep."""
+    found = []
+    for name, field in Settings.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", {})
+        if key in inner and table in ("", name) and inner[key].annotation is timedelta:
+            found.append(name)
+    if len(found) != 1:
+        known = f"is in {' and '.join(found)}: write TABLE.KEY" if found else "is no duration of the configuration"
+        raise BadSweep(f"{key} {known}")
+    return found[0], key
+
+
+def _possible(config: Path, sweep: Sweep) -> dict[timedelta, Rules]:
+    """The rules for each value; those the configuration would refuse are said and left out. Raises ConfigError when
+    none is left, or when the configuration itself is wrong.
+    """
+    load(config, files=False)
+    variable = f"{ENV_PREFIX}{sweep.table}{ENV_DELIMITER}{sweep.key}".upper()
+    found: dict[timedelta, Rules] = {}
+    refused: ConfigError | None = None
+    for value in sweep.values:
+        with _environment(variable, f"{value.total_seconds():.0f}s"):
+            try:
+                found[value] = replace(load(config, files=False).rules, mode=Mode.ACTIVE)
+            except ConfigError as error:
+                refused = error
+                texts = "; ".join(problem.text for problem in error.problems)
+                sys.stdout.write(f"{sweep.key} = {value.total_seconds():.0f} s would be refused: {texts}\n")
+    if not found and refused is not None:
+        raise refused
+    if not next(iter(found.values())).apps:
+        raise BadSweep("the configuration names no apps: there is nothing to move")
+    return found
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
