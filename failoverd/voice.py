@@ -80,7 +80,8 @@ class Speaker:
         apps = self._before.apps if self._before else {}
         for key, app in decision.apps.items():
             self._app(key, apps.get(key), app)
-        for action in decision.actions:
+        # apps of one node share its fence
+        for action in {one.key: one for one in decision.actions}.values():
             if action.key not in snapshot.in_flight:
                 level = "debug" if routine(action, decision.apps) else "info"
                 getattr(self.log, level)("action", act=name(action), **described(action), because=action.reason)

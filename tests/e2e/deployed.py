@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.lab import cache
 from tests.lab.commands import require_programs
 from tests.lab.lab import REPOSITORY, Lab
 from tests.lab.layout import HostName
+from tests.lab.manifests.apps import PORT
 from tests.lab.standins import hands
 
 Table = dict[str, Any]
@@ -64,6 +66,15 @@ def apply_roles(lab: Lab, config: Path) -> None:
     lab.kubectl("apply", "-f", "-", stdin=roles)
 
 
+def service(lab: Lab, name: str) -> str:
+    """The address of a Service before an app's `/ping`, made where there is none: its owner's `verify_url`."""
+    path = "/api/v1/namespaces/media/services"
+    spec = {"selector": {"app.kubernetes.io/name": name}, "ports": [{"port": 80, "targetPort": PORT}]}
+    lab.api("POST", path, {"metadata": {"name": name}, "spec": spec})
+    address = lab.api("GET", f"{path}/{name}")[1]["spec"]["clusterIP"]
+    return f"http://{address}/ping"
+
+
 class Audit:
     """The API server's own record of what failoverd's accounts have asked since this was made."""
 
@@ -90,11 +101,18 @@ class InCluster:
         self.lab = lab
         self.folder = lab.state / "manifests"
 
-    def apply(self) -> None:
-        """As an operator does it: the folder copied, config.toml edited, a Secret made, kustomize."""
+    def apply(self, urls: Mapping[str, str]) -> None:
+        """As an operator does it: the folder copied, config.toml edited, a Secret made, kustomize.
+
+        `urls` are the `verify_url` of some apps.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(MANIFESTS, self.folder)
-        (self.folder / "config.toml").write_text(settings(self.lab))
+        made = tomllib.loads(settings(self.lab))
+        for app in made["apps"]:
+            if app["name"] in urls:
+                app["verify_url"] = urls[app["name"]]
+        (self.folder / "config.toml").write_text(toml(made))
         token = self.folder / "proxmox-token"
         token.write_text(hands.proxmox(self.lab).tokens["fence"])
         self.lab.kubectl("apply", "-f", str(self.folder / "namespace.yaml"))
@@ -144,6 +162,11 @@ class InCluster:
         (pid,) = self.lab.run(host, words, inside=True).stdout.split()
         self.lab.run(host, ["kill", "-STOP", pid], inside=True)
         self.lab.kubectl("-n", NAMESPACE, "delete", "pod", pod, "--grace-period=0", "--force")
+
+    def log(self, pod: str) -> list[Table]:
+        """A replica's log so far."""
+        lines = self.lab.kubectl("-n", NAMESPACE, "logs", pod).splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def cli(self, pod: str, *words: str) -> Any:
         """What a command printed as JSON, run in a replica."""

@@ -80,7 +80,7 @@ def moved(world: World, what: str) -> None:
 def test_the_image_in_two_replicas_under_the_shipped_roles_moves_the_apps(fresh: World, replicas: InCluster) -> None:
     lab = fresh.lab
     audit = Audit(lab)
-    replicas.apply()
+    replicas.apply({"sonarr": deployed.service(lab, "sonarr")})
     assert set(replicas.ready().values()) == {"k3s-cp1", "k3s-w2"}
     # Pods ask the node's name server alone: the cluster's, whose address others get, does not exist here.
     for pod in replicas.ready():
@@ -105,6 +105,12 @@ def test_the_image_in_two_replicas_under_the_shipped_roles_moves_the_apps(fresh:
             return [one["outcome"] for one in replicas.cli(second, "history", name)][-1:] == ["done"]
 
         until(told, 60, f"the history of {name} says that it is done")
+
+    def serving() -> list[deployed.Table]:
+        receipts = [one for one in replicas.log(second) if one["event"] == "receipt" and one["act"] == "verify"]
+        return [one for one in receipts if one["ok"] and one["detail"] == "HTTP 200"]
+
+    assert {one["app"] for one in until(serving, 60, "the moved app was asked by its verify_url")} == {"media/sonarr"}
     asked = audit.entries()
     assert {"patch", "update", "create", "delete", "watch"} <= {one["verb"] for one in asked}
     assert audit.refused() == []

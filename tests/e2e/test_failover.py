@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from datetime import datetime
+from pathlib import Path
 
-from tests.e2e.daemon import Table, until
+from tests.e2e.daemon import SCRIPT, Table, until
 from tests.e2e.stopwatch import Stopwatch
 from tests.e2e.world import APPS, NODE, Row, World, figure
 from tests.lab.manifests.apps import Volume
@@ -62,8 +65,30 @@ def in_a_burst(world: World, name: str) -> bool:
     return last == ["idle", "write", "write", "write"]
 
 
+def told_on_the_workload(world: World, name: str) -> None:
+    """What `kubectl describe` shows of it: both moves, by failoverd."""
+    path = f"/api/v1/namespaces/media/events?fieldSelector=involvedObject.name%3D{name}"
+    events = world.lab.api("GET", path)[1]["items"]
+    texts = [one["message"] for one in events if one["source"].get("component") == "failoverd"]
+    for kind in ("failover", "failback"):
+        assert [text for text in texts if kind in text], f"no Event tells of the {kind} of {name}: {texts}"
+
+
+def decided_again(recorded: Path) -> None:
+    """What the daemon saw of all this leads to the same decisions once more."""
+    argv: list[str | Path] = [SCRIPT, "replay", recorded]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    summary = done.stdout.strip().splitlines()[-1]
+    figure(f"replayed: {summary}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert summary.endswith("every decision is the recorded one")
+
+
 def test_power_cut_by_default_and_the_way_home(world: World) -> None:
-    world.begin(fast=False, **ELECTIVE)
+    recorded = world.daemon.folder / "recorded"
+    shutil.rmtree(recorded, ignore_errors=True)
+    recorded.mkdir()
+    world.begin(fast=False, record={"folder": str(recorded)}, **ELECTIVE)
     before = {name: world.workload(name) for name in APPS}
     until(lambda: in_a_burst(world, "sonarr"), 40, "sonarr in the middle of a burst")
 
@@ -115,6 +140,8 @@ def test_power_cut_by_default_and_the_way_home(world: World) -> None:
     for name in APPS:
         for kind in ("failover", "failback"):
             assert [text for text in told if f"media/{name}" in text and kind in text], f"chat: no {kind} of {name}"
+        told_on_the_workload(world, name)
+    decided_again(recorded)
 
 
 def _stamp(at: float) -> str:
