@@ -249,6 +249,8 @@ HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
 )
 TOKENED: frozenset[type[Action]] = frozenset({PatchWorkload})
 """Actions that fail by themselves when an old leader tries them: their patch tests epoch and state."""
+HARMLESS: frozenset[type[Action]] = frozenset({Scan})
+"""Actions that change nothing, whoever asks for them: every Syncthing scans by itself as well."""
 
 
 class WorldExecutor:
@@ -264,7 +266,7 @@ class WorldExecutor:
         """Do it and say what came of it. Never raises."""
         try:
             async with asyncio.timeout(LONGEST.total_seconds()):
-                if type(action) not in TOKENED and not await self._leadership.fresh(self._clock.now()):
+                if type(action) not in TOKENED | HARMLESS and not await self._leadership.fresh(self._clock.now()):
                     raise NotDone("not done: a look at our Lease does not show that we lead")
                 began = self._clock.now().mono
                 done = await HANDLERS[type(action)](self._rules, self._hands, action)

@@ -33,7 +33,7 @@ from failoverd.core.model import (
     Verify,
 )
 from failoverd.core.rules import Site
-from failoverd.execute import HANDLERS, TOKENED, DryRun, Hands, WorldExecutor
+from failoverd.execute import HANDLERS, HARMLESS, TOKENED, DryRun, Hands, WorldExecutor
 from tests.adapters.mover import recorded, serving
 from tests.test_observe import PRIMARY, RULES
 
@@ -146,7 +146,7 @@ def test_every_kind_of_action_has_a_handler_and_a_row_in_these_tests():
 
 
 def test_only_the_patch_with_its_test_operations_goes_without_a_look_at_the_lease():
-    assert {PatchWorkload} == TOKENED
+    assert ({PatchWorkload}, {Scan}) == (TOKENED, HARMLESS)
 
 
 @pytest.mark.parametrize(("action", "deed", "detail"), ALL, ids=lambda x: type(x).__name__)
@@ -159,10 +159,10 @@ async def test_an_action_is_done_where_it_says_and_receipted(action, deed, detai
 
 
 @pytest.mark.parametrize("action", [action for action, _, _ in ALL], ids=lambda x: type(x).__name__)
-async def test_without_the_lead_only_what_carries_its_own_token_is_tried(action):
+async def test_without_the_lead_only_what_carries_its_own_token_or_changes_nothing_is_tried(action):
     fake = Fake(leads=False)
     receipt = await executor(fake).execute(action)
-    if type(action) in TOKENED:
+    if isinstance(action, PatchWorkload | Scan):
         assert receipt.ok
     else:
         assert fake.done == []
