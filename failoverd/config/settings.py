@@ -68,7 +68,7 @@ class BudgetTable(Table):
     """How many moves in how long a time."""
 
     count: int = Field(default=3, ge=1)
-    """Moves of one app."""
+    """Moves of one app that failoverd began by itself; what you ask for does not count."""
     per: Duration = timedelta(hours=24)
     """In any stretch of this length."""
 

@@ -147,23 +147,22 @@ def landed_late(case: Case) -> AppMemory | None:
 
 
 def finish(case: Case, was: AppMemory, move: Move, outcome: str) -> AppMemory:
-    """`was` with its move ended. Of too many those that came to nothing are dropped first: budgets count the rest."""
+    """`was` with its move ended. Of too many those that no budget counts are dropped first: what came to nothing, and
+    then what an operator asked for.
+    """
     ended = replace(move, outcome=outcome, scanned=(), ended_at=case.date)
     kept = [*was.moves, ended]
     timings = case.rules.timings
     while len(kept) > KEPT:
         # of such in a row the first stays: it tells which epoch was written before them
-        idle = [one for before, one in pairwise(kept[:-1]) if _came_to_nothing(before) and _came_to_nothing(one)]
+        idle = [one for before, one in pairwise(kept[:-1]) if before.aborted and one.aborted]
         counted = kept[0].began_at >= case.date - timings.max_moves_per and len(kept) <= KEPT + timings.max_moves
         if not idle and counted:
             break
-        kept.remove(idle[0] if idle else kept[0])
+        asked = [one for one in kept[:-1] if one.command]
+        kept.remove((idle or asked or kept)[0])
     bare = [replace(known, evidence=(), losses=()) for known in kept[:-KEPT]]
     return replace(was, move=None, moves=(*bare, *kept[-KEPT:]))
-
-
-def _came_to_nothing(move: Move) -> bool:
-    return move.outcome.startswith("aborted")
 
 
 def flip_to(was: AppMemory) -> AppMemory:

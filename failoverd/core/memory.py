@@ -150,6 +150,11 @@ class Move:
     ended_at: datetime | None = None
 
     @property
+    def aborted(self) -> bool:
+        """Whether it came to nothing: called off, or undone before the app ran at the target."""
+        return self.outcome.startswith("aborted")
+
+    @property
     def untouched(self) -> bool:
         """Whether it ended before its epoch was written on the workload."""
         return self.outcome.startswith(UNTOUCHED)

@@ -291,9 +291,11 @@ def strangers(case: Case, wish: Wish) -> Iterator[Objection]:
 
 
 def counted(case: Case) -> list[Move]:
-    """Moves that count against the budget: those that moved the app, within its period."""
+    """Moves that count against the budget: our own that moved the app, within its period. An operator's are no
+    flapping: works on a node must not cost the app its failover on the night after.
+    """
     since = case.date - case.rules.timings.max_moves_per
-    return [move for move in case.was.moves if not move.outcome.startswith("aborted") and move.began_at >= since]
+    return [move for move in case.was.moves if not (move.aborted or move.command) and move.began_at >= since]
 
 
 def motion(case: Case, wish: Wish) -> Iterator[Objection]:
@@ -310,15 +312,16 @@ def motion(case: Case, wish: Wish) -> Iterator[Objection]:
             f"{len(moves)} moves in {timings.max_moves_per.total_seconds() / 3600:g} h, "
             f"{timings.max_moves} allowed{kept}",
         )
-    if wish.elective and moves:
-        left = (moves[-1].ended_at or moves[-1].began_at) + timings.cooldown - case.date
+    last = next((move for move in reversed(case.was.moves) if not move.aborted), None)
+    if wish.elective and last is not None:
+        left = (last.ended_at or last.began_at) + timings.cooldown - case.date
         if left > timedelta(0):
             yield _object(Why.COOLDOWN, f"cooldown: {left.total_seconds():.0f} s left")
 
 
 def _back_off(case: Case, wish: Wish) -> Iterator[Objection]:
     """What has just come to nothing is not tried again at once, and each time in a row twice as much later."""
-    nothing = list(takewhile(lambda move: move.outcome.startswith("aborted"), reversed(case.was.moves)))
+    nothing = list(takewhile(lambda move: move.aborted, reversed(case.was.moves)))
     if not nothing:
         return
     first = case.rules.timings.cooldown if wish.elective else TRY_AGAIN

@@ -119,13 +119,11 @@ class Conduct:
             return
         timings = self.world.spec.rules.timings
         real = [
-            known
-            for known in self.moves.values()
-            if known.app == key and known.id != move.id and not known.outcome.startswith("aborted")
+            known for known in self.moves.values() if known.app == key and known.id != move.id and not known.aborted
         ]
         elective = move.kind is Kind.FAILBACK
         allowed = timings.max_moves - (1 if elective else 0)
-        if len(real) >= allowed:
+        if len([known for known in real if not known.command]) >= allowed:
             self.world.accuse("I6", f"{move.id} is one move more than the {allowed} allowed")
         ends = [known.ended_at for known in real if known.ended_at is not None]
         if elective and ends and move.began_at - max(ends) < timings.cooldown:

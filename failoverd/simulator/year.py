@@ -155,7 +155,7 @@ def play(rules: Rules, happenings: Sequence[Happening], seed: int) -> list[Made]
 
 
 def _made(happening: Happening, moves: Iterable[Move], began: datetime) -> Made:
-    kept = [move for move in moves if not move.outcome.startswith("aborted")]
+    kept = [move for move in moves if not move.aborted]
     ready = [at for move in kept for name, at in move.marks if name == "ready"]
     ages = [loss.age_seconds for move in kept for loss in move.losses]
     known = [age for age in ages if age is not None]

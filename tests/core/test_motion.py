@@ -32,12 +32,12 @@ def test_a_budget_of_more_moves_than_are_kept_whole_still_binds():
     life = healthy()
     life.world.rules = replace(life.world.rules, timings=replace(life.world.rules.timings, max_moves=30))
     done = tuple(
-        replace(move_done(life, number, life.world.date), evidence=("lease silent",)) for number in range(29)
+        replace(move_done(life, number, life.world.date), evidence=("lease silent",)) for number in range(30)
     )
     life.memory = replace(life.memory, apps={KEY: replace(life.app(), moves=done)})
     life.commands = (command(CommandKind.SWITCHOVER, target=B),)
     life.until(lambda one: at_rest(one) and one.app().active is B)
-    assert len(life.app().moves) == 30
+    assert len(life.app().moves) == 31
     assert life.app().moves[0].evidence == ()
     assert life.app().moves[-2].evidence != ()
     life.world.off.add(W2)
@@ -47,6 +47,28 @@ def test_a_budget_of_more_moves_than_are_kept_whole_still_binds():
     )
     life.run(30)
     assert Why.BUDGET in life.why()
+
+
+def test_what_an_operator_asked_for_leaves_the_budget_whole_but_not_the_cooldown():
+    life = budget_spent()
+    asked = tuple(replace(move, command=f"c{number}") for number, move in enumerate(life.app().moves))
+    life.memory = replace(life.memory, apps={KEY: replace(life.app(), moves=asked)})
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    life.world.off.discard(W1)
+    life.run(30)
+    assert Why.BUDGET not in life.why()
+    assert Why.COOLDOWN in life.why()
+
+
+def test_however_many_an_operator_asks_for_our_own_are_not_forgotten():
+    life = healthy()
+    own = tuple(move_done(life, number, life.world.date) for number in range(3))
+    asked = tuple(replace(move_done(life, number, life.world.date), command=f"c{number}") for number in range(3, 30))
+    life.memory = replace(life.memory, apps={KEY: replace(life.app(), moves=(*own, *asked))})
+    life.commands = (command(CommandKind.SWITCHOVER, target=B),)
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    assert {"m0", "m1", "m2"} <= {move.id for move in life.app().moves}
+    assert len(life.app().moves) < 30
 
 
 def test_moves_the_budget_no_longer_counts_make_room_and_what_came_to_nothing_goes_first():
