@@ -91,7 +91,7 @@ class _Resolver:
             kubeconfig=kubeconfig,
             record=record,
             hash=_hash(settings),
-            notes=tuple(unwise.notes(rules, self.origin)),
+            notes=tuple(unwise.notes(settings, rules, self.origin)),
             warnings=tuple(unwise.warnings(settings, rules, self.origin)),
             unseen=tuple(in_order(self.secrets.unseen)),
         )

@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 
 from pydantic import BaseModel, SecretStr
 
+from failoverd.config import pem
 from failoverd.config.locate import Path
 from failoverd.config.problems import Origin, Problem
 
@@ -41,6 +42,27 @@ class Secrets:
         if self.look(path, file) and not file.is_file():
             self.missing(path, f"there is no file {file}; make it, or name another")
         return file
+
+    def certificates(self, path: Path, name: str) -> FilePath | None:
+        """The same of a file that must hold one or more certificates."""
+        file = self.existing(path, name)
+        if self.files and file is not None and file.is_file():
+            self._unless_good(path, pem.certificates(file))
+        return file
+
+    def key_of(self, path: Path, name: str, cert: FilePath | None) -> FilePath | None:
+        """The same of a file that must hold the private key of `cert`."""
+        file = self.existing(path, name)
+        if self.files and all(one is not None and one.is_file() for one in (file, cert)):
+            assert file is not None
+            assert cert is not None
+            if not pem.certificates(cert):  # what is wrong with that one is said with its own key
+                self._unless_good(path, pem.key_of(cert, file))
+        return file
+
+    def _unless_good(self, path: Path, wrong: str) -> None:
+        if wrong:
+            self._say(path, wrong)
 
     def missing(self, path: Path, text: str) -> None:
         """Say that something is not here, which it may be where the configuration is used."""

@@ -17,10 +17,10 @@ from failoverd.config.problems import ConfigError, Origin, Problem, suggestion, 
 from failoverd.config.resolve import resolve
 from failoverd.config.resolved import Config
 from failoverd.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+from failoverd.config.syntax import explained
 
 LARGEST = 1024 * 1024
 """Bytes of the largest file that is read; one that the cluster keeps in a ConfigMap cannot be longer."""
-_AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
 def load(path: Path, *, files: bool = True) -> Config:
@@ -32,7 +32,7 @@ def load(path: Path, *, files: bool = True) -> Config:
     try:
         written = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([_syntax(path, text, str(error))]) from error
+        raise ConfigError([explained(path, text, str(error))]) from error
     origin = Origin(file=str(path), lines=lines(text), environ=dict(os.environ))
     problems = [*_unknown(written, origin), *_unknown_variables(origin)]
     known = {key: value for key, value in written.items() if key in Settings.model_fields}
@@ -120,13 +120,6 @@ def _text(path: Path) -> str:
         raise ConfigError([Problem(where=str(path), key="", text=text)]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(where=str(path), key="", text="is not UTF-8 text")]) from error
-
-
-def _syntax(path: Path, text: str, message: str) -> Problem:
-    match = _AT_LINE.search(message)
-    line = match[1] if match else str(text.count("\n") + 1)
-    what = _AT_LINE.sub("", message).removesuffix(" (at end of document)")
-    return Problem(where=f"{path}:{line}", key="", text=f"not TOML: {what[:1].lower()}{what[1:]}")
 
 
 def _unknown(written: Mapping[str, object], origin: Origin) -> Iterator[Problem]:
