@@ -49,9 +49,11 @@ def _loss(loss: Loss) -> str:
 
 
 def rto(move: Move) -> dict[str, float]:
-    """The parts of an RTO in seconds, from the last possible write to Ready. Parts that never happened are absent."""
+    """The parts of an RTO in seconds; together they last from the node's first missed renewal (or from where it was
+    seen stopped) to Ready; those of a planned move from the decision. Parts that never happened are absent."""
     names = {"decided": "detect and decide", "fenced": "fence", "flipped": "move", "ready": "ready"}
-    before = move.last_write_at or move.began_at
+    began = move.last_write_at or move.began_at  # of a move begun by a version that did not mark the silence
+    before = next((at for name, at in move.marks if name == "silent"), began)
     parts: dict[str, float] = {}
     for name, at in move.marks:
         if name in names:
