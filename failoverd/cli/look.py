@@ -156,7 +156,7 @@ def _past(entry: dict[str, Any]) -> tuple[str, ...]:
     took = brief(timedelta(seconds=sum(parts.values()))) if parts else _lasted(entry)
     reason = entry.get("reason") or "\n".join(str(one.get("text")) for one in entry.get("objections") or ())
     what = _arrow(entry) if "target" in entry else f"{entry.get('kind', '')} of a {entry.get('wanted') or 'move'}"
-    outcome = str(entry.get("outcome") or "")
+    outcome = str(entry.get("outcome") or "") + ("; stood" if "stood" in (entry.get("marks") or {}) else "")
     return when, str(entry.get("app", "")), what, outcome, took, "\n".join(_losses(entry)), str(reason)
 
 

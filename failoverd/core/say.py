@@ -90,6 +90,17 @@ def changed(key: str, was: AppMemory, row: Row) -> list[Note]:
     return [Note(incident=f"move {move.id}", text=text, level=level, app=move.app, resolved=bool(move.outcome))]
 
 
+def stood(before: AppMemory | None, after: AppMemory) -> list[Note]:
+    """The good end of the watch over a move's patch, said once: nobody has undone it."""
+    known = dict(before.moves[-1].marks) if before and before.moves else {}
+    move = after.moves[-1] if after.moves else None
+    at = dict(move.marks).get("stood") if move else None
+    if move is None or at is None or "stood" in known or move.ended_at is None:
+        return []
+    text = f"{headline(move)}: its patch stood for {seconds(at - move.ended_at)}, two intervals of Flux (monitor_for)"
+    return [Note(incident=f"move {move.id}", text=text, app=move.app, resolved=True)]
+
+
 def answered(command: Command, text: str) -> Note:
     """What became of an operator's command."""
     return Note(
