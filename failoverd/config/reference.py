@@ -75,6 +75,9 @@ One TOML file: `--config FILE`, else the one named in `$FAILOVERD_CONFIG`, else 
   where the daemon does not run.
 - **Reload**: on SIGHUP, and when the file or a secret's file changes. A bad file is reported and the old
   configuration stays in force.
+- **One for all instances**: `failoverd run --config-from configmap:NAMESPACE/NAME` follows what the pods mount and
+  keeps a local copy; `--files DIR` finds the named files on a machine that has them elsewhere
+  ([installation](installation.md#one-configuration)).
 - `failoverd config show` prints what results, conventions applied and secrets masked; `failoverd config
   schema` prints a JSON schema.
 """

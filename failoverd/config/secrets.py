@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from pydantic import BaseModel, SecretStr
@@ -15,16 +15,32 @@ LARGEST = 64 * 1024
 """Nothing that is a secret is longer; a mistyped path to a device or a log is."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where the files are that a configuration names."""
+
+    folder: FilePath
+    """Of the configuration: what is named without a `/` at its beginning is in there."""
+    gathered: FilePath | None = None
+    """Where all of them are on this machine instead, each by the last part of its name: for a configuration that is
+    shared with machines on which they are elsewhere."""
+    looked_at: bool = True
+
+    def place(self, name: str) -> FilePath:
+        """Where the file called `name` is."""
+        return self.gathered / FilePath(name).name if self.gathered else self.folder / FilePath(name).expanduser()
+
+
 class Secrets:
     """Reads secrets; what is wrong goes to `problems`. A secret's text never enters a message.
 
     Without `files` nothing that is named is looked at; `unseen` then says what that leaves unknown.
     """
 
-    def __init__(self, folder: FilePath, origin: Origin, *, files: bool = True) -> None:
-        self.folder = folder
+    def __init__(self, files: Files, origin: Origin) -> None:
+        self.place = files.place
         self.origin = origin
-        self.files = files
+        self.files = files.looked_at
         self.problems: list[Problem] = []
         self.unseen: list[Problem] = []
 
@@ -38,7 +54,7 @@ class Secrets:
         """The file called `name`, which is no secret but has to be there; None when none is named."""
         if not name:
             return None
-        file = self.folder / FilePath(name).expanduser()
+        file = self.place(name)
         if self.look(path, file) and not file.is_file():
             self.missing(path, f"there is no file {file}; make it, or name another")
         return file
@@ -80,7 +96,7 @@ class Secrets:
                 self._say((*path, field), "must not be empty")
             return given.get_secret_value().strip()
         if file:
-            return self._file((*path, f"{field}_file"), self.folder / FilePath(file).expanduser())
+            return self._file((*path, f"{field}_file"), self.place(file))
         if needed:
             self._say((*path, field), f"is missing: give {field}_file (a file that holds it) or {field}")
         return ""

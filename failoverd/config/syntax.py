@@ -6,7 +6,6 @@ Most often a quote is not closed, text stands without quotes, or a list of table
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from failoverd.config.problems import Problem, is_list, tables
 from failoverd.config.settings import Settings
@@ -15,7 +14,7 @@ _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 _QUOTES = re.compile(r"\"\"\"|'''|\"|'|#")
 
 
-def explained(path: Path, text: str, message: str) -> Problem:
+def explained(name: str, text: str, message: str) -> Problem:
     """What `tomllib` says of `text`, in our words where we know better ones."""
     match = _AT_LINE.search(message)
     lines = text.split("\n")
@@ -26,10 +25,10 @@ def explained(path: Path, text: str, message: str) -> Problem:
         what = f"the quotes ({quote}) of this line do not pair: the text needs one before and one after it"
         if len(quote) == 3:
             what = f"{quote} is opened on this line and never closed"
-        return Problem(where=f"{path}:{opened}", key="", text=f"not TOML: {what}")
+        return Problem(where=f"{name}:{opened}", key="", text=f"not TOML: {what}")
     what = _AT_LINE.sub("", message).removesuffix(" (at end of document)")
     what = f"{what[:1].lower()}{what[1:]}{_hint(lines[line - 1] if line <= len(lines) else '', what)}"
-    return Problem(where=f"{path}:{line}", key="", text=f"not TOML: {what}")
+    return Problem(where=f"{name}:{line}", key="", text=f"not TOML: {what}")
 
 
 def _hint(line: str, what: str) -> str:
