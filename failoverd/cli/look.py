@@ -14,6 +14,7 @@ from failoverd.cli.cluster import connect, find
 from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
+from failoverd.core.model import Why
 from failoverd.core.rules import EXPERIMENTAL, Mode
 
 MEMORY_ONLY = (
@@ -120,10 +121,15 @@ def _reasons(app: dict[str, Any]) -> Iterator[str]:
         yield f"waiting for: {app['waiting']}"
     if app["wanted"] and not app["move"]:
         yield f"wanted: {app['wanted']}" + ("" if app["objections"] else ", and nothing objects")
-    elif not app["move"]:
+    elif not app["move"] and not app["frozen"]:
         yield "nothing calls for a move"
-    yield from (f"objects: {objection['text']}" for objection in app["objections"])
-    yield from (f"alarm: {alarm['text']}" for alarm in app["alarms"])
+    yield from (f"objects: {objection['text']}" for objection in _unsaid(app, "objections"))
+    yield from (f"alarm: {alarm['text']}" for alarm in _unsaid(app, "alarms"))
+
+
+def _unsaid(app: dict[str, Any], kind: str) -> Iterator[dict[str, Any]]:
+    """Objections or alarms; that an app is frozen, which is both, is told once, and first."""
+    return (one for one in app[kind] if not (app["frozen"] and one.get("why") == Why.FROZEN))
 
 
 def _row(key: str, app: dict[str, Any]) -> tuple[str, ...]:
@@ -142,7 +148,7 @@ def _says(app: dict[str, Any]) -> Iterator[str]:
         yield f"{_arrow(app['move'])}: {app['waiting'] or app['move']['reason']}"
     if app["wanted"] and not app["move"]:
         yield f"wants a {app['wanted']}:"
-    yield from (objection["text"] for objection in (*app["objections"], *app["alarms"]))
+    yield from (objection["text"] for kind in ("objections", "alarms") for objection in _unsaid(app, kind))
 
 
 def _node(name: str, node: dict[str, Any]) -> tuple[str, ...]:

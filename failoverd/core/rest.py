@@ -115,6 +115,13 @@ def _sent_by_hand(case: Case) -> bool:
     return bool(counted) and counted[-1].kind is Kind.SWITCHOVER
 
 
+def _stays(case: Case) -> str:
+    """What an app waits for that an operator sent away: it never goes home by itself. Empty for any other."""
+    if case.was.active is case.app.preferred or case.app.failback is not Failback.AUTO or not _sent_by_hand(case):
+        return ""
+    return f"an operator: a switchover is never undone by itself; `failoverd failback {case.app.key}` takes it home"
+
+
 def _guest_off(case: Case, node: str) -> bool:
     reading = case.snapshot.nodes.get(node)
     guest = reading.guest if reading else None
@@ -151,7 +158,8 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     alarms += wrong
     was = _stability(case, was)
     event = Event.ADOPTED if was.phase is Phase.ADOPTING and _has_roles(case, was) else None
-    return Step(was=was, event=event, actions=tuple(actions), waiting=tended.waiting), tuple(alarms)
+    waiting = tended.waiting or _stays(case)
+    return Step(was=was, event=event, actions=tuple(actions), waiting=waiting), tuple(alarms)
 
 
 def _verification(case: Case) -> list[Action]:
