@@ -47,8 +47,7 @@ async def _status(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print(json.dumps({**found, "apps": apps, "live": live}, indent=2))
         return Exit.OK
-    if not live:
-        print(f"note: {MEMORY_ONLY}", file=sys.stderr)
+    _say_who_answers(found, live=live)
     if Mode.ACTIVE in (config.rules.mode, (found.get("instance") or {}).get("mode")):
         print(f"note: {EXPERIMENTAL}", file=sys.stderr)
     heads = ("APP", "ACTIVE", "PHASE", "PRIMARY", "BACKUP", "DATA AGE", "SAYS")
@@ -68,10 +67,19 @@ async def _why(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print(json.dumps({"app": key, "live": live, **(app or {})}, indent=2))
         return Exit.OK
-    if not live:
-        print(f"note: {MEMORY_ONLY}", file=sys.stderr)
+    _say_who_answers(found, live=live)
     print("\n".join(explain(key, app, found.get("nodes", {}))))
     return Exit.OK
+
+
+def _say_who_answers(found: dict[str, Any], *, live: bool) -> None:
+    """Whether it was a daemon, and the one that decides: `kubectl exec deploy/…` picks any."""
+    instance = found.get("instance") or {}
+    if not live:
+        print(f"note: {MEMORY_ONLY}", file=sys.stderr)
+    elif instance.get("leader") is False:
+        leads = f"{instance['holder']} leads and decides" if instance.get("holder") else "nobody leads now"
+        print(f"note: asked was an instance that only follows, and says what it sees; {leads}", file=sys.stderr)
 
 
 async def _history(arguments: argparse.Namespace) -> int:
