@@ -17,11 +17,13 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from failoverd import logs
 from failoverd.adapters.kubernetes.client import KubeError
-from failoverd.config import Config, ConfigSource
+from failoverd.config import Config, ConfigError, ConfigSource, load
 from failoverd.core.model import Note
 from failoverd.core.rules import EXPERIMENTAL, Mode
 from failoverd.daemon import Daemon, build, check_fences, configure_logs
+from failoverd.mirror import Mirror
 
 log = structlog.get_logger("failoverd")
 
@@ -30,15 +32,26 @@ POLL_CONFIG = timedelta(seconds=5)
 FAILED, UNREACHABLE = 1, 3
 """Exit statuses: something here is in the way; the cluster could not be reached at all."""
 NOT_TAKEN = "configuration not taken over, the old one stays in force"
+UNMIRRORED = "the cluster's configuration cannot be used here, the local copy stays in force"
 
 
-def run(config: Config, kubeconfig: Path | None = None) -> int:
+def run(config: Config, kubeconfig: Path | None = None, files_in: Path | None = None) -> int:
     """Run until SIGTERM or SIGINT; a changed configuration is taken over without a pause in leadership's rules.
 
-    `kubeconfig` comes from the command line, and goes before the file's.
+    `kubeconfig` comes from the command line, and goes before the file's; `files_in` is where the files are that the
+    configuration names.
     """
     configure_logs(config)
-    return asyncio.run(_run(config, kubeconfig))
+    return asyncio.run(_run(ConfigSource(config.path, files_in), kubeconfig))
+
+
+def run_shared(mirror: Mirror, kubeconfig: Path | None = None) -> int:
+    """The same with the configuration that the cluster keeps, from its local copy where it cannot be read.
+
+    Raises ConfigError where neither can be used, KubeError where there is no copy and the cluster does not answer.
+    """
+    logs.configure(form=logs.LogFormat.AUTO, level="info", secrets=())
+    return asyncio.run(_run_shared(mirror, kubeconfig))
 
 
 def once(config: Config, *, dry_run: bool = False) -> int:
@@ -53,24 +66,48 @@ class Orders:
 
     source: ConfigSource
     kubeconfig: Path | None
+    mirror: Mirror | None
     stop: asyncio.Event
     reload: asyncio.Event
     refused: str = ""
     """What was last said against the file; empty when it is in force."""
+    unmirrored: str = ""
+    """What was last said against the configuration that the cluster keeps."""
 
     def effective(self, config: Config) -> Config:
         """`config` with what the command line says."""
         return replace(config, kubeconfig=self.kubeconfig) if self.kubeconfig else config
 
 
-async def _run(config: Config, kubeconfig: Path | None) -> int:
-    orders = Orders(ConfigSource(config.path), kubeconfig, asyncio.Event(), asyncio.Event())
+async def _run_shared(mirror: Mirror, kubeconfig: Path | None) -> int:
+    try:
+        if mirror.path.exists():
+            with contextlib.suppress(ConfigError):  # a copy that has become bad is replaced, if it can be
+                configure_logs(load(mirror.path, files_in=mirror.files_in))
+        await mirror.look()
+        if not mirror.path.exists():
+            if mirror.refused:
+                raise ConfigError(mirror.refused)
+            raise KubeError(0, f"{mirror.origin}: there is no local copy {mirror.path} yet, and {mirror.away}")
+        source = ConfigSource(mirror.path, mirror.files_in)
+        configure_logs(source.config)
+        looking = asyncio.create_task(mirror.run(), name="mirror")
+        try:
+            return await _run(source, kubeconfig, mirror)
+        finally:
+            looking.cancel()
+    finally:
+        await mirror.close()
+
+
+async def _run(source: ConfigSource, kubeconfig: Path | None, mirror: Mirror | None = None) -> int:
+    orders = Orders(source, kubeconfig, mirror, asyncio.Event(), asyncio.Event())
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, orders.stop.set)
     running.add_signal_handler(signal.SIGHUP, orders.reload.set)
     try:
-        daemon: Daemon | None = await _ready(orders.effective(config))
+        daemon: Daemon | None = await _ready(orders.effective(source.config))
         while daemon is not None:
             follower = await _serve(daemon, orders)
             if follower is not None:
@@ -138,9 +175,13 @@ def _introduce(config: Config) -> None:
 async def _look(daemon: Daemon, orders: Orders) -> Daemon | None:
     """Look at the configuration file: the daemon that is to follow, where it has changed for good."""
     before = orders.source.config
-    found = orders.source.reload() if orders.reload.is_set() else orders.source.poll()
     asked = orders.reload.is_set()
     orders.reload.clear()
+    if orders.mirror is not None:
+        if asked:
+            await orders.mirror.look()
+        _tell_mirrored(daemon, orders, orders.mirror)
+    found = orders.source.reload() if asked else orders.source.poll()
     if found is None:
         return None
     if found.problems:
@@ -181,8 +222,21 @@ def _accept(daemon: Daemon, orders: Orders) -> None:
         _tell(daemon, "the configuration file is in force again", resolved=True)
 
 
-def _tell(daemon: Daemon, text: str, *, level: str = "info", resolved: bool = False) -> None:
-    incident = f"configuration {daemon.config.instance}"
+def _tell_mirrored(daemon: Daemon, orders: Orders, mirror: Mirror) -> None:
+    """Say, once, that what the cluster keeps cannot be used here, and that this is over."""
+    told = "; ".join(map(str, mirror.refused))
+    if told == orders.unmirrored:
+        return
+    orders.unmirrored = told
+    text = f"{UNMIRRORED}: {told}" if told else "the cluster's configuration is in force again"
+    (log.error if told else log.info)(text)
+    _tell(daemon, text, level="error" if told else "info", resolved=not told, about="shared configuration")
+
+
+def _tell(
+    daemon: Daemon, text: str, *, level: str = "info", resolved: bool = False, about: str = "configuration"
+) -> None:
+    incident = f"{about} {daemon.config.instance}"
     note = Note(incident=incident, text=f"{daemon.config.instance}: {text}", level=level, resolved=resolved)
     daemon.notifier.say(note, daemon.loop.clock.now().wall)
 

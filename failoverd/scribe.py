@@ -79,7 +79,7 @@ class Scribe:
         self._rules = rules
         self._again = again
         self._uids: dict[str, str] = {}
-        self._written: set[str] = set()
+        self._written: dict[str, tuple[tuple[str, datetime], ...]] = {}
         self._moves: dict[str, Move] = {}
         self._displaced: dict[str, dict[str, Any]] = {}
         self._held = Holds()
@@ -130,7 +130,8 @@ class Scribe:
     def _collect(self, memory: Memory) -> None:
         for was in memory.apps.values():
             for move in was.moves:
-                if move.id not in self._written and move.id not in self._moves:
+                # a finished move is marked once more, with what became of its patch
+                if self._written.get(move.id) != move.marks and self._moves.get(move.id) != move:
                     self._moves[move.id] = move
                     self._wake.set()
 
@@ -172,7 +173,7 @@ class Scribe:
         await self._history.append(
             [*entries, *(entry(move, self._displaced.get(move.id)) for move in moves.values())]
         )
-        self._written.update(moves)
+        self._written.update({key: move.marks for key, move in moves.items()})
         for key in moves:
             self._moves.pop(key, None)
         for key, hold in holds.items():

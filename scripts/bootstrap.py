@@ -22,6 +22,8 @@ BUILD_STEPS = 2  # raise it when build() changes, so that existing environments 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 STAMP = os.path.join(VENV, "installed-from")
+ADDING = os.path.join(VENV, "adding")
+"""What is being added to a finished environment; left there when that ends, or is broken off."""
 RUNTIME, DEV = "requirements.lock", "requirements-dev.lock"
 
 
@@ -75,16 +77,46 @@ def run(what: str, *command: str) -> None:
 
 def build(lock: str) -> None:
     """Make the environment from nothing, so that a package dropped from the lock cannot linger."""
-    python = os.path.join(VENV, "bin", "python")
-    pip = (python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
+    python = python_of_venv()
     # Started from inside a venv (perhaps this very one), it must still be made by the Python beneath it.
     base = getattr(sys, "_base_executable", None) or sys.executable
     run("making .venv", base, "-m", "venv", "--clear", VENV)
+    install(lock)
+    link(python)
+
+
+def install(lock: str) -> None:
+    """Install what `lock` has and `.venv` lacks."""
+    pip = (python_of_venv(), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
     # Wheels only: building a source package would fetch build tools that no hash covers. Not compiled: Python does
     # that for what it imports, a small part, and this way the first `make demo` starts in half the time.
     locked = ("--require-hashes", "--no-deps", "--only-binary=:all:", "--no-compile", "--requirement")
     run("installing %s" % lock, *(pip + locked + (os.path.join(ROOT, lock),)))
-    link(python)
+
+
+def python_of_venv() -> str:
+    """The Python inside `.venv`."""
+    return os.path.join(VENV, "bin", "python")
+
+
+def can_be_added_to(recorded: str, stamp: str) -> bool:
+    """Whether `.venv` only lacks the tools: all of the runtime lock is in the other one, at the same versions.
+
+    Not where adding those of another lock was broken off: what that lock had and this one has not would linger.
+    """
+    try:
+        with open(ADDING) as file:
+            begun = file.read().strip()
+    except OSError:
+        begun = stamp
+    return stamp.startswith(DEV) and recorded == wanted_stamp(RUNTIME) and begun == stamp
+
+
+def complete(stamp: str) -> None:
+    """Add the tools to an environment without them. One that fails meanwhile still serves without."""
+    with open(ADDING, "w") as file:
+        file.write(stamp + "\n")
+    install(DEV)
 
 
 def link(python: str) -> None:
@@ -109,8 +141,12 @@ def main(arguments: "list[str]") -> int:
             lock_name = RUNTIME if "--runtime" in arguments and not recorded.startswith(DEV) else DEV
             stamp = wanted_stamp(lock_name)
             if recorded != stamp:
-                print("making .venv from %s" % lock_name, flush=True)
-                build(lock_name)
+                if can_be_added_to(recorded, stamp):
+                    print("adding to .venv what %s has more" % lock_name, flush=True)
+                    complete(stamp)
+                else:
+                    print("making .venv from %s" % lock_name, flush=True)
+                    build(lock_name)
                 with open(STAMP, "w") as file:
                     file.write(stamp + "\n")
     except BootstrapError as error:

@@ -330,7 +330,7 @@ MUTANTS = (
         "I9",
         "the refusal of a command is not said",
         "failoverd/core/decide.py",
-        ('[say.answered(plan.command, f"refused: {reasons}")]', "[]"),
+        ("text), [say.answered(plan.command, text)]", "text), []"),
         "tests/core/test_commands.py",
     ),
     _row(
@@ -345,10 +345,17 @@ MUTANTS = (
         "a hold is never resolved once the move begins",
         "failoverd/core/say.py",
         (
-            "        notes.append(Note(incident=incident, text=text, resolved=True))",
-            "        notes += [] if begun else [Note(incident=incident, text=text, resolved=True)]",
+            "        notes.append(Note(incident=incident, text=text, level=level, app=app, resolved=True))",
+            "        notes += [] if begun else [Note(incident=incident, text=text, level=level, resolved=True)]",
         ),
         "tests/test_scenarios.py",
+    ),
+    _row(
+        "I9",
+        "a patch that somebody undid is called one that stood",
+        "failoverd/core/rest.py",
+        ("    undone = put_back or not case.runs_on(was.active)", "    undone = False"),
+        "tests/core/test_stood.py",
     ),
     _row(
         "I10",

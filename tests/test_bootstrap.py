@@ -50,7 +50,8 @@ def test_bootstrap_names_the_package_that_holds_a_missing_ensurepip() -> None:
         ("", ("--runtime",), "requirements.lock"),
         ("", (), "requirements-dev.lock"),
         ("requirements.lock", ("--runtime",), ""),
-        ("requirements.lock", (), "requirements-dev.lock"),
+        ("requirements.lock", (), "added requirements-dev.lock"),
+        ("outdated requirements.lock", (), "requirements-dev.lock"),
         ("requirements-dev.lock", ("--runtime",), ""),
         ("requirements-dev.lock", (), ""),
         ("outdated requirements.lock", ("--runtime",), "requirements.lock"),
@@ -62,12 +63,9 @@ def test_bootstrap_installs_the_tools_only_where_they_are_needed(
 ) -> None:
     module = bootstrap()
     built: list[str] = []
-    for name in ("ROOT", "VENV", "STAMP"):
-        monkeypatch.setattr(module, name, str(tmp_path / name.lower()))
-    (tmp_path / "root").mkdir()
-    for lock in LOCKS:
-        (tmp_path / "root" / lock).write_text(lock)
+    elsewhere(module, tmp_path, monkeypatch)
     monkeypatch.setattr(module, "build", built.append)
+    monkeypatch.setattr(module, "install", lambda lock: built.append(f"added {lock}"))
     if there:
         assert module.main([] if there.endswith("dev.lock") else ["--runtime"]) == 0
         built.clear()
@@ -75,6 +73,34 @@ def test_bootstrap_installs_the_tools_only_where_they_are_needed(
         (tmp_path / "root" / there.split()[1]).write_text("another version")
     assert module.main(list(options)) == 0
     assert built == ([installed] if installed else [])
+
+
+def elsewhere(module: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have it work on a checkout of its own."""
+    for name in ("ROOT", "VENV", "STAMP", "ADDING"):
+        monkeypatch.setattr(module, name, str(folder / name.lower()))
+    (folder / "root").mkdir()
+    for lock in LOCKS:
+        (folder / "root" / lock).write_text(lock)
+
+
+def test_tools_whose_adding_was_broken_off_are_added_again_but_not_onto_those_of_another_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = bootstrap()
+    done: list[str] = []
+
+    def fail(lock: str) -> None:
+        done.append(f"added {lock}")
+        raise module.BootstrapError("no network")
+
+    elsewhere(module, tmp_path, monkeypatch)
+    monkeypatch.setattr(module, "build", done.append)
+    monkeypatch.setattr(module, "install", fail)
+    assert [module.main(["--runtime"]), module.main([]), module.main(["--runtime"]), module.main([])] == [0, 2, 0, 2]
+    (tmp_path / "root" / LOCKS[1]).write_text("another version")
+    assert module.main([]) == 0
+    assert done == ["requirements.lock", *["added requirements-dev.lock"] * 2, "requirements-dev.lock"]
 
 
 def test_the_environment_runs_this_checkout_without_any_build_tool(

@@ -189,6 +189,25 @@ async def test_status_as_json_says_whether_it_is_live(bench: Bench) -> None:
     assert found["apps"]["media/sonarr"]["frozen"] == "both sides are sendonly"
 
 
+@pytest.mark.parametrize(
+    ("instance", "note"),
+    [
+        ({"leader": True, "holder": "pve-1"}, ""),
+        ({"leader": False, "holder": "pve-1_0a"}, "pve-1_0a leads and decides"),
+        ({"leader": False, "holder": ""}, "nobody leads now"),
+    ],
+)
+async def test_a_follower_that_was_asked_is_called_one(bench: Bench, instance: dict[str, object], note: str) -> None:
+    page = json.loads((Path(__file__).parent / "adapters" / "status.json").read_text())
+    page["instance"].update(instance, mode="observe")
+    bench.server.objects["/status"] = page
+    bench.remember(remembered())
+    for words in (["status"], ["why", "sonarr"]):
+        said = await bench.run(*words, "--url", f"http://127.0.0.1:{bench.server.port}")
+        expected = f"note: asked was an instance that only follows, and says what it sees; {note}\n" if note else ""
+        assert said.err == expected
+
+
 async def test_why_repeats_the_objections_of_a_running_daemon_word_for_word(bench: Bench) -> None:
     page = json.loads((Path(__file__).parent / "adapters" / "status.json").read_text())
     app = web.Application()

@@ -18,6 +18,7 @@ async def test_history_shows_moves_with_what_they_took_and_lost(bench: Bench) ->
     entries = [
         {"id": "1", "app": "media/sonarr", "kind": "failover", "source": "primary", "target": "backup",
          "began_at": "2026-01-02T03:04:05+00:00", "outcome": "done", "rto": {"detect and decide": 13.0, "move": 5.4},
+         "marks": {"ready": "2026-01-02T03:04:23+00:00", "stood": "2026-01-02T03:06:23+00:00"},
          "reason": "k3s-w1 is stopped",
          "losses": [{"volume": "config", "age_seconds": 7.0}, {"volume": "media", "age_seconds": None}]},
         {"id": "2", "app": "media/other", "kind": "switchover", "source": "primary", "target": "backup",
@@ -30,6 +31,7 @@ async def test_history_shows_moves_with_what_they_took_and_lost(bench: Bench) ->
     first, second = said.out.splitlines()[1:]
     assert first.split("  ")[0] == "2026-01-02 03:04:05"
     assert "failover primary -> backup" in first
+    assert "  done; stood  " in first
     assert "18 s" in first
     assert "config: 7.0 s" in first
     assert second.strip() == "media: unknown"

@@ -79,6 +79,13 @@ volumes = ["config", { name = "films", claim_primary = "films" }]
     assert (films.primary.claim, films.backup.claim) == ("films", "pvc-two-films-backup")
 
 
+def test_a_list_of_names_is_the_short_form_of_tables(tmp_path: Path) -> None:
+    short = loaded(tmp_path, SITES + APP + 'volumes = ["config"]\n').rules.app("media/sonarr").volumes
+    long = loaded(tmp_path, SITES + APP + '[[apps.volumes]]\nname = "config"\n').rules.app("media/sonarr").volumes
+    assert short == long
+    assert short[0].primary.claim == "pvc-sonarr-config"
+
+
 def test_an_app_may_differ_from_the_rest(tmp_path: Path) -> None:
     text = (
         SITES
@@ -211,10 +218,31 @@ def test_what_is_unwise_is_noted_but_not_refused(tmp_path: Path) -> None:
         "config.toml:7: apps: media/sonarr moves by proof only, but no [[fencing]] is for k3s-w1:"
         " it can never fail over"
     ]
-    assert loaded(tmp_path, SITES + APP + FENCE).notes == ()
-    alone = SITES + APP + FENCE + '[instance]\nnode = "k3s-w2"\n'
+    silent = SITES + APP + FENCE + '[failover]\nrequire = "silence"\n'
+    assert loaded(tmp_path, silent).notes == ()
+    alone = silent + '[instance]\nnode = "k3s-w2"\n'
     assert [note.key for note in loaded(tmp_path, alone).notes] == ["witness"]
     assert loaded(tmp_path, alone + '[[witness]]\nnode = "nas"\n').notes == ()
+
+
+def test_a_proof_that_dies_with_the_node_it_is_for_is_noted(tmp_path: Path) -> None:
+    def notes(text: str) -> list[str]:
+        return [str(note).replace(f"{tmp_path}/", "") for note in loaded(tmp_path, SITES + APP + text).notes]
+
+    docker = '[[fencing]]\nnode = "k3s-w2"\ntype = "docker"\nurl = "unix:///s"\ncontainer = "k3s-w2"\n'
+    rest = (
+        ', media/sonarr cannot fail over by itself; require = "silence" lets it, at the price that docs/fencing.md'
+        ' names, and so does a fence of type "command" that outlives the host'
+    )
+    assert notes(FENCE + docker) == [
+        "config.toml:10: fencing[0]: pve proves the death of k3s-w1, and only while it lives: when it dies with the"
+        " node" + rest,
+        "config.toml:16: fencing[1]: its Docker host proves the death of k3s-w2, and only while it lives: when it"
+        " dies with the node" + rest,
+    ]
+    assert notes(FENCE + SILENT) == []
+    plug = '[[fencing]]\nnode = "k3s-w1"\ntype = "command"\nargv = ["/bin/sh"]\n'
+    assert notes(plug) == []
 
 
 SILENT = '[failover]\nrequire = "silence"\n'

@@ -58,6 +58,11 @@ def test_the_page_has_every_table_and_key() -> None:
     assert {name: keys for name, keys in tables.items() if keys} == wanted
 
 
+def test_the_short_form_of_volumes_is_in_page_and_example() -> None:
+    for file in (PAGE, EXAMPLE):
+        assert 'volumes = ["config", "media"]' in " ".join(file.read_text().replace("# ", "").split()), file
+
+
 def test_every_key_says_what_it_means() -> None:
     for line in PAGE.read_text().splitlines():
         if line.startswith("| `"):

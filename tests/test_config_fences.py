@@ -11,7 +11,7 @@ from failoverd.config import Config, load
 from failoverd.config.edges import FenceType
 from failoverd.config.resolved import Fence
 from failoverd.config.show import as_toml
-from tests.test_config_refusals import APP, SITES, loaded, refusals
+from tests.test_config_refusals import APP, FENCE, SITES, loaded, refusals
 
 HEAD = '[[fencing]]\nnode = "k3s-w2"\n'
 SOCKET = HEAD + 'type = "docker"\nurl = "unix:///var/run/docker.sock"\ncontainer = "k3s-w2"\n'
@@ -21,11 +21,14 @@ REMOTE = HEAD + (
 )
 HOOK = HEAD + 'type = "command"\nargv = ["/bin/sh", "-x"]\n'
 
+TLS = Path(__file__).parent / "data" / "tls"
+PEM = {"ca.pem": "docker-client-ca.pem", "cert.pem": "docker-client.pem", "key.pem": "docker-client.key"}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("ca.pem", "cert.pem", "key.pem"):
-        (tmp_path / name).write_text("x")
+    for name, source in PEM.items():
+        (tmp_path / name).write_bytes((TLS / source).read_bytes())
     return tmp_path
 
 
@@ -111,6 +114,41 @@ def test_each_mistake_is_one_line(folder: Path, text: str, line: str) -> None:
     assert lines == [f"config.toml:{line}"]
 
 
+CA = (TLS / "pve-ca.pem").read_text()
+BROKEN: list[tuple[str, str, str, str]] = [
+    ("no certificate", "ca.pem", "x", "15: fencing[0].ca_file: {} is not a certificate in PEM form: there is no"
+     " -----BEGIN CERTIFICATE----- in it"),
+    ("a key for an authority", "ca.pem", (TLS / "pve.key").read_text(),
+     "15: fencing[0].ca_file: {} is not a certificate in PEM form: there is no -----BEGIN CERTIFICATE----- in it"),
+    ("half a chain", "ca.pem", CA + CA[:300],
+     "15: fencing[0].ca_file: {} is not a certificate in PEM form: it is damaged or cut short"),
+    ("half a certificate", "cert.pem", CA[:300],
+     "16: fencing[0].cert_file: {} is not a certificate in PEM form: it is damaged or cut short"),
+    ("no key", "key.pem", CA,
+     "17: fencing[0].key_file: {} is not a private key in PEM form: there is no -----BEGIN PRIVATE KEY----- in it"),
+    ("half a key", "key.pem", (TLS / "docker-client.key").read_text()[:90],
+     "17: fencing[0].key_file: {} is not a private key in PEM form: it is damaged or cut short"),
+    ("a locked key", "key.pem", (TLS / "docker-locked.key").read_text(),
+     "17: fencing[0].key_file: {} is encrypted, and nobody is there to type its password: write it without one"),
+    ("another's key", "key.pem", (TLS / "stranger.key").read_text(),
+     "17: fencing[0].key_file: {} is not the key of the certificate in cert.pem"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "line"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN])
+def test_a_certificate_or_key_that_cannot_be_used_is_one_line(folder: Path, name: str, text: str, line: str) -> None:
+    (folder / name).write_text(text)
+    assert refusals(folder, SITES + APP + REMOTE) == [f"config.toml:{line.format(name)}"]
+    load(folder / "config.toml", files=False)
+
+
+def test_the_authority_of_a_hypervisor_is_looked_into_as_well(folder: Path) -> None:
+    (folder / "ca.pem").write_text("x")
+    lines = refusals(folder, SITES + APP + FENCE + 'ca_file = "ca.pem"\n')
+    assert lines == ["config.toml:16: fencing[0].ca_file: ca.pem is not a certificate in PEM form: there is no"
+                     " -----BEGIN CERTIFICATE----- in it"]  # fmt: skip
+
+
 def test_files_of_another_machine_are_not_looked_for(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(SITES + APP + REMOTE + HOOK.replace("/bin/sh", "/nonexistent").replace("w2", "w1"))
@@ -129,7 +167,7 @@ def test_which_guest_a_node_is_decides_the_fingerprint_and_certificates_do_not(f
         return loaded(folder, SITES + APP + text)
 
     base = rules(REMOTE)
-    (folder / "other.pem").write_text("x")
+    (folder / "other.pem").write_bytes((folder / "cert.pem").read_bytes())
     renewed = rules(REMOTE.replace("cert.pem", "other.pem"))
     assert (renewed.rules.fence_hash, renewed.hash) == (base.rules.fence_hash, base.hash)
     hashes = {

@@ -115,6 +115,12 @@ CASES: list[tuple[str, str, str]] = [
      "7: fencing[0].fingerprint: is not a SHA-256 fingerprint: 64 hexadecimal digits"),
     ("no such authority", FENCE + 'ca_file = "ca.pem"\n',
      "7: fencing[0].ca_file: there is no file ca.pem; make it, or name another"),
+    ("two types alike", FENCE.replace("proxmox-lxc", "proxmox"),
+     '3: fencing[0].type: "proxmox" is unknown; did you mean "proxmox-lxc" or "proxmox-vm"?'),
+    ("one table for a list of them", FENCE.replace("[[fencing]]", "[fencing]"),
+     "1: fencing: may be there several times: write [[fencing]], in double brackets"),
+    ("a list for one table", "[[failover]]\n",
+     "1: failover: is one table, not several: write [failover], in single brackets"),
     ("witness listed already", '[[witness]]\nnode = "k3s-w2"\n',
      '2: witness[0].node: "k3s-w2" is listed already; nodes of pairs witness by themselves'),
     ("hours", '[failback]\nhours = "2-5"\n',
@@ -130,6 +136,23 @@ CASES: list[tuple[str, str, str]] = [
      ' smallest value that works: "6s"'),
     ("template", '[conventions]\nclaim_primary = "pvc-{ap}"\n',
      '2: conventions.claim_primary: unknown placeholder "{ap}"; did you mean "app"?'),
+    ("quote never closed", 'mode = "active\n[web]\n', "1: not TOML: the quotes (\") of this line do not pair:"
+     " the text needs one before and one after it"),
+    ("quote never opened", '[web]\nlisten = 0.0.0.0:80"\n', "2: not TOML: the quotes (\") of this line do not pair:"
+     " the text needs one before and one after it"),
+    ("single quote never closed", "# it's\nmode = 'active\n[failback]\nhours = 'any'\n",
+     "2: not TOML: the quotes (') of this line do not pair: the text needs one before and one after it"),
+    ("quote in a list", '[web]\nlisten = ["a, "b"]\n',
+     '2: not TOML: the quotes (") of this line do not pair: the text needs one before and one after it'),
+    ("long text never closed", 'mode = """active\n[web]\n',
+     '1: not TOML: """ is opened on this line and never closed'),
+    ("no quotes", "mode = active\n",
+     '1: not TOML: invalid value; text stands in quotes, as in "sonarr"; a duration as in "10s"'),
+    ("one table, then a list of them", '[fencing]\nnode = "a"\n[[fencing]]\n',
+     "3: not TOML: cannot overwrite a value; fencing may be there several times: write [[fencing]],"
+     " in double brackets"),
+    ("key twice", '[web]\nlisten = ""\nlisten = ""\n',
+     "3: not TOML: cannot overwrite a value: it stands further up already; keep one of the two"),
     ("not TOML", "[failover\n", "1: not TOML: expected ']' at the end of a table declaration"),
 ]  # fmt: skip
 

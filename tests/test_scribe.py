@@ -21,7 +21,19 @@ from failoverd.scribe import QUEUED, Scribe
 from failoverd.voice import Speaker
 from tests.adapters import apiserver
 from tests.adapters.apiserver import ApiServer, until
-from tests.adapters.board import APP, AT, NOT_CLEAN, TOO_OLD, HandClock, decision, later, memory, rules, snapshot
+from tests.adapters.board import (
+    APP,
+    AT,
+    NOT_CLEAN,
+    TOO_OLD,
+    HandClock,
+    decision,
+    finished,
+    later,
+    memory,
+    rules,
+    snapshot,
+)
 
 HOLD = f"hold {APP}"
 EVENTS = f"/api/v1/namespaces/{APP.partition('/')[0]}/events"
@@ -194,6 +206,19 @@ async def test_a_finished_move_waits_for_a_history_that_is_out_of_reach(client: 
         await settled(scribe)
     (move,) = book.entries.values()
     assert (move["app"], move["outcome"]) == (APP, "done")
+
+
+async def test_what_became_of_its_patch_is_added_to_the_entry_of_a_move(client: Client) -> None:
+    book = Book()
+    was = finished(ended_at=later(18))
+    watched = replace(was, marks=(*was.marks, ("stood", later(138))))
+    async with writing(client, book) as scribe:
+        for move in (was, was, watched, watched):
+            scribe.see(decision(memory=memory(moves=(move,))), snapshot())
+            await settled(scribe)
+    (entry,) = book.entries.values()
+    assert entry["marks"]["stood"] == later(138).isoformat()
+    assert book.writes == 2
 
 
 async def test_what_the_lost_side_keeps_stands_in_the_entry_of_its_move_and_survives_a_restart(

@@ -23,7 +23,7 @@ def path_of(arguments: argparse.Namespace) -> Path:
 
 def loaded(arguments: argparse.Namespace) -> Config:
     """The configuration. Raises ConfigError."""
-    return load(path_of(arguments))
+    return load(path_of(arguments), files_in=arguments.files)
 
 
 def loaded_apart(arguments: argparse.Namespace) -> Config:

@@ -14,6 +14,7 @@ from failoverd.cli.cluster import connect, find
 from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
+from failoverd.core.model import Why
 from failoverd.core.rules import EXPERIMENTAL, Mode
 
 MEMORY_ONLY = (
@@ -46,8 +47,7 @@ async def _status(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print(json.dumps({**found, "apps": apps, "live": live}, indent=2))
         return Exit.OK
-    if not live:
-        print(f"note: {MEMORY_ONLY}", file=sys.stderr)
+    _say_who_answers(found, live=live)
     if Mode.ACTIVE in (config.rules.mode, (found.get("instance") or {}).get("mode")):
         print(f"note: {EXPERIMENTAL}", file=sys.stderr)
     heads = ("APP", "ACTIVE", "PHASE", "PRIMARY", "BACKUP", "DATA AGE", "SAYS")
@@ -67,10 +67,19 @@ async def _why(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print(json.dumps({"app": key, "live": live, **(app or {})}, indent=2))
         return Exit.OK
-    if not live:
-        print(f"note: {MEMORY_ONLY}", file=sys.stderr)
+    _say_who_answers(found, live=live)
     print("\n".join(explain(key, app, found.get("nodes", {}))))
     return Exit.OK
+
+
+def _say_who_answers(found: dict[str, Any], *, live: bool) -> None:
+    """Whether it was a daemon, and the one that decides: `kubectl exec deploy/…` picks any."""
+    instance = found.get("instance") or {}
+    if not live:
+        print(f"note: {MEMORY_ONLY}", file=sys.stderr)
+    elif instance.get("leader") is False:
+        leads = f"{instance['holder']} leads and decides" if instance.get("holder") else "nobody leads now"
+        print(f"note: asked was an instance that only follows, and says what it sees; {leads}", file=sys.stderr)
 
 
 async def _history(arguments: argparse.Namespace) -> int:
@@ -120,10 +129,15 @@ def _reasons(app: dict[str, Any]) -> Iterator[str]:
         yield f"waiting for: {app['waiting']}"
     if app["wanted"] and not app["move"]:
         yield f"wanted: {app['wanted']}" + ("" if app["objections"] else ", and nothing objects")
-    elif not app["move"]:
+    elif not app["move"] and not app["frozen"]:
         yield "nothing calls for a move"
-    yield from (f"objects: {objection['text']}" for objection in app["objections"])
-    yield from (f"alarm: {alarm['text']}" for alarm in app["alarms"])
+    yield from (f"objects: {objection['text']}" for objection in _unsaid(app, "objections"))
+    yield from (f"alarm: {alarm['text']}" for alarm in _unsaid(app, "alarms"))
+
+
+def _unsaid(app: dict[str, Any], kind: str) -> Iterator[dict[str, Any]]:
+    """Objections or alarms; that an app is frozen, which is both, is told once, and first."""
+    return (one for one in app[kind] if not (app["frozen"] and one.get("why") == Why.FROZEN))
 
 
 def _row(key: str, app: dict[str, Any]) -> tuple[str, ...]:
@@ -142,7 +156,7 @@ def _says(app: dict[str, Any]) -> Iterator[str]:
         yield f"{_arrow(app['move'])}: {app['waiting'] or app['move']['reason']}"
     if app["wanted"] and not app["move"]:
         yield f"wants a {app['wanted']}:"
-    yield from (objection["text"] for objection in (*app["objections"], *app["alarms"]))
+    yield from (objection["text"] for kind in ("objections", "alarms") for objection in _unsaid(app, kind))
 
 
 def _node(name: str, node: dict[str, Any]) -> tuple[str, ...]:
@@ -156,7 +170,7 @@ def _past(entry: dict[str, Any]) -> tuple[str, ...]:
     took = brief(timedelta(seconds=sum(parts.values()))) if parts else _lasted(entry)
     reason = entry.get("reason") or "\n".join(str(one.get("text")) for one in entry.get("objections") or ())
     what = _arrow(entry) if "target" in entry else f"{entry.get('kind', '')} of a {entry.get('wanted') or 'move'}"
-    outcome = str(entry.get("outcome") or "")
+    outcome = str(entry.get("outcome") or "") + ("; stood" if "stood" in (entry.get("marks") or {}) else "")
     return when, str(entry.get("app", "")), what, outcome, took, "\n".join(_losses(entry)), str(reason)
 
 

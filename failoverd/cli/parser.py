@@ -93,9 +93,17 @@ def _common(parser: Parser, default: str | None) -> None:
 
 
 def _running(commands: Commands[Parser]) -> None:
-    _add(commands, "run", "run the daemon until it is told to stop")
+    run = _add(commands, "run", "run the daemon until it is told to stop")
+    run.add_argument(
+        "--config-from",
+        metavar="SOURCE",
+        type=_source,
+        help="follow configmap:NAMESPACE/NAME, key config.toml; --config is where a local copy of it is kept",
+    )
     once = _add(commands, "once", "look at the world, decide and act once, then exit")
     once.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    for parser in (run, once):
+        _files(parser)
 
 
 def _looking(commands: Commands[Parser]) -> None:
@@ -145,6 +153,7 @@ def _fencing(commands: Commands[Parser]) -> None:
     test.add_argument("node", metavar="NODE", help="a node that a [[fencing]] is for")
     test.add_argument("--really", action="store_true", help="cut its power and give it back, after asking")
     test.add_argument("--yes", action="store_true", help="do not ask")
+    _files(test)
 
 
 def _configuring(commands: Commands[Parser]) -> None:
@@ -156,6 +165,7 @@ def _configuring(commands: Commands[Parser]) -> None:
     for parser in (check, show):
         text = "look at none of the files it names (secrets, certificates, …), say which: for where the daemon is not"
         parser.add_argument("--without-files", action="store_true", help=text)
+        _files(parser)
     _add(inner, "schema", "print a JSON schema of the configuration file")
     _add(inner, "example", "print a file with every key and its default")
     rbac = _add(inner, "rbac", "print the Roles that the configured apps need, as YAML")
@@ -181,8 +191,20 @@ def _replaying(commands: Commands[Parser]) -> None:
     _output(replay)
 
 
+def _files(parser: Parser) -> None:
+    text = "look for the files that the *_file keys name in DIR, by the last part of their names"
+    parser.add_argument("--files", metavar="DIR", type=Path, help=text)
+
+
 def _output(parser: Parser) -> None:
     parser.add_argument("-o", dest="output", choices=["table", "json"], default="table", help="format (table)")
+
+
+def _source(text: str) -> tuple[str, str]:
+    found = re.fullmatch(r"configmap:([a-z0-9][-a-z0-9]*)/([a-z0-9][-.a-z0-9]*)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f'"{text}" is no source; write it as configmap:NAMESPACE/NAME')
+    return found[1], found[2]
 
 
 def _duration(text: str) -> timedelta:

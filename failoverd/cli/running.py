@@ -7,18 +7,42 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from failoverd.cli.configuration import loaded
+from failoverd.adapters.kubernetes.errors import KubeError
+from failoverd.cli.configuration import loaded, path_of
 from failoverd.cli.exits import Exit, Stop
 from failoverd.config import Config
+from failoverd.config.resolve import SERVICE_ACCOUNT, usual_kubeconfig
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon."""
-    return int(part("failoverd.life", "run")(_config(arguments), arguments.kubeconfig))
+    if arguments.config_from:
+        return _run_shared(arguments)
+    return int(part("failoverd.life", "run")(_config(arguments), arguments.kubeconfig, arguments.files))
+
+
+def _run_shared(arguments: argparse.Namespace) -> int:
+    """Run it by the configuration that the cluster keeps. Raises Stop where neither that nor a copy can be read."""
+    path, kubeconfig = path_of(arguments).absolute(), arguments.kubeconfig or usual_kubeconfig(os.environ)
+    if kubeconfig is None and not SERVICE_ACCOUNT.is_file():
+        raise Stop(Exit.UNREACHABLE, "no way to a cluster: give --kubeconfig FILE, or name one in $KUBECONFIG")
+    if not path.parent.is_dir():
+        raise Stop(
+            Exit.USAGE, f"there is no folder {path.parent} for the local copy; make it, or give another --config"
+        )
+    namespace, name = arguments.config_from
+    origin = part("failoverd.mirror", "Origin")(namespace=namespace, name=name)
+    made = part("failoverd.mirror", "Mirror")
+    mirror = made(origin=origin, path=path, kubeconfig=kubeconfig, files_in=arguments.files)
+    try:
+        return int(part("failoverd.life", "run_shared")(mirror, arguments.kubeconfig))
+    except KubeError as error:
+        raise Stop(Exit.UNREACHABLE, str(error)) from error
 
 
 def once(arguments: argparse.Namespace) -> int:

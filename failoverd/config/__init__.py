@@ -2,8 +2,9 @@
 
 from failoverd.config.problems import ConfigError, Problem
 from failoverd.config.resolved import Channel, Config, Fence
+from failoverd.config.secrets import Files
 from failoverd.config.settings import Settings
-from failoverd.config.source import ConfigSource, Reload, load
+from failoverd.config.source import ConfigSource, Reload, load, parsed
 
 __all__ = [
     "Channel",
@@ -11,8 +12,10 @@ __all__ = [
     "ConfigError",
     "ConfigSource",
     "Fence",
+    "Files",
     "Problem",
     "Reload",
     "Settings",
     "load",
+    "parsed",
 ]

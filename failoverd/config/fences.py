@@ -93,7 +93,7 @@ class Fences:
             host=host,
             guest=int(number) if number.isascii() and number.isdigit() else 0,
             token=token,
-            ca_file=self.secrets.existing((*path, "ca_file"), table.ca_file),
+            ca_file=self.secrets.certificates((*path, "ca_file"), table.ca_file),
             fingerprint=self._fingerprint(path, table),
         )
 
@@ -112,16 +112,17 @@ class Fences:
         else:
             for name in (name for name in TLS if getattr(table, name)):
                 self._say((*path, name), f'"{table.url}" has no use for it: there is no TLS')
+        cert = self.secrets.certificates((*path, "cert_file"), table.cert_file)
         return Fence(
             name=table.node,
             node=table.node,
             type=table.type,
             url=table.url if socket else table.url.rstrip("/"),
             container=table.container,
-            ca_file=self.secrets.existing((*path, "ca_file"), table.ca_file),
+            ca_file=self.secrets.certificates((*path, "ca_file"), table.ca_file),
             fingerprint=self._fingerprint(path, table),
-            cert_file=self.secrets.existing((*path, "cert_file"), table.cert_file),
-            key_file=self.secrets.existing((*path, "key_file"), table.key_file),
+            cert_file=cert,
+            key_file=self.secrets.key_of((*path, "key_file"), table.key_file, cert),
         )
 
     def _command(self, path: Path, table: FencingTable) -> Fence:

@@ -94,6 +94,9 @@ def dotted(path: Path) -> str:
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean "x"?` where something known resembles `word`, else what is known if that is short."""
     names = [str(name) for name in known]
+    meant = [name for name in names if len(word) > 2 and name.startswith(f"{word.lower()}-")]
+    if len(meant) > 1:  # "proxmox" is a beginning of several, and resembles one of them by chance
+        return f"; did you mean {one_of(meant)}?"
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     if close:
         return f'; did you mean "{close[0]}"?'
@@ -104,6 +107,11 @@ def one_of(names: Iterable[str]) -> str:
     """`"a", "b" or "c"`."""
     quoted = [f'"{name}"' for name in names]
     return " or ".join(part for part in (", ".join(quoted[:-1]), quoted[-1]) if part) if quoted else "nothing"
+
+
+def tables(header: str) -> str:
+    """What is said where `[header]` was written, one table, and `[[header]]` is meant."""
+    return f"may be there several times: write [[{header}]], in double brackets"
 
 
 def translate(error: ValidationError, origin: Origin) -> list[Problem]:
@@ -153,6 +161,11 @@ def _one(details: ErrorDetails, origin: Origin) -> Problem:
         return origin.problem(path, str(context["error"]))
     if path and path[-1] in SECRETS:
         return origin.problem(path, "must be text")
+    header = ".".join(part for part in path if isinstance(part, str))
+    if kind == "tuple_type" and isinstance(value, dict) and fields_at(path):
+        return origin.problem(path, tables(header))
+    if kind.startswith("model_") and isinstance(value, list):
+        return origin.problem(path, f"is one table, not several: write [{header}], in single brackets")
     return origin.problem(path, _plain(kind, value, context, details["msg"]))
 
 

@@ -71,9 +71,13 @@ One TOML file: `--config FILE`, else the one named in `$FAILOVERD_CONFIG`, else 
 - **Errors** are one line each, all at once, with file, line, key and what to write instead; exit status 2,
   before anything is contacted. An unknown key is an error. So is a duration that does not go with the others:
   the inequalities stand, with their reasons, in `failoverd/config/timing.py`. So is a file that is named and not
-  there; `failoverd config check --without-files` checks the rest where the daemon does not run.
+  there, or a certificate or key that cannot be parsed; `failoverd config check --without-files` checks the rest
+  where the daemon does not run.
 - **Reload**: on SIGHUP, and when the file or a secret's file changes. A bad file is reported and the old
   configuration stays in force.
+- **One for all instances**: `failoverd run --config-from configmap:NAMESPACE/NAME` follows what the pods mount and
+  keeps a local copy; `--files DIR` finds the named files on a machine that has them elsewhere
+  ([installation](installation.md#one-configuration)).
 - `failoverd config show` prints what results, conventions applied and secrets masked; `failoverd config
   schema` prints a JSON schema.
 """

@@ -23,7 +23,7 @@ from failoverd.config.hours import Hours, windows, zone
 from failoverd.config.locate import Path
 from failoverd.config.problems import ConfigError, Origin, Problem, in_order, suggestion
 from failoverd.config.resolved import Channel, Config
-from failoverd.config.secrets import Secrets
+from failoverd.config.secrets import Files, Secrets
 from failoverd.config.settings import Settings, SiteTable
 from failoverd.core.rules import Pair, Place, Rules, Timings
 
@@ -34,24 +34,34 @@ _OWN = ("instance", "log", "record", "web")
 """Tables that may differ between instances of one installation."""
 
 
-def resolve(settings: Settings, origin: Origin, path: FilePath, *, files: bool = True) -> Config:
-    """The complete configuration; without `files` those it names are not looked for and secrets are empty.
+def resolve(settings: Settings, origin: Origin, path: FilePath, files: Files) -> Config:
+    """The complete configuration; where `files` are not to be looked at, secrets are empty.
 
     Raises ConfigError with every problem there is.
     """
-    return _Resolver(settings, origin, path, files=files).config()
+    return _Resolver(settings, origin, path, files).config()
+
+
+def usual_kubeconfig(environ: Mapping[str, str]) -> FilePath | None:
+    """The kubeconfig where none is configured; None where there is none, and in a pod, which has its own account."""
+    if SERVICE_ACCOUNT.is_file():
+        return None
+    usual = FilePath(environ.get("KUBECONFIG") or "~/.kube/config").expanduser()
+    return usual if usual.is_file() else None
 
 
 class _Resolver:
-    def __init__(self, settings: Settings, origin: Origin, path: FilePath, *, files: bool) -> None:
+    def __init__(self, settings: Settings, origin: Origin, path: FilePath, files: Files) -> None:
         self.settings = settings
         self.origin = origin
         self.path = path
-        self.secrets = Secrets(path.parent, origin, files=files)
+        self.files = files
+        self.secrets = Secrets(files, origin)
         self.problems: list[Problem] = []
 
     def config(self) -> Config:
         settings = self.settings
+        self._gathered()
         builder = Fences(settings, self.origin, self.secrets)
         fences = builder.build()
         pairs = self._pairs(frozenset(fences))
@@ -91,7 +101,7 @@ class _Resolver:
             kubeconfig=kubeconfig,
             record=record,
             hash=_hash(settings),
-            notes=tuple(unwise.notes(rules, self.origin)),
+            notes=tuple(unwise.notes(settings, rules, self.origin)),
             warnings=tuple(unwise.warnings(settings, rules, self.origin)),
             unseen=tuple(in_order(self.secrets.unseen)),
         )
@@ -197,10 +207,9 @@ class _Resolver:
 
     def _kubeconfig(self) -> FilePath | None:
         given = self.settings.kubernetes.kubeconfig
-        if given or SERVICE_ACCOUNT.is_file():
+        if given:
             return self.secrets.existing(("kubernetes", "kubeconfig"), given)
-        usual = FilePath(self.origin.environ.get("KUBECONFIG") or "~/.kube/config").expanduser()
-        return usual if usual.is_file() else None
+        return usual_kubeconfig(self.origin.environ)
 
     def _record(self) -> FilePath | None:
         if not self.settings.record.folder:
@@ -220,6 +229,19 @@ class _Resolver:
         match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):(\d{1,5})", listen, re.ASCII)
         if listen and (match is None or int(match[2]) > 65535):
             self._say(("web", "listen"), f'"{listen}" is not an address and port, as in "127.0.0.1:8484"')
+
+    def _gathered(self) -> None:
+        """Files that are told apart by their folders alone cannot be found in one folder."""
+        taken: dict[str, str] = {}
+        tables = [("fencing", self.settings.fencing), ("notify", self.settings.notify)]
+        for name, listed in tables if self.files.gathered else ():
+            for index, table in enumerate(listed):
+                for key in [key for key in type(table).model_fields if key.endswith("_file")]:
+                    file = getattr(table, key)
+                    other = taken.setdefault(FilePath(file).name, file) if file else file
+                    if other != file:
+                        text = f"{file} and {other} would be the same file in {self.files.gathered}; rename one"
+                        self._say((name, index, key), text)
 
     def _durations(self) -> None:
         for violation in timing.check(self.settings):

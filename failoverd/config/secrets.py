@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from pydantic import BaseModel, SecretStr
 
+from failoverd.config import pem
 from failoverd.config.locate import Path
 from failoverd.config.problems import Origin, Problem
 
 LARGEST = 64 * 1024
 """Nothing that is a secret is longer; a mistyped path to a device or a log is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where the files are that a configuration names."""
+
+    folder: FilePath
+    """Of the configuration: what is named without a `/` at its beginning is in there."""
+    gathered: FilePath | None = None
+    """Where all of them are on this machine instead, each by the last part of its name: for a configuration that is
+    shared with machines on which they are elsewhere."""
+    looked_at: bool = True
+
+    def place(self, name: str) -> FilePath:
+        """Where the file called `name` is."""
+        return self.gathered / FilePath(name).name if self.gathered else self.folder / FilePath(name).expanduser()
 
 
 class Secrets:
@@ -20,10 +37,10 @@ class Secrets:
     Without `files` nothing that is named is looked at; `unseen` then says what that leaves unknown.
     """
 
-    def __init__(self, folder: FilePath, origin: Origin, *, files: bool = True) -> None:
-        self.folder = folder
+    def __init__(self, files: Files, origin: Origin) -> None:
+        self.place = files.place
         self.origin = origin
-        self.files = files
+        self.files = files.looked_at
         self.problems: list[Problem] = []
         self.unseen: list[Problem] = []
 
@@ -37,10 +54,31 @@ class Secrets:
         """The file called `name`, which is no secret but has to be there; None when none is named."""
         if not name:
             return None
-        file = self.folder / FilePath(name).expanduser()
+        file = self.place(name)
         if self.look(path, file) and not file.is_file():
             self.missing(path, f"there is no file {file}; make it, or name another")
         return file
+
+    def certificates(self, path: Path, name: str) -> FilePath | None:
+        """The same of a file that must hold one or more certificates."""
+        file = self.existing(path, name)
+        if self.files and file is not None and file.is_file():
+            self._unless_good(path, pem.certificates(file))
+        return file
+
+    def key_of(self, path: Path, name: str, cert: FilePath | None) -> FilePath | None:
+        """The same of a file that must hold the private key of `cert`."""
+        file = self.existing(path, name)
+        if self.files and all(one is not None and one.is_file() for one in (file, cert)):
+            assert file is not None
+            assert cert is not None
+            if not pem.certificates(cert):  # what is wrong with that one is said with its own key
+                self._unless_good(path, pem.key_of(cert, file))
+        return file
+
+    def _unless_good(self, path: Path, wrong: str) -> None:
+        if wrong:
+            self._say(path, wrong)
 
     def missing(self, path: Path, text: str) -> None:
         """Say that something is not here, which it may be where the configuration is used."""
@@ -58,7 +96,7 @@ class Secrets:
                 self._say((*path, field), "must not be empty")
             return given.get_secret_value().strip()
         if file:
-            return self._file((*path, f"{field}_file"), self.folder / FilePath(file).expanduser())
+            return self._file((*path, f"{field}_file"), self.place(file))
         if needed:
             self._say((*path, field), f"is missing: give {field}_file (a file that holds it) or {field}")
         return ""

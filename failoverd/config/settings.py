@@ -173,7 +173,9 @@ class ConventionsTable(Table):
 
 
 class VolumeTable(Table):
-    """One replicated volume of an app, where the conventions do not fit."""
+    """One replicated volume of an app, where the conventions for a single one do not fit. Where the names alone say
+    enough, a list in the app's table does the same: `volumes = ["config", "media"]`. A listed volume, even the only
+    one, is named by the `volume_…` conventions: pvc-sonarr-config."""
 
     name: str = Field(min_length=1)
     """What to call it: {volume} of the conventions."""

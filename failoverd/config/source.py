@@ -16,24 +16,30 @@ from failoverd.config.locate import lines
 from failoverd.config.problems import ConfigError, Origin, Problem, suggestion, translate, unknown_key
 from failoverd.config.resolve import resolve
 from failoverd.config.resolved import Config
+from failoverd.config.secrets import Files
 from failoverd.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+from failoverd.config.syntax import explained
 
 LARGEST = 1024 * 1024
 """Bytes of the largest file that is read; one that the cluster keeps in a ConfigMap cannot be longer."""
-_AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
-def load(path: Path, *, files: bool = True) -> Config:
+def load(path: Path, *, files: bool = True, files_in: Path | None = None) -> Config:
     """The configuration in `path` and the environment. Raises ConfigError with every problem found.
 
-    Without `files` the files it names need not be here: where it is edited is seldom where it is used.
+    Without `files` the files it names need not be here: where it is edited is seldom where it is used. `files_in`: a
+    folder that has all of them on this machine, whatever folders it names.
     """
-    text = _text(path)
+    return parsed(_text(path), path, str(path), Files(folder=path.parent, gathered=files_in, looked_at=files))
+
+
+def parsed(text: str, path: Path, name: str, files: Files) -> Config:
+    """The configuration that `text`, called `name` in messages, is when it stands in `path`. Raises ConfigError."""
     try:
         written = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([_syntax(path, text, str(error))]) from error
-    origin = Origin(file=str(path), lines=lines(text), environ=dict(os.environ))
+        raise ConfigError([explained(name, text, str(error))]) from error
+    origin = Origin(file=name, lines=lines(text), environ=dict(os.environ))
     problems = [*_unknown(written, origin), *_unknown_variables(origin)]
     known = {key: value for key, value in written.items() if key in Settings.model_fields}
     try:
@@ -46,7 +52,7 @@ def load(path: Path, *, files: bool = True) -> Config:
     except SettingsError as error:
         raise ConfigError([*problems, _not_json(str(error), origin)]) from error
     try:
-        config = resolve(settings, origin, path, files=files)
+        config = resolve(settings, origin, path, files)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from error
     if problems:
@@ -65,11 +71,12 @@ class Reload:
 class ConfigSource:
     """The configuration in force, and the file it came from."""
 
-    def __init__(self, path: Path) -> None:
-        """Load it. Raises ConfigError."""
+    def __init__(self, path: Path, files_in: Path | None = None) -> None:
+        """Load it, as `load` does. Raises ConfigError."""
         self.path = path
+        self.files_in = files_in
         self._seen = self._signature(None)
-        self.config = load(path)
+        self.config = load(path, files_in=files_in)
         self._seen = self._signature(self.config)
         self._problems: tuple[Problem, ...] = ()
 
@@ -90,7 +97,7 @@ class ConfigSource:
         before = self.config
         self._seen = self._signature(before)
         try:
-            after = load(self.path)
+            after = load(self.path, files_in=self.files_in)
         except ConfigError as error:
             self._problems = error.problems
             return Reload(problems=error.problems)
@@ -103,7 +110,8 @@ class ConfigSource:
         self.config, self._problems = before, (Problem(where=str(self.path), key="", text=why),)
 
     def _signature(self, config: Config | None) -> tuple[tuple[str, int, int, int], ...]:
-        files = [self.path, *(_named_files(config) if config else ())]
+        where = Files(folder=self.path.parent, gathered=self.files_in)
+        files = [self.path, *(where.place(name) for name in (_named_files(config) if config else ()))]
         return tuple(_stat(file) for file in files)
 
 
@@ -120,13 +128,6 @@ def _text(path: Path) -> str:
         raise ConfigError([Problem(where=str(path), key="", text=text)]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(where=str(path), key="", text="is not UTF-8 text")]) from error
-
-
-def _syntax(path: Path, text: str, message: str) -> Problem:
-    match = _AT_LINE.search(message)
-    line = match[1] if match else str(text.count("\n") + 1)
-    what = _AT_LINE.sub("", message).removesuffix(" (at end of document)")
-    return Problem(where=f"{path}:{line}", key="", text=f"not TOML: {what[:1].lower()}{what[1:]}")
 
 
 def _unknown(written: Mapping[str, object], origin: Origin) -> Iterator[Problem]:
@@ -155,12 +156,12 @@ def _not_json(message: str, origin: Origin) -> Problem:
     return Problem(where=origin.where(path), key=match[1] if match else "", text="is not valid JSON")
 
 
-def _named_files(config: Config) -> Iterator[Path]:
+def _named_files(config: Config) -> Iterator[str]:
     for table in (*config.settings.fencing, *config.settings.notify):
         for name in type(table).model_fields:
             file = getattr(table, name) if name.endswith("_file") else ""
             if file:
-                yield config.path.parent / Path(file).expanduser()
+                yield file
 
 
 def _stat(file: Path) -> tuple[str, int, int, int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from failoverd.config.edges import FenceType
 from failoverd.config.locate import Path
 from failoverd.config.problems import Origin, Problem
 from failoverd.config.settings import Settings
 from failoverd.core.rules import EXPERIMENTAL, App, FenceWhen, Mode, Require, Rules
 
 
-def notes(rules: Rules, origin: Origin) -> Iterator[Problem]:
+def notes(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
     """What is probably not what was meant, or not known."""
     if rules.mode is Mode.ACTIVE:
         yield origin.problem(("mode",), EXPERIMENTAL.removeprefix("mode "))
@@ -19,9 +20,31 @@ def notes(rules: Rules, origin: Origin) -> Iterator[Problem]:
         if app.require is Require.PROOF and not rules.fence(node):
             text = f"{app.key} moves by proof only, but no [[fencing]] is for {node}: it can never fail over"
             yield origin.problem(("apps",), text)
+    yield from _unprovable(settings, rules, origin)
     if len({domain for _, domain in rules.witnesses} - {rules.own_domain}) < 2:
         text = "only one failure domain can be seen beside our own: silence will have no witness"
         yield origin.problem(("witness",), text)
+
+
+def _unprovable(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
+    """Apps that stay when what proves their node's death dies with it; a program of one's own may live elsewhere."""
+    for index, table in enumerate(settings.fencing):
+        if table.type is FenceType.COMMAND:
+            continue
+        bound = [
+            app.key
+            for app in _paired(rules)
+            if app.require is Require.PROOF
+            and table.node in (rules.place(app, app.preferred).node, rules.place(app, app.preferred.other).node)
+        ]
+        if bound:
+            host = table.guest.partition("/")[0] or "its Docker host"
+            text = (
+                f"{host} proves the death of {table.node}, and only while it lives: when it dies with the node, "
+                f'{_listed(bound)} cannot fail over by itself; require = "silence" lets it, at the price that '
+                'docs/fencing.md names, and so does a fence of type "command" that outlives the host'
+            )
+            yield origin.problem(("fencing", index), text)
 
 
 def warnings(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:

@@ -293,7 +293,7 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
             was, said = _take(key, plan.step)
             apps[key] = was
             actions += plan.step.actions
-            notes += said
+            notes += said + say.stood(asked.memory.apps.get(key), was)
             moving = moving or was.move is not None
             changed = changed or plan.step.event is not None
             decision = decision if decision.phase is was.phase else replace(decision, phase=was.phase)

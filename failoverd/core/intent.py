@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from failoverd.core import patch, proof
+from failoverd.core import hysteresis, patch, proof
 from failoverd.core.case import Case
 from failoverd.core.machine import Event
 from failoverd.core.memory import UNTOUCHED, AppMemory, CopyMemory, Loss, Move, Standing, Undo, VolumeMemory
-from failoverd.core.model import Action, Folder, Health, Objection, Workload
+from failoverd.core.model import Action, Folder, Health, Objection, Verdict, Workload
 from failoverd.core.policy import Wish
 from failoverd.core.rules import Site
 
@@ -72,6 +72,7 @@ def begin(case: Case, wish: Wish, evidence: tuple[str, ...]) -> AppMemory:
         last = verdict.down_since if verdict.health is Health.DOWN else None
         move = replace(move, last_write_at=last or case.date, losses=losses(case, last))
         volumes = {name: stand(memory, source, Standing.OUTDATED) for name, memory in was.volumes.items()}
+        move = mark(move, "silent", _lost_at(verdict, case.date))
     move = mark(move, "decided", case.date)
     if verdict.proven and not wish.kind.planned:
         move = mark(move, "dead", case.date)
@@ -81,6 +82,15 @@ def begin(case: Case, wish: Wish, evidence: tuple[str, ...]) -> AppMemory:
         undo = undo or undo_now(case, workload)
         replicas = workload.replicas or was.replicas
     return replace(was, epoch=epoch, move=move, undo=undo, replicas=replicas, volumes=volumes, stable_since=None)
+
+
+def _lost_at(verdict: Verdict, date: datetime) -> datetime:
+    """When the outage of a node's apps began, as far as was seen: its first missed renewal, or `stopped` before that.
+
+    No bound for what was written: a node that must be fenced first may write on until then.
+    """
+    missed = date - max(verdict.silent_for - hysteresis.LEASE_INTERVAL, timedelta(0))
+    return min(verdict.down_since or date, missed)
 
 
 def undo_now(case: Case, workload: Workload) -> Undo:

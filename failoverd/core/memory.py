@@ -138,7 +138,8 @@ class Move:
     last_write_at: datetime | None = None
     """Last moment at which the lost side could have written."""
     marks: tuple[tuple[str, datetime], ...] = ()
-    """When each part ended: dead, decided, fenced, stopped, equal, flipped, started, ready."""
+    """When each part ended: silent (the lost node: its first missed renewal, or where it was seen stopped), decided,
+    dead, fenced, stopped, equal, flipped, started, ready. After the move: stood or undone, its patch."""
     losses: tuple[Loss, ...] = ()
     outcome: str = ""
     """Empty while in progress; then `done`, or `aborted: why`."""

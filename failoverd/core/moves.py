@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from failoverd.core import patch, policy
+from failoverd.core import names, patch, policy
 from failoverd.core.barrier import compare
 from failoverd.core.case import Case
 from failoverd.core.fencing import fencing, guest_state, off, paused
@@ -254,11 +254,7 @@ def starting(case: Case, move: Move) -> Step:
             ops = patch.start(case.app, workload, case.was, move.target, case.place(move.target))
             act = PatchWorkload(app=case.app.key, ops=ops, reason=f"start at {move.target}")
             return Step(was=case.was, actions=(act,), waiting=f"the workload to name {move.target}'s claims")
-        return Step(
-            was=case.was,
-            actions=_undone(case, move),
-            waiting=f"workload to carry epoch {move.epoch} and replicas 0",
-        )
+        return Step(was=case.was, actions=_undone(case, move), waiting=_not_started(case, move, workload))
     started = mark(move, "started", case.date)
     ready = [pod for pod in case.pods(move.target) if pod.ready and not pod.deleting]
     arrived = _arrive(case, move.target)
@@ -269,6 +265,17 @@ def starting(case: Case, move: Move) -> Step:
         return Step(was=lost, event=Event.TARGET_LOST)
     waiting, alarms = _why_not_ready(case, move, started)
     return Step(was=replace(case.was, move=started), waiting=waiting, alarms=alarms)
+
+
+def _not_started(case: Case, move: Move, workload: Workload) -> str:
+    """What a start waits for that nothing of ours brings about."""
+    home = case.was.undo is not None and patch.is_home(case.app, case.was.undo, move.target)
+    if home and workload.epoch is None and case.runs_on(move.target):  # as our start leaves it, but for a hand since
+        if workload.replicas == 0:
+            return "somebody to scale it up again: it was started at home, and replicas are 0 now"
+        if workload.held:
+            return f"somebody to take the hold off again ({names.HOLD}): it was started at home, and is held now"
+    return f"workload to carry epoch {move.epoch} and replicas 0"
 
 
 def _arrive(case: Case, site: Site) -> AppMemory:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from failoverd.core import links, names, patch, proof, roles
 from failoverd.core.case import Case
-from failoverd.core.intent import Step, landed_late
+from failoverd.core.intent import Step, landed_late, mark, marked
 from failoverd.core.machine import Event
 from failoverd.core.memory import AppMemory, CopyMemory, Kind, Phase, Standing, VolumeMemory
 from failoverd.core.model import (
@@ -115,6 +115,13 @@ def _sent_by_hand(case: Case) -> bool:
     return bool(counted) and counted[-1].kind is Kind.SWITCHOVER
 
 
+def _stays(case: Case) -> str:
+    """What an app waits for that an operator sent away: it never goes home by itself. Empty for any other."""
+    if case.was.active is case.app.preferred or case.app.failback is not Failback.AUTO or not _sent_by_hand(case):
+        return ""
+    return f"an operator: a switchover is never undone by itself; `failoverd failback {case.app.key}` takes it home"
+
+
 def _guest_off(case: Case, node: str) -> bool:
     reading = case.snapshot.nodes.get(node)
     guest = reading.guest if reading else None
@@ -141,6 +148,7 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     actions += [act for act in _scans(case) if (act.volume, act.site) not in asked]
     alarms = list(tended.alarms)
     monitored, alarm = _monitor(case)
+    was = _watched(case, was, put_back=bool(monitored) and was.undo is not None)
     actions += monitored
     alarms += alarm
     actions += _verification(case)
@@ -150,7 +158,8 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     alarms += wrong
     was = _stability(case, was)
     event = Event.ADOPTED if was.phase is Phase.ADOPTING and _has_roles(case, was) else None
-    return Step(was=was, event=event, actions=tuple(actions), waiting=tended.waiting), tuple(alarms)
+    waiting = tended.waiting or _stays(case)
+    return Step(was=was, event=event, actions=tuple(actions), waiting=waiting), tuple(alarms)
 
 
 def _verification(case: Case) -> list[Action]:
@@ -158,7 +167,7 @@ def _verification(case: Case) -> list[Action]:
     last = case.was.moves[-1] if case.was.moves else None
     if last is None or last.outcome != "done" or not case.app.verify_url or last.id in case.watch.verified:
         return []
-    if case.date - last.marks[-1][1] > case.rules.timings.monitor_for:
+    if last.ended_at is None or case.date - last.ended_at > case.rules.timings.monitor_for:
         return []
     return [Verify(app=case.app.key, move=last.id, url=case.app.verify_url, reason="the app was moved")]
 
@@ -216,6 +225,24 @@ def _monitor(case: Case) -> tuple[list[Action], list[Objection]]:
     alarms.append(Objection(why=Why.DIVERGED, text=f"{said} while {case.app.key} is away from home: put back"))
     ops = patch.restore_hold(case.app, workload, was, case.place(was.active))
     return [PatchWorkload(app=case.app.key, ops=ops, reason=said)], alarms
+
+
+def _watched(case: Case, was: AppMemory, *, put_back: bool) -> AppMemory:
+    """The last move marked with what came of the watch over its patch: it `stood`, or was `undone` by somebody.
+
+    The watch lasts `monitor_for`, two intervals of Flux; an app that no controller owns has nobody who would undo it.
+    """
+    last, workload = was.moves[-1] if was.moves else None, case.workload
+    if last is None or last.outcome != "done" or last.ended_at is None:
+        return was
+    if isinstance(workload, Unknown) or workload.owner is not Owner.FLUX:
+        return was
+    if marked(last, "stood") is not None or marked(last, "undone") is not None:
+        return was
+    undone = put_back or not case.runs_on(was.active)
+    if not undone and (case.date - last.ended_at < case.rules.timings.monitor_for or workload.replicas == 0):
+        return was
+    return replace(was, moves=(*was.moves[:-1], mark(last, "undone" if undone else "stood", case.date)))
 
 
 def _unmarked(case: Case, workload: Workload) -> list[Action]:

@@ -49,9 +49,11 @@ def _loss(loss: Loss) -> str:
 
 
 def rto(move: Move) -> dict[str, float]:
-    """The parts of an RTO in seconds, from the last possible write to Ready. Parts that never happened are absent."""
+    """The parts of an RTO in seconds; together they last from the node's first missed renewal (or from where it was
+    seen stopped) to Ready; those of a planned move from the decision. Parts that never happened are absent."""
     names = {"decided": "detect and decide", "fenced": "fence", "flipped": "move", "ready": "ready"}
-    before = move.last_write_at or move.began_at
+    began = move.last_write_at or move.began_at  # of a move begun by a version that did not mark the silence
+    before = next((at for name, at in move.marks if name == "silent"), began)
     parts: dict[str, float] = {}
     for name, at in move.marks:
         if name in names:
@@ -86,6 +88,17 @@ def changed(key: str, was: AppMemory, row: Row) -> list[Note]:
             text += f"; {lost(move)}"
     level = "warning" if move.kind is Kind.FAILOVER or move.outcome not in ("", "done") else "info"
     return [Note(incident=f"move {move.id}", text=text, level=level, app=move.app, resolved=bool(move.outcome))]
+
+
+def stood(before: AppMemory | None, after: AppMemory) -> list[Note]:
+    """The good end of the watch over a move's patch, said once: nobody has undone it."""
+    known = dict(before.moves[-1].marks) if before and before.moves else {}
+    move = after.moves[-1] if after.moves else None
+    at = dict(move.marks).get("stood") if move else None
+    if move is None or at is None or "stood" in known or move.ended_at is None:
+        return []
+    text = f"{headline(move)}: its patch stood for {seconds(at - move.ended_at)}, two intervals of Flux (monitor_for)"
+    return [Note(incident=f"move {move.id}", text=text, app=move.app, resolved=True)]
 
 
 def answered(command: Command, text: str) -> Note:

@@ -112,11 +112,13 @@ class Disk:
     """Every finished stretch of writing, for the books."""
     marker: bool = True
     """Whether Syncthing's folder marker is there: it is gone where the real disk is not mounted."""
+    rhythm: Rhythm = Rhythm()
+    """How the last app that ran here wrote."""
 
     def begin(self, pod: str, rhythm: Rhythm) -> None:
         """A pod starts writing here."""
         self.settle()
-        now = self.now_ms()
+        now, self.rhythm = self.now_ms(), rhythm
         self.writers[pod] = Writer(pod, now, rhythm)
         self._write(SETTINGS, Stretch(pod, self.site, now, now))
         self._write(DATABASE, Stretch(pod, self.site, now, now))

@@ -197,9 +197,20 @@ class Side:
         elif self.versioning:
             self.disk.versions.append((entry.path, old.content))
             if gone:
-                self.tell(f"displaced {self.name} {entry.path}, kept: {_seconds(gone)} s of writing")
+                self.tell(f"displaced {self.name} {entry.path}, kept: {self._worth(entry.path, gone)}")
         elif gone:
             self.accuse("I10", f"{self.name}: {_seconds(gone)} s of writing in {entry.path} gone for good")
+
+    def _worth(self, path: str, gone: tuple[Stretch, ...]) -> str:
+        """What a displaced file held, and what of it is really lost: most was replicated before it was displaced."""
+        theirs = self.remote.get(path.partition(".sync-conflict-")[0])
+        has = {part.pod: part.until_ms for part in (theirs.content or () if theirs else ())}
+        lost = 0
+        for part in gone:
+            held = has.get(part.pod)
+            first = part.since_ms if held is None else self.disk.rhythm.next_write_ms(part.since_ms, held)
+            lost += max(part.until_ms - first, 0)
+        return f"{_seconds(gone)} s of writing, all but {lost / 1000:g} s of it in the live copy too"
 
     def override(self) -> None:
         """Make this side's state the newest, also where it lacks a file: that deletes it on the peer."""

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from failoverd.adapters.kubernetes import commands, events, lease, memory, rbac, read, write
+from failoverd.adapters.kubernetes import commands, events, lease, memory, rbac, read, shared, write
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.rbac import Grant
 from failoverd.clock import SystemClock
@@ -21,7 +21,7 @@ __all__ = ["bench"]  # a fixture
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/failoverd/leases/failoverd"
 
 STATEFULSET = DEPLOYMENT.replace("deployments/sonarr", "statefulsets/db")
-DAEMON = read.NEEDS + write.NEEDS + events.NEEDS + memory.NEEDS + lease.NEEDS
+DAEMON = read.NEEDS + write.NEEDS + events.NEEDS + memory.NEEDS + lease.NEEDS + shared.NEEDS
 
 
 def asked(method: str, path: str, query: dict[str, str]) -> tuple[str, str, str, str, str]:
@@ -73,6 +73,7 @@ async def everything(client: Client, server) -> None:
     for _ in range(2):
         await memory.History(client, "failoverd").append([{"id": "a"}])
     await commands.read(client, "failoverd")
+    assert await shared.read(client, "failoverd", "failoverd-config") == "mode"
     one = PatchOp(op="replace", path="/spec/replicas", value=1)
     for moved in configured.apps:
         await write.patch_workload(client, moved, (one,))
@@ -87,6 +88,7 @@ async def test_every_request_is_granted_and_every_verb_that_changes_something_is
     grants = rbac.expand(DAEMON, configured, "failoverd")
     async with serving() as server:
         populate(server)
+        server.put("/api/v1/namespaces/failoverd/configmaps/failoverd-config", {"data": {"config.toml": "mode"}})
         client = await Client.load(kubeconfig(tmp_path, server.port))
         await everything(client, server)
         await client.close()

@@ -1,12 +1,13 @@
 """Fences: begun only while the silence is certain, confirmed, given up or called off, and ended."""
 
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 
 from failoverd import execute
-from failoverd.core import nodes
+from failoverd.core import nodes, say
 from failoverd.core.memory import UNTOUCHED, Phase
 from failoverd.core.model import (
     CommandKind,
@@ -40,6 +41,34 @@ def test_a_silent_node_is_fenced_once_confirmed_and_only_then_left():
     assert order[0] == "FenceOff"
     assert Phase.FENCING in life.seen
     assert {"dead", "fenced"} <= {name for name, _ in life.app().moves[-1].marks}
+
+
+@pytest.mark.parametrize("lost", ["cut", "off"])
+def test_the_parts_of_an_rto_add_up_from_the_first_missed_renewal_to_ready(lost):
+    life = healthy(an_app(require=Require.PROOF))
+    began = life.world.now.wall
+    getattr(life.world, lost).add(W1)
+    life.until(arrived(B))
+    move = life.app().moves[-1]
+    parts, marks = say.rto(move), dict(move.marks)
+    assert (
+        timedelta(0) <= marks["silent"] - began <= timedelta(seconds=11)
+    )  # a renewal every 10 s, looked at each second
+    assert sum(parts.values()) == (marks["ready"] - marks["silent"]).total_seconds()
+    assert list(parts) == ["detect and decide", *(["fence"] if lost == "cut" else []), "move", "ready"]
+    silence = life.world.rules.timings.silence_after if lost == "cut" else life.world.rules.timings.proof_after
+    assert parts["detect and decide"] >= silence.total_seconds() - 10
+
+
+def test_a_node_whose_stop_was_read_late_was_lost_when_it_fell_silent():
+    life = healthy(an_app(require=Require.PROOF))
+    began = life.world.now.wall
+    life.world.off.add(W1)
+    life.world.nodes[W1] = {"guest": Unknown("the hypervisor does not answer")}
+    life.run(120)
+    del life.world.nodes[W1]
+    life.until(arrived(B))
+    assert dict(life.app().moves[-1].marks)["silent"] - began <= timedelta(seconds=11)
 
 
 def test_the_loss_is_stated_anew_when_the_fence_has_ended_the_writing():
