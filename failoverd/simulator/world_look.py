@@ -19,7 +19,7 @@ from failoverd.core.model import (
     Unknown,
     Workload,
 )
-from failoverd.core.rules import Site
+from failoverd.core.rules import SITES, Site
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_app import AppTruth
@@ -121,7 +121,7 @@ class Look:
         """The movers' pods; those of a dead node stay listed."""
         found = []
         for volume in truth.app.volumes:
-            for site in Site:
+            for site in SITES:
                 node = self.world.place(truth, site).node
                 side = truth.pairs[volume.name].sides[site]
                 copy = volume.copy(site)
