@@ -248,6 +248,8 @@ def _leave(case: Case, wish: Wish, set_aside: tuple[Objection, ...], event: Even
 
 def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
     """One fence a node: with `fence_when = all` only when every app of ours on it may leave."""
+    if not any(plan.fence for plan in plans.values()):
+        return plans
     by_node: dict[str, list[str]] = {}
     wanting: dict[str, list[str]] = {}
     for key, plan in plans.items():
@@ -338,6 +340,8 @@ def _in_doubt(verdicts: Mapping[str, Verdict], suspects: frozenset[str], plans: 
 
     One that is dead may be so for days: once nothing of ours lives there, nobody waits for it.
     """
+    if not suspects:
+        return False
     lived_on = {plan.case.place(plan.case.was.active).node if plan.case else "" for plan in plans.values()}
     return any(
         verdicts[name].health is Health.UNKNOWN or name in lived_on or "" in lived_on  # "": it may live anywhere

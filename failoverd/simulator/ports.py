@@ -84,7 +84,7 @@ class WorldObserver:
                 for site in SITES
             },
             claims={
-                (app.key, volume.name, site): look.claim(app.key, volume.name, site)
+                (app.key, volume.name, site): look.claim(app.key, volume, site)
                 for app in self.rules.apps
                 for volume in app.volumes
                 for site in SITES

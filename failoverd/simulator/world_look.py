@@ -19,7 +19,7 @@ from failoverd.core.model import (
     Unknown,
     Workload,
 )
-from failoverd.core.rules import SITES, Site
+from failoverd.core.rules import SITES, Site, Volume
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_app import AppTruth
@@ -138,13 +138,12 @@ class Look:
                 )
         return found
 
-    def claim(self, key: str, volume: str, site: Site) -> ClaimReading | Unknown:
+    def claim(self, key: str, volume: Volume, site: Site) -> ClaimReading | Unknown:
         """Whether one claim could be mounted."""
         if not self.reaches_api:
             return self._no_api
-        truth = self.world.apps[key]
-        claim = next(v for v in truth.app.volumes if v.name == volume).copy(site).claim
-        return _claim(claim, bound=claim not in truth.unbound)
+        claim = volume.copy(site).claim
+        return _claim(claim, bound=claim not in self.world.apps[key].unbound)
 
     def mover_silent(self, key: str, volume: str, site: Site) -> str:
         """Why a mover does not answer this host; empty when it does."""
