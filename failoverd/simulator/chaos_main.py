@@ -96,9 +96,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(seeds: range, jobs: int, state: Path, tally: Tally) -> int:
     before, clock = Tally(next_seed=tally.next_seed), SystemClock()
-    began, earlier, interrupted = clock.now().mono, tally.seconds, False
-    with Pool(jobs, _leave_signals) as pool:
-        try:
+    began, earlier = clock.now().mono, tally.seconds
+    asked: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    try:
+        with Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
             for verdict in pool.imap(play, seeds, chunksize=4):
                 for one in (tally, before):
                     one.add(verdict)
@@ -110,14 +112,13 @@ def _run(seeds: range, jobs: int, state: Path, tally: Tally) -> int:
                     sys.stdout.flush()
                 if verdict.accused or before.played % SAVED_EVERY == 0:
                     save(state, tally)
-        except KeyboardInterrupt:  # the next run goes on after the last day that was counted
-            interrupted = True
+                if asked:  # no sooner: what was counted is whole
+                    break
+    finally:
+        signal.signal(signal.SIGINT, usual)
     save(state, tally)
     played = f"seeds {seeds.start} to {seeds.start + before.played - 1}"
     sys.stdout.write(f"{played}: {before.text()}\nin all: {tally.text()}\n")
-    return 130 if interrupted else 1 if before.failed else 0
-
-
-def _leave_signals() -> None:
-    """Ctrl-C is for the process that counts; it ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if asked:
+        return 130
+    return 1 if before.failed else 0
