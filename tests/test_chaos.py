@@ -1,5 +1,7 @@
 """Seeded bad days: no promise is broken; and where the core is broken on purpose, chaos says so."""
 
+import os
+import signal
 import time
 
 import pytest
@@ -105,6 +107,21 @@ def test_seeds_played_once_are_not_played_again(tmp_path, capsys):
     tally = chaos_main.load(state)
     assert (tally.next_seed, tally.played, tally.failed) == (2, 2, [])
     assert "2 schedules" in capsys.readouterr().out
+
+
+def test_a_run_that_is_stopped_goes_on_after_the_last_day_it_counted(tmp_path, monkeypatch):
+    state, save = tmp_path / "chaos.json", chaos_main.save
+
+    def saved(path, tally):
+        save(path, tally)
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(chaos_main, "save", saved)
+    monkeypatch.setattr(chaos_main, "SAVED_EVERY", 2)
+    assert chaos_main.main(["--seeds", "9000", "--jobs", "1", "--state", str(state)]) == 130
+    tally = chaos_main.load(state)
+    assert tally.next_seed == tally.played == 2
 
 
 def test_a_state_file_that_cannot_be_read_is_named(tmp_path, capsys):

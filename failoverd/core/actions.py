@@ -17,6 +17,10 @@ class Role(StrEnum):
     SEND_RECEIVE = "sendreceive"
 
 
+AIMS = frozenset(("app", "volume", "site", "node", "pod"))
+"""Fields of actions that say what an act is done to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """One idempotent act, as data. `reason` says why, `key` keeps a second one from starting meanwhile."""
@@ -26,9 +30,7 @@ class Action:
     @property
     def key(self) -> str:
         """Two actions with the same key are the same act."""
-        return f"{type(self).__name__} " + " ".join(
-            str(getattr(self, name)) for name in ("app", "volume", "site", "node", "pod") if hasattr(self, name)
-        )
+        return " ".join([type(self).__name__, *[str(getattr(self, name)) for name in self.__slots__ if name in AIMS]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from failoverd.core.case import Case
 from failoverd.core.intent import marked
 from failoverd.core.memory import Move
 from failoverd.core.model import Action, Folder, Scan, Unknown
-from failoverd.core.rules import Site, Volume
+from failoverd.core.rules import SITES, Site, Volume
 
 Scans = tuple[tuple[str, Site, int, str], ...]
 
@@ -24,7 +24,7 @@ def compare(case: Case, move: Move) -> tuple[Scans, tuple[Action, ...], list[str
     wanted: list[Action] = []
     missing: list[str] = []
     for volume in case.app.volumes:
-        for site in Site:
+        for site in SITES:
             folder = case.folder(volume, site)
             if isinstance(folder, Unknown):
                 missing.append(f"{volume.name} at {site}: {folder.why}")
@@ -44,7 +44,7 @@ def compare(case: Case, move: Move) -> tuple[Scans, tuple[Action, ...], list[str
 def _stale(case: Case, volume: Volume, known: Mapping[tuple[str, Site], tuple[int, str]]) -> list[Site]:
     """Sides whose index moved on since their scan: compared again from a new one."""
     moved_on = []
-    for site in Site:
+    for site in SITES:
         folder = case.folder(volume, site)
         if isinstance(folder, Folder) and folder.sequence != known[volume.name, site][0]:
             moved_on.append(site)

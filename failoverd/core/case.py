@@ -8,9 +8,10 @@ from datetime import datetime
 
 from failoverd.core.memory import AppMemory, CopyMemory, Memory, Standing
 from failoverd.core.model import (
+    NEVER_HEARD,
+    UNJUDGED,
     Api,
     Folder,
-    Health,
     Now,
     PatchWorkload,
     Pod,
@@ -55,7 +56,7 @@ class Case:
 
     def verdict(self, site: Site) -> Verdict:
         """The verdict on the node of `site`."""
-        return self.verdicts.get(self.place(site).node, Verdict(health=Health.UNKNOWN))
+        return self.verdicts.get(self.place(site).node, UNJUDGED)
 
     def folder(self, volume: Volume, site: Site) -> Folder | Unknown:
         """What Syncthing says of one copy."""
@@ -76,7 +77,7 @@ class Case:
 
     def seen(self, volume: Volume) -> VolumeWatch:
         """What this process has seen of a volume's replication."""
-        return self.watch.volumes.get((self.app.key, volume.name), VolumeWatch())
+        return self.watch.volumes.get((self.app.key, volume.name), NEVER_HEARD)
 
     def pods(self, site: Site | None = None) -> list[Pod]:
         """Pods of the workload that have not finished, on one site's node or anywhere."""

@@ -34,14 +34,14 @@ from failoverd.core.model import (
 )
 from failoverd.core.nodes import remember_nodes
 from failoverd.core.policy import Wish
-from failoverd.core.rules import App, FenceWhen, Mode, Rules, Site
+from failoverd.core.rules import SITES, App, FenceWhen, Mode, Rules
 
 AT_ONCE = timedelta(milliseconds=50)
 """How soon to look again after a phase has changed: what the next one needs is known already."""
 SOON = timedelta(milliseconds=300)
 """How soon to look again while something moves."""
 ALERT = timedelta(seconds=1)
-"""How soon to look again while a node of ours is in doubt, or a copy is being taken back."""
+"""How soon to look again while a node is in doubt or dead under an app of ours, or a copy is being taken back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,11 +248,13 @@ def _leave(case: Case, wish: Wish, set_aside: tuple[Objection, ...], event: Even
 
 def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
     """One fence a node: with `fence_when = all` only when every app of ours on it may leave."""
+    if not any(plan.fence for plan in plans.values()):
+        return plans
     by_node: dict[str, list[str]] = {}
     wanting: dict[str, list[str]] = {}
     for key, plan in plans.items():
         if plan.case is None:  # never read yet: it may run on either node, and nobody knows whether it may leave
-            for site in Site:
+            for site in SITES:
                 by_node.setdefault(rules.place(rules.app(key), site).node, []).append(key)
             continue
         move = plan.case.was.move
@@ -318,9 +320,9 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
     suspects = frozenset(
         name for name, verdict in verdicts.items() if verdict.health is not Health.UP and name in rules.nodes
     )
-    taking_back = any(plan.decision.waiting and "take-back" in plan.decision.waiting for plan in plans.values())
-    alert = min(ALERT, rules.timings.tick) if suspects or taking_back else rules.timings.tick
-    pause = AT_ONCE if changed else SOON if moving else alert
+    alert = _in_doubt(verdicts, suspects, plans) or any("take-back" in one.decision.waiting for one in plans.values())
+    still = min(ALERT, rules.timings.tick) if alert else rules.timings.tick
+    pause = AT_ONCE if changed else SOON if moving else still
     return Decision(
         memory=memory,
         watch=watch,
@@ -330,6 +332,20 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
         notes=(*notes, *spoken),
         wake_at=sight.now.mono + pause,
         confirm=suspects,
+    )
+
+
+def _in_doubt(verdicts: Mapping[str, Verdict], suspects: frozenset[str], plans: Mapping[str, Plan]) -> bool:
+    """Whether a node may turn out to be well or dead, or is dead under an app of ours.
+
+    One that is dead may be so for days: once nothing of ours lives there, nobody waits for it.
+    """
+    if not suspects:
+        return False
+    lived_on = {plan.case.place(plan.case.was.active).node if plan.case else "" for plan in plans.values()}
+    return any(
+        verdicts[name].health is Health.UNKNOWN or name in lived_on or "" in lived_on  # "": it may live anywhere
+        for name in suspects
     )
 
 

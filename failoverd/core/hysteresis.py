@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from failoverd.core.memory import Memory, NodeMemory
+from failoverd.core.memory import NOTHING_KNOWN, Memory, NodeMemory
 from failoverd.core.model import (
+    NEVER_SEEN,
     Api,
     FenceOff,
     Guest,
@@ -50,7 +51,7 @@ def look(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now) -> Watch:
     fresh_start = reachable and gap > rules.timings.witness_within
     nodes = dict(watch.nodes)
     for name, reading in snapshot.nodes.items():
-        seen = nodes.get(name, NodeWatch())
+        seen = nodes.get(name, NEVER_SEEN)
         if fresh_start:
             seen = replace(seen, good_count=0, bad_count=0, up_since=None)
         seen = _see_lease(seen, reading, snapshot, now, elapsed, anew=fresh_start)
@@ -155,7 +156,7 @@ def witnesses(rules: Rules, watch: Watch, node: str, now: Now) -> list[str]:
 def judge(rules: Rules, memory: Memory, watch: Watch, snapshot: Snapshot, now: Now) -> Mapping[str, Verdict]:
     """A verdict for every node that was looked at."""
     return {
-        name: _judge_node(rules, memory.nodes.get(name, NodeMemory()), watch, snapshot, name, now)
+        name: _judge_node(rules, memory.nodes.get(name, NOTHING_KNOWN), watch, snapshot, name, now)
         for name in snapshot.nodes
     }
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from failoverd.core.case import Case
 from failoverd.core.model import Action, Apart, DropConnection, Folder, Now, Objection, Snapshot, VolumeWatch, Why
-from failoverd.core.rules import App, Site, Volume
+from failoverd.core.rules import SITES, App, Site, Volume
 
 APART_FOR = timedelta(seconds=30)
 """How long the same two processes must have contradicted each other. What heals by itself has done so by then: a
@@ -23,19 +23,28 @@ AGAIN_AFTER = timedelta(minutes=5)
 
 def watch_connection(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snapshot, now: Now) -> VolumeWatch:
     """Since when the same two processes have contradicted each other, and when one was last asked to end that."""
-    asked = {DropConnection(app=app.key, volume=volume.name, site=site, started="", reason="").key for site in Site}
-    answered = {receipt.action.key for receipt in snapshot.receipts}
-    dropped_at = now.mono if asked & (snapshot.in_flight | answered) else seen.dropped_at
+    dropped_at = now.mono if _dropping(app, volume, snapshot) else seen.dropped_at
     apart = _apart(app, volume, snapshot, now)
     was = seen.apart
     if apart and was and (was.holder, was.processes) == (apart.holder, apart.processes):
         apart = was
+    if apart is was and dropped_at == seen.dropped_at:
+        return seen
     return replace(seen, apart=apart, dropped_at=dropped_at)
+
+
+def _dropping(app: App, volume: Volume, snapshot: Snapshot) -> bool:
+    """Whether a restart was asked for and goes on, or has just been answered."""
+    begun = snapshot.in_flight | {receipt.action.key for receipt in snapshot.receipts}
+    return bool(begun) and any(
+        DropConnection(app=app.key, volume=volume.name, site=site, started="", reason="").key in begun
+        for site in SITES
+    )
 
 
 def _apart(app: App, volume: Volume, snapshot: Snapshot, now: Now) -> Apart | None:
     """The contradiction of this tick. A side that cannot be read, or that a human has paused, contradicts nobody."""
-    for site in Site:
+    for site in SITES:
         holder = snapshot.folders.get((app.key, volume.name, site))
         other = snapshot.folders.get((app.key, volume.name, site.other))
         if not isinstance(holder, Folder) or not isinstance(other, Folder):
@@ -86,7 +95,7 @@ def _paused(case: Case) -> list[str]:
     return [
         f"{volume.name}: peer paused in the Syncthing of {site}"
         for volume in case.app.volumes
-        for site in Site
+        for site in SITES
         if isinstance(folder := case.folder(volume, site), Folder) and folder.peer_paused
     ]
 

@@ -213,6 +213,10 @@ class NodeMemory:
     """When the last move that waited for our fence was called off, its request unanswered: it may cut later still."""
 
 
+NOTHING_KNOWN = NodeMemory()
+"""Of a node that was never heard of."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """No moves are begun while this stands."""

@@ -48,6 +48,9 @@ from failoverd.core.readings import (
 from failoverd.core.rules import Site
 
 __all__ = [
+    "NEVER_HEARD",
+    "NEVER_SEEN",
+    "UNJUDGED",
     "Action",
     "Apart",
     "Api",
@@ -163,6 +166,10 @@ class Verdict:
     def objections(self) -> tuple[Objection, ...]:
         """Everything that keeps this verdict from being DOWN and proven."""
         return self.doubts + self.unproven + self.alone
+
+
+UNJUDGED = Verdict(health=Health.UNKNOWN)
+"""On a node that was not looked at."""
 
 
 class Why(StrEnum):
@@ -287,6 +294,10 @@ class NodeWatch:
     """Per app and volume: Syncthing's sequence on this node and when it was seen to change."""
 
 
+NEVER_SEEN = NodeWatch()
+"""Of a node that nothing was seen of yet."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Apart:
     """Two sides that contradict each other: one says it is connected, the other that it is not."""
@@ -313,6 +324,10 @@ class VolumeWatch:
     apart: Apart | None = None
     dropped_at: timedelta | None = None
     """When this process last asked a side to drop a dead connection."""
+
+
+NEVER_HEARD = VolumeWatch()
+"""Of a volume that nothing was heard of yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from failoverd.core.memory import AppMemory, Memory, NodeMemory
+from failoverd.core.memory import NOTHING_KNOWN, AppMemory, Memory, NodeMemory
 from failoverd.core.model import (
+    NEVER_SEEN,
     Action,
     Api,
     FenceOff,
@@ -15,7 +16,6 @@ from failoverd.core.model import (
     Guest,
     GuestState,
     Health,
-    NodeWatch,
     Snapshot,
     Unknown,
     Verdict,
@@ -41,16 +41,16 @@ def remember_nodes(
     starts: list[Action] = []
     fencing = {act.node for act in actions if isinstance(act, FenceOff)}
     for name in rules.nodes:
-        was = nodes.get(name, NodeMemory())
+        was = nodes.get(name, NOTHING_KNOWN)
         now = _mapping(rules, was, snapshot, watch, name)
-        seen = watch.nodes.get(name, NodeWatch())
+        seen = watch.nodes.get(name, NEVER_SEEN)
         up = name in verdicts and verdicts[name].health is Health.UP
         heard = seen.fence_asked_at is not None
         now = _fence(memory, rules, now, snapshot, name, asked=name in fencing, up=up, heard=heard)
         if _start_due(rules, memory, now, snapshot, name) and isinstance(snapshot.api, Api):
             starts.append(FenceOn(node=name, reason="every move from it has ended"))
             now = replace(now, started_at=snapshot.api.date)
-        if name in nodes or now != NodeMemory():
+        if name in nodes or now != NOTHING_KNOWN:
             nodes[name] = now
     return (memory if nodes == memory.nodes else replace(memory, nodes=nodes)), starts
 
@@ -89,7 +89,7 @@ def _fence(  # noqa: PLR0913
 ) -> NodeMemory:
     if not isinstance(snapshot.api, Api):
         return was
-    cutting = FenceOff(node=name, reason="").key in snapshot.in_flight
+    cutting = bool(snapshot.in_flight) and FenceOff(node=name, reason="").key in snapshot.in_flight
     if asked and (was.fence_began_at is None or was.started_at is not None):
         return replace(was, fence_began_at=snapshot.api.date, fenced_at=None, started_at=None, given_up_at=None)
     if was.fence_began_at is not None and was.fenced_at is None and _is_off(snapshot, name):

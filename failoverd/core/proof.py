@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from failoverd.core import links
 from failoverd.core.case import Case
 from failoverd.core.model import (
+    NEVER_HEARD,
     Action,
     Folder,
     Health,
@@ -25,9 +26,8 @@ from failoverd.core.model import (
     VolumeWatch,
     Watch,
 )
-from failoverd.core.rules import App, Rules, Site, Volume
+from failoverd.core.rules import SITES, App, Rules, Site, Volume
 
-SITES = tuple(Site)
 COST = 20
 """A scan is asked for no sooner than this many times the last one's duration, so that disks may sleep."""
 
@@ -39,7 +39,7 @@ def watch_replication(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now, 
     for app in rules.apps:
         for volume in app.volumes:
             key = (app.key, volume.name)
-            seen = volumes.get(key, VolumeWatch())
+            seen = volumes.get(key, NEVER_HEARD)
             site = active.get(app.key)
             if seen.active is not site:
                 seen = replace(seen, scanned=None, scan_asked_at=None, proven_at=None, proven_sequence=0, active=site)

@@ -10,12 +10,12 @@ from failoverd.core.intent import Step, landed_late, mark, marked
 from failoverd.core.machine import Event
 from failoverd.core.memory import AppMemory, CopyMemory, Kind, Phase, Standing, VolumeMemory
 from failoverd.core.model import (
+    NEVER_SEEN,
     Action,
     Folder,
     Guest,
     GuestState,
     Health,
-    NodeWatch,
     Objection,
     Owner,
     PatchWorkload,
@@ -29,7 +29,7 @@ from failoverd.core.model import (
     Workload,
 )
 from failoverd.core.policy import Wish
-from failoverd.core.rules import App, Failback, Mode, Site
+from failoverd.core.rules import SITES, App, Failback, Mode, Site
 
 
 def newborn(app: App, active: Site, epoch: int = 0, phase: Phase = Phase.ADOPTING, why: str = "") -> AppMemory:
@@ -59,7 +59,7 @@ def first_look(case: Case, *, resumed: bool = False) -> AppMemory | str:
     workload = case.workload
     if isinstance(workload, Unknown):
         return f"{case.app.kind} {case.app.key}: {workload.why}"
-    sites = [site for site in Site if case.runs_on(site)]
+    sites = [site for site in SITES if case.runs_on(site)]
     if len(sites) != 1:
         claims = ", ".join(claim for _, _, claim in workload.claims) or "none"
         return f"{case.app.key} names neither site's claims for all volumes, but {claims}"
@@ -70,7 +70,7 @@ def first_look(case: Case, *, resumed: bool = False) -> AppMemory | str:
     unread = [
         f"{volume.name} at {site}: {folder.why}"
         for volume in case.app.volumes
-        for site in Site
+        for site in SITES
         if isinstance(folder := case.folder(volume, site), Unknown)
     ]
     if unread:
@@ -276,7 +276,7 @@ def _stability(case: Case, was: AppMemory) -> AppMemory:
 def _is_well(case: Case, site: Site) -> bool:
     """Whether a node is UP, or was when it was last read: a reading that fails ends no stability."""
     node = case.place(site).node
-    reading, seen = case.snapshot.nodes.get(node), case.watch.nodes.get(node, NodeWatch())
+    reading, seen = case.snapshot.nodes.get(node), case.watch.nodes.get(node, NEVER_SEEN)
     unread = reading is None or isinstance(reading.node, Unknown) or isinstance(reading.lease, Unknown)
     return case.verdict(site).health is Health.UP or (unread and seen.up_since is not None and seen.bad_count == 0)
 
@@ -293,7 +293,7 @@ def released(case: Case) -> Step:
     acts: list[Action] = []
     unread: list[str] = []
     for volume in case.app.volumes:
-        for site in Site:
+        for site in SITES:
             folder = case.folder(volume, site)
             if isinstance(folder, Unknown):
                 unread.append(f"{volume.name} at {site}: {folder.why}")

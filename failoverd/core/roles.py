@@ -100,7 +100,7 @@ def _tend(case: Case, volume: Volume) -> Tended:
         tended = take_back(case, volume, active, standby)
     else:
         tended = _watch_clean(case, volume, standby)
-    return replace(tended, actions=(*tended.actions, *patterns))
+    return replace(tended, actions=(*tended.actions, *patterns)) if patterns else tended
 
 
 def _known_loser(case: Case, memory: VolumeMemory) -> bool:

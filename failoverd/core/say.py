@@ -169,7 +169,8 @@ def hush(watch: Watch, snapshot: Snapshot, *, blind: bool) -> tuple[Watch, list[
 
 def remembered(memory: Memory, watch: Watch) -> Memory:
     """`memory` with the incidents that whoever leads next has to bring to an end."""
-    return replace(memory, incidents=tuple(known for known in watch.said if known not in (API, MEMORY)))
+    incidents = tuple(known for known in watch.said if known not in (API, MEMORY))
+    return memory if incidents == memory.incidents else replace(memory, incidents=incidents)
 
 
 def _settled(incident: str, scene: Scene) -> bool:

@@ -13,11 +13,11 @@ from failoverd.core import proof
 from failoverd.core.case import Case
 from failoverd.core.memory import CopyMemory, Kind, Standing, TakeBackStep, VolumeMemory
 from failoverd.core.model import (
+    NEVER_SEEN,
     Action,
     Folder,
     Guest,
     Health,
-    NodeWatch,
     Objection,
     Override,
     Revert,
@@ -201,7 +201,7 @@ def _not_yet(case: Case, site: Site) -> str:
     if isinstance(reading.guest, Guest) and reading.guest.uptime is not None:
         if reading.guest.uptime < case.date - lost.began_at:
             return ""
-    seen = case.watch.nodes.get(node, NodeWatch())
+    seen = case.watch.nodes.get(node, NEVER_SEEN)
     # others may live there, and write; and a side that receives moves by what it receives
     ours = {f"{case.app.key} {volume.name}" for volume in case.app.volumes if _only_sends(case.folder(volume, site))}
     changes = [changed for mark, (_, changed) in seen.sequences.items() if mark in ours]

@@ -51,20 +51,27 @@ def judge(schedule: Schedule) -> Verdict:
     """Play one day and judge it. What the loop itself raises is a violation called `crash`."""
     world = World(spec_of(schedule.world))
     conduct = Conduct(world, Truth(world))
-    return watched(schedule, world, conduct, Recorder(conduct.hear), Leaper(world, [conduct.next_limit_ms]))
+    return watched(schedule, conduct, Recorder(conduct.hear), Leaper(world, [conduct.next_limit_ms]))
 
 
-def watched(schedule: Schedule, world: World, conduct: Conduct, recorder: Recorder, leaper: Leaper | None) -> Verdict:
+def watched(
+    schedule: Schedule,
+    conduct: Conduct,
+    recorder: Recorder,
+    leaper: Leaper | None,
+    later_ms: int = LATER_MS,
+) -> Verdict:
     """The same, with what it takes handed in."""
+    world = conduct.world
     try:
-        run(world, _day(schedule, conduct, Daemons(world, recorder, world.spec.instances, leaper)))
+        run(world, _day(schedule, conduct, Daemons(world, recorder, world.spec.instances, leaper), later_ms))
     except Exception as error:  # whatever a day brings, the loop must not end by it
         world.accuse("crash", f"{type(error).__name__}: {error}")
     accused = tuple(one for one in world.accused if not (one[1] == "I2" and conduct.truth.excused & BEYOND_I2))
     return Verdict(schedule, accused, len(conduct.begun), world.time.now_ms / 3_600_000)
 
 
-async def _day(schedule: Schedule, conduct: Conduct, daemons: Daemons) -> None:
+async def _day(schedule: Schedule, conduct: Conduct, daemons: Daemons, later_ms: int) -> None:
     world = conduct.world
     player = Player(world)
     daemons.start()
@@ -77,7 +84,7 @@ async def _day(schedule: Schedule, conduct: Conduct, daemons: Daemons) -> None:
         else:
             conduct.truth.excused.add(command.split()[1])
             player.do(command)
-    for at_ms in (schedule.end_ms, schedule.end_ms + LATER_MS):
+    for at_ms in (schedule.end_ms, schedule.end_ms + later_ms):
         await until(world, at_ms)
         daemons.check()
         conduct.truth.look()

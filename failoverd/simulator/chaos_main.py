@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict, dataclass, field
 from multiprocessing import Pool
@@ -15,6 +16,8 @@ from failoverd.simulator.chaos import Verdict, judge, shrink
 from failoverd.simulator.chaos_schedule import draw
 
 STATE = Path("build/chaos.json")
+SAVED_EVERY = 10
+"""Schedules: so many at most are played again after a run that was killed."""
 
 
 @dataclass(slots=True)
@@ -75,7 +78,7 @@ def save(path: Path, tally: Tally) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0 when no promise was broken, 1 when one was, 2 for what cannot be understood."""
+    """Returns 0 when no promise was broken, 1 when one was, 2 for what cannot be understood, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m failoverd.simulator.chaos", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many schedules (1000)")
     parser.add_argument("--from", dest="first", type=int, metavar="SEED", help="else after the last one played")
@@ -88,25 +91,34 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"chaos: {given.state}: {error}: mend or delete it\n")
         return 2
     first = tally.next_seed if given.first is None else given.first
-    found = _run(range(first, first + given.seeds), given.jobs, given.state, tally)
-    return 1 if found else 0
+    return _run(range(first, first + given.seeds), given.jobs, given.state, tally)
 
 
 def _run(seeds: range, jobs: int, state: Path, tally: Tally) -> int:
     before, clock = Tally(next_seed=tally.next_seed), SystemClock()
     began, earlier = clock.now().mono, tally.seconds
-    with Pool(jobs) as pool:
-        for verdict in pool.imap(play, seeds, chunksize=4):
-            for one in (tally, before):
-                one.add(verdict)
-                one.next_seed = max(one.next_seed, verdict.schedule.seed + 1)
-            before.seconds = (clock.now().mono - began).total_seconds()
-            tally.seconds = earlier + before.seconds
-            if verdict.accused:
-                sys.stdout.write(explain(verdict) + "\n")
-                sys.stdout.flush()
-            if verdict.accused or before.played % 100 == 0:
-                save(state, tally)
+    asked: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    try:
+        with Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+            for verdict in pool.imap(play, seeds, chunksize=4):
+                for one in (tally, before):
+                    one.add(verdict)
+                    one.next_seed = max(one.next_seed, verdict.schedule.seed + 1)
+                before.seconds = (clock.now().mono - began).total_seconds()
+                tally.seconds = earlier + before.seconds
+                if verdict.accused:
+                    sys.stdout.write(explain(verdict) + "\n")
+                    sys.stdout.flush()
+                if verdict.accused or before.played % SAVED_EVERY == 0:
+                    save(state, tally)
+                if asked:  # no sooner: what was counted is whole
+                    break
+    finally:
+        signal.signal(signal.SIGINT, usual)
     save(state, tally)
-    sys.stdout.write(f"seeds {seeds.start} to {seeds.stop - 1}: {before.text()}\nin all: {tally.text()}\n")
-    return len(before.failed)
+    played = f"seeds {seeds.start} to {seeds.start + before.played - 1}"
+    sys.stdout.write(f"{played}: {before.text()}\nin all: {tally.text()}\n")
+    if asked:
+        return 130
+    return 1 if before.failed else 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from failoverd.core.memory import AppMemory, Move
-from failoverd.core.rules import Mode, Require, Site
+from failoverd.core.rules import SITES, Mode, Require, Site
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_data import DATABASE, Content, Disk, Stretch, missing
@@ -53,7 +53,7 @@ class Truth:
         """The site at which a pod has started that was not known yet, unless the reign is there already."""
         reign = self.reigns.get(key)
         found = None
-        for site in Site:
+        for site in SITES:
             pods = truth.writers(site)
             if reign is not None and site is reign.site:
                 reign.pods |= _began_since(truth, site, reign.since_ms)

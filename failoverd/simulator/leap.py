@@ -52,6 +52,8 @@ class Sleeper:
     stir: Callable[[], None]
     seen: Inputs | None = None
     decision: Decision | None = None
+    reworded_ms: tuple[int, int] = (-1, -1)
+    """When its words changed though nothing was done: the time before the last, and the last."""
     _sketch: object = None
 
     def saw(self, rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot: Snapshot, now: Now) -> None:
@@ -59,12 +61,14 @@ class Sleeper:
         self.seen = (rules, memory, watch, snapshot, now)
 
     def decided(self, decision: Decision) -> None:
-        """What it answered. Anything a reader of the run would notice ends a quiet stretch."""
+        """What it answered. Anything that is said or done ends a quiet stretch."""
         assert self.seen is not None
         found = sketch(decision)
-        loud = decision.notes or any(not isinstance(act, Scan) for act in decision.actions)
-        if loud or found != self._sketch or not all(receipt.ok for receipt in self.seen[3].receipts):
+        done = decision.notes or any(not isinstance(act, Scan) for act in decision.actions)
+        if done or not all(receipt.ok for receipt in self.seen[3].receipts):
             self.stir()
+        elif found != self._sketch:
+            self.reworded_ms = self.reworded_ms[1], self.seen[4].mono // MS
         self.decision, self._sketch = decision, found
 
     @property
@@ -114,6 +118,9 @@ class Leaper:
     _sleepers: dict[str, Sleeper] = field(default_factory=dict)
     _quiet: tuple[int, ...] = ()
     _marks: dict[int, Mark] = field(default_factory=dict)
+    """Of the present quiet stretch, by the time that had been played until then."""
+    _turn: tuple[int, int] = (0, 0)
+    """(since, until) when something will be decided otherwise, in ms: no leap reaches beyond."""
 
     def watch(self, name: str, loop: Loop) -> None:
         """Take an instance in; it replaces an earlier one of that name."""
@@ -137,21 +144,30 @@ class Leaper:
         if quiet != self._quiet:
             self._quiet = quiet
             self._marks.clear()
+            self._turn = (0, 0)
             return
         here, period_ms = self._mark(), self._period_ms()
-        for beats in BEATS:
-            before = self._marks.get(here.at_ms - beats * period_ms)
-            if before is not None and self._leap(before, here):
-                self._marks.clear()
+        played_ms = here.at_ms - self.leapt_ms
+        for beats in () if self._turns(here.at_ms) else BEATS:
+            before = self._marks.get(played_ms - beats * period_ms)
+            if before is not None and self._leap(before, here, beats * period_ms):
+                # what has come back goes on coming back; earlier states need not have been a part of it
+                self._marks = {at_ms: mark for at_ms, mark in self._marks.items() if mark.at_ms >= before.at_ms}
                 here = self._mark()
                 break
-        self._marks[here.at_ms] = here
+        self._marks[played_ms] = here
         if len(self._marks) > KEPT:
             del self._marks[next(iter(self._marks))]
 
+    def _turns(self, now_ms: int) -> bool:
+        """Whether what will be decided otherwise has not been yet."""
+        since, until = self._turn
+        return now_ms < until and all(one.reworded_ms[1] < since for one in self._sleepers.values())
+
     def _period_ms(self) -> int:
         rhythms = {writer.rhythm for side in self._sides() for writer in side.disk.writers.values()}
-        return lcm(RENEW_MS, *(rhythm.period_ms for rhythm in rhythms if rhythm.off_ms))
+        saves_ms = self.world.spec.rules.timings.save_proofs_every // MS
+        return lcm(RENEW_MS, saves_ms, *(rhythm.period_ms for rhythm in rhythms if rhythm.off_ms))
 
     def _sides(self) -> Iterator[Side]:
         for truth in self.world.apps.values():
@@ -177,20 +193,22 @@ class Leaper:
 
     # ---------------------------------------------------------------- how far
 
-    def _leap(self, before: Mark, here: Mark) -> bool:
-        period_ms = here.at_ms - before.at_ms
+    def _leap(self, before: Mark, here: Mark, period_ms: int) -> bool:
+        """From `here` on, where it is `before` one period of play later: whole periods may have been leapt since."""
         far = (self._horizon() - 1 - here.at_ms) // period_ms
-        if far < 1 or before.fixed != here.fixed:
+        if far < 1 or (here.at_ms - before.at_ms) % period_ms or before.fixed != here.fixed:
             return False
+        if any(one.reworded_ms[0] > before.at_ms for one in self._sleepers.values()):
+            return False  # words that come and go may belong to one place of the period alone
         try:
-            Beyond(timedelta(milliseconds=period_ms), 1).of(before.steady, here.steady)
+            times, later = self._same(before, here, period_ms, far)
         except NotSteady:
             return False
-        times = self._same(before, here, far)
+        if times < far:
+            self._turn = here.at_ms + times * period_ms, here.at_ms + (times + 1) * period_ms
         if times < 1:
             return False
-        beyond = Beyond(timedelta(milliseconds=period_ms), times)
-        states, stored, sides = beyond.of(before.steady, here.steady)
+        states, stored, sides = later
         world = self.world
         world.time.leap(times * period_ms)
         world.stored.memory, world.stored.version, world.revision = stored
@@ -215,25 +233,32 @@ class Leaper:
         # nothing at all lies ahead: then nobody waits for anything either
         return min((at_ms for at_ms in found if at_ms is not None and at_ms > now_ms), default=now_ms)
 
-    def _same(self, before: Mark, here: Mark, far: int) -> int:
-        """The most periods, up to `far`, after which every instance still decides as it did."""
-        if self._agree(before, here, far):
-            return far
-        low, high = 0, 1
-        while high < far and self._agree(before, here, high):  # what ends a stretch is seldom far away
-            low, high = high, 2 * high
-        high = min(high, far)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._agree(before, here, middle):
-                low = middle
-            else:
-                high = middle
-        return low
+    def _same(self, before: Mark, here: Mark, period_ms: int, far: int) -> tuple[int, tuple[Any, ...]]:
+        """The most periods, up to `far`, after which every instance still decides as it did, and all there is then.
 
-    def _agree(self, before: Mark, here: Mark, times: int) -> bool:
-        beyond = Beyond(timedelta(milliseconds=here.at_ms - before.at_ms), times)
-        states = beyond.of(before.steady[0], here.steady[0])
+        Raises NotSteady.
+        """
+        passed_ms = here.at_ms - before.at_ms
+        passed, parts = timedelta(milliseconds=passed_ms), passed_ms // period_ms
+
+        def later(times: int) -> tuple[Any, ...]:
+            return Beyond(passed, times, parts).of(before.steady, here.steady)  # type: ignore[no-any-return]
+
+        found = later(far)
+        if self._agree(found[0]):
+            return far, found
+        low, high, best, reach = 0, far, here.steady, 1
+        while high - low > 1:
+            times = min(reach, (low + high) // 2)  # what ends a stretch is seldom far away
+            found = later(times)
+            if self._agree(found[0]):
+                low, best, reach = times, found, 2 * times
+            else:
+                high = reach = times
+        return low, best
+
+    def _agree(self, states: tuple[Any, ...]) -> bool:
+        """Whether every instance, brought so far, decides as it does now."""
         for one, (_, _, answered, seen) in zip(self._sleepers.values(), states, strict=True):
             assert one.seen is not None
             decision = decide(one.seen[0], *seen)

@@ -21,14 +21,14 @@ class NotSteady(Exception):
 
 
 class Beyond:
-    """Extrapolates by `times` periods of `period`."""
+    """Extrapolates by `times` whole parts, where so many `parts` of equal length passed within `period`."""
 
-    def __init__(self, period: timedelta, times: int) -> None:
-        self._period, self._times = period, times
+    def __init__(self, period: timedelta, times: int, parts: int = 1) -> None:
+        self._period, self._times, self._parts = period, times, parts
         self._known: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
 
     def of(self, before: Any, after: Any) -> Any:
-        """What `after` will be, when it was `before` one period ago. Raises NotSteady."""
+        """What `after` will be, when it was `before` one `period` ago. Raises NotSteady."""
         if before is after:
             return after
         kind = type(after)
@@ -60,7 +60,10 @@ class Beyond:
         return made
 
     def _number(self, before: int, after: int) -> int:
-        return after + self._times * (after - before)
+        each, rest = divmod(after - before, self._parts)
+        if rest:
+            raise NotSteady(f"{before} became {after} in {self._parts} equal parts")
+        return after + self._times * each
 
     def _moment(self, before: Any, after: Any) -> Any:
         gone = after - before
@@ -68,7 +71,7 @@ class Beyond:
             return after
         if gone != self._period:
             raise NotSteady(f"{before} became {after}")
-        return after + self._times * gone
+        return after + self._times * gone // self._parts
 
     def _ms(self, before: int | None, after: int | None) -> int | None:
         """A moment in whole milliseconds."""
@@ -77,7 +80,7 @@ class Beyond:
         gone = after - before
         if gone != self._period // MS:
             raise NotSteady(f"{before} ms became {after} ms")
-        return after + self._times * gone
+        return after + self._times * gone // self._parts
 
     def _stamp(self, before: str, after: str) -> str:
         """A moment in the words of the systems that write it down."""

@@ -30,7 +30,7 @@ from failoverd.core.model import (
     Unknown,
     Verify,
 )
-from failoverd.core.rules import Rules, Site
+from failoverd.core.rules import SITES, Rules, Site
 from failoverd.loop import Loop
 from failoverd.ports import Conflict, StoreError
 from failoverd.simulator.clock import WorldClock, until
@@ -81,13 +81,13 @@ class WorldObserver:
                 (app.key, volume.name, site): look.folder(app.key, volume.name, site)
                 for app in self.rules.apps
                 for volume in app.volumes
-                for site in Site
+                for site in SITES
             },
             claims={
-                (app.key, volume.name, site): look.claim(app.key, volume.name, site)
+                (app.key, volume.name, site): look.claim(app.key, volume, site)
                 for app in self.rules.apps
                 for volume in app.volumes
-                for site in Site
+                for site in SITES
             },
             commands=tuple(self.world.commands) if look.reaches_api else (),
         )

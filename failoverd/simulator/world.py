@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from failoverd.core.memory import Memory
 from failoverd.core.model import Command, GuestState, PatchOp
-from failoverd.core.rules import App, Place, Require, Site, WorkloadKind
+from failoverd.core.rules import SITES, App, Place, Require, Site, WorkloadKind
 from failoverd.simulator import json_patch
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world_app import AppTruth
@@ -140,7 +140,7 @@ class World:
             time=self.time,
             sides=sides,
             alive=lambda site: self._node(app, site).alive,
-            linked=lambda: all(self._node(app, site).alive and self._node(app, site).linked for site in Site),
+            linked=lambda: all(self._node(app, site).alive and self._node(app, site).linked for site in SITES),
             changed=self.touch,
         )
         for site, side in sides.items():

@@ -13,6 +13,7 @@ from failoverd.core.rules import Site, WorkloadKind
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world_app import AppTruth, PodTruth
 from failoverd.simulator.world_node import GRACE_MS, Node
+from failoverd.simulator.world_time import LOOK
 
 if TYPE_CHECKING:
     from failoverd.simulator.world import World
@@ -249,11 +250,12 @@ class Control:
         def evict() -> None:
             if node.renewing_since_ms is None and node.last_renewal_ms == since and self.world.api_up:
                 for truth, pod in self._on(node):
+                    self.world.time.stir()
                     self.delete(truth, pod)
                     self.soon(truth)
 
         self.world.time.after(GRACE_MS, unready)
-        self.world.time.after(GRACE_MS + EVICT_MS, evict)
+        self.world.time.after(GRACE_MS + EVICT_MS, evict, LOOK)
 
     def on_talking(self, node: Node, *, booted: bool) -> None:
         """The kubelet reaches the API again, after a boot or after a heal."""

@@ -19,7 +19,7 @@ from failoverd.core.model import (
     Unknown,
     Workload,
 )
-from failoverd.core.rules import Site
+from failoverd.core.rules import SITES, Site, Volume
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_app import AppTruth
@@ -121,7 +121,7 @@ class Look:
         """The movers' pods; those of a dead node stay listed."""
         found = []
         for volume in truth.app.volumes:
-            for site in Site:
+            for site in SITES:
                 node = self.world.place(truth, site).node
                 side = truth.pairs[volume.name].sides[site]
                 copy = volume.copy(site)
@@ -138,13 +138,12 @@ class Look:
                 )
         return found
 
-    def claim(self, key: str, volume: str, site: Site) -> ClaimReading | Unknown:
+    def claim(self, key: str, volume: Volume, site: Site) -> ClaimReading | Unknown:
         """Whether one claim could be mounted."""
         if not self.reaches_api:
             return self._no_api
-        truth = self.world.apps[key]
-        claim = next(v for v in truth.app.volumes if v.name == volume).copy(site).claim
-        return _claim(claim, bound=claim not in truth.unbound)
+        claim = volume.copy(site).claim
+        return _claim(claim, bound=claim not in self.world.apps[key].unbound)
 
     def mover_silent(self, key: str, volume: str, site: Site) -> str:
         """Why a mover does not answer this host; empty when it does."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from failoverd.core.rules import Site
+from failoverd.core.rules import SITES, Site
 from failoverd.simulator.world_data import DATABASE, Rhythm
 from failoverd.simulator.world_side import Side
 from failoverd.simulator.world_time import Timeline
@@ -56,7 +56,7 @@ class SyncPair:
         """Whether the two could talk: both run, reach each other, know each other's device and let it in."""
         known = all(side.expects in ("", self.sides[site.other].device) for site, side in self.sides.items())
         # kept at both ends it is the same connection, and goes on; at one end it keeps the new one out
-        let_in = len({self.holds(site) for site in Site}) == 1
+        let_in = len({self.holds(site) for site in SITES}) == 1
         willing = not any(side.peer_paused for side in self.sides.values())
         return known and let_in and willing and all(side.running for side in self.sides.values()) and self.linked()
 

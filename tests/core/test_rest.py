@@ -1,12 +1,13 @@
 """An app at rest: the monitor of the last patch, stability before going home, configuration that changes."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from failoverd.core import names
 from failoverd.core.memory import Phase
-from failoverd.core.model import CommandKind, NodeObject, Pod, Receipt, Unknown, Verify, Why
+from failoverd.core.model import CommandKind, Health, NodeObject, Pod, Receipt, Unknown, Verify, Why
 from failoverd.core.rules import Failback
 from tests.core.build import KEY, TWO, W1, W2, B, P, an_app, volume
 from tests.core.life import at_rest, command, healthy, kinds
@@ -124,6 +125,21 @@ def test_in_steady_state_every_decision_is_at_rest_and_sleeps_a_whole_tick():
         assert decision.wake_at - life.world.now.mono == life.world.rules.timings.tick
         assert decision.apps[KEY].phase is Phase.WATCHING
         assert decision.confirm == frozenset()
+
+
+def test_a_dead_node_is_looked_at_every_second_only_as_long_as_an_app_lives_on_it():
+    life = healthy(an_app(failback=Failback.MANUAL))
+    life.world.off.add(W1)
+    life.until(lambda one: one.decision.verdicts[W1].health is not Health.UP)
+    life.tick()
+    assert life.decision.wake_at - life.world.now.mono == timedelta(seconds=1)
+    life.until(lambda one: at_rest(one) and one.app().active is B)
+    life.run(60)
+    assert life.decision.verdicts[W1].health is Health.DOWN
+    assert life.decision.wake_at - life.world.now.mono == life.world.rules.timings.tick
+    life.world.off.clear()
+    life.until(lambda one: one.decision.verdicts[W1].health is Health.UNKNOWN)
+    assert life.decision.wake_at - life.world.now.mono == timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("memory", [Unknown("timeout"), "newer"])
