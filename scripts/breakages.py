@@ -58,8 +58,8 @@ MUTANTS = (
         "the flip goes on while pods are left",
         "failoverd/core/moves.py",
         (
-            '    if left:\n        return Step(was=case.was, waiting="pods to go: " +',
-            '    if False:\n        return Step(was=case.was, waiting="pods to go: " +',
+            '    if left:\n        return Step(was=was, waiting="pods to go: " +',
+            '    if False:\n        return Step(was=was, waiting="pods to go: " +',
         ),
         "tests/core/test_moves.py",
     ),
@@ -238,16 +238,16 @@ MUTANTS = (
     _row(
         "I6",
         "finished moves do not count against the budget",
-        "failoverd/core/policy.py",
-        ("if not (move.aborted or move.command) and", "if not move.outcome and"),
+        "failoverd/core/memory.py",
+        ("return [move for move in own if not move.aborted or any(", "return [move for move in own if any("),
         "tests/core/test_motion.py",
         "tests/core/test_policy.py",
     ),
     _row(
         "I6",
         "an operator's moves count against the budget",
-        "failoverd/core/policy.py",
-        ("if not (move.aborted or move.command) and", "if not move.aborted and"),
+        "failoverd/core/memory.py",
+        ("if not move.command and move.began_at >= since", "if move.began_at >= since"),
         "tests/core/test_motion.py",
     ),
     _row(
@@ -344,7 +344,7 @@ MUTANTS = (
         "I9",
         "an app that is not ready in time is no alarm",
         "failoverd/core/moves.py",
-        ("(Objection(why=Why.NOT_READY, text=text),)", "()"),
+        ("return waiting, (Objection(why=Why.NOT_READY, text=text),)", "return waiting, ()"),
         "tests/core/test_moves.py",
     ),
     _row(

@@ -57,8 +57,8 @@ def _unequal(case: Case, volume: Volume, known: Mapping[tuple[str, Site], tuple[
     assert isinstance(active, Folder)
     assert isinstance(standby, Folder)
     sequence = known[volume.name, source][0]
-    if not (active.knows(standby) and standby.knows(active)):
-        return "one side was replaced, and the other still speaks of the one before"
+    if odd := active.incomparable(standby):
+        return odd
     if active.errors or active.error:
         return f"{active.errors} errors at {source}: {', '.join(active.error_files[:3]) or active.error}"
     if not standby.idle:

@@ -191,7 +191,8 @@ def _move_on(case: Case) -> Plan:
         decision = AppDecision(phase=case.was.phase, objections=still, ages=ages, waiting=text, alarms=still)
         return Plan(case=case, step=None, decision=decision)
     step = moves.STEPS[case.was.phase](case, move)
-    decision = AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages, alarms=step.alarms)
+    alarms = step.alarms or moves.stands_still(case, move, step)
+    decision = AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages, alarms=alarms)
     return Plan(case=case, step=step, decision=decision)
 
 
@@ -306,7 +307,7 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
     if policy.can_see_snapshot(sight.snapshot):
         memory, fences = remember_nodes(rules, memory, sight.snapshot, verdicts, watch, actions)
         actions += fences
-        memory, watch = _proofs(rules, known, memory, watch, sight.now)
+        memory, watch = proof.remember(rules, memory, watch, sight.snapshot, sight.now, changed=memory != known)
         watch = proof.asked(watch, actions, sight.now)
     else:
         memory, actions = known, []
@@ -372,20 +373,3 @@ def _answer(memory: Memory, plan: Plan, was: AppMemory | None) -> tuple[Memory, 
     )
     text = f"{commands.REFUSED}{reasons}"
     return commands.done(memory, plan.command, text), [say.answered(plan.command, text)]
-
-
-def _proofs(rules: Rules, known: Memory, memory: Memory, watch: Watch, now: Now) -> tuple[Memory, Watch]:
-    """Put new proofs into Memory, in batches: each write of Memory costs the cluster one."""
-    due = watch.saved_at is None or now.mono - watch.saved_at >= rules.timings.save_proofs_every
-    if memory == known and not due:
-        return memory, watch
-    apps = dict(memory.apps)
-    for (key, name), seen in watch.volumes.items():
-        was = apps.get(key)
-        if was is None or name not in was.volumes or seen.proven_at is None or was.move is not None:
-            continue
-        volume = was.volumes[name]
-        if volume.proven_at is None or seen.proven_at > volume.proven_at:
-            proven = replace(volume, proven_at=seen.proven_at, proven_sequence=seen.proven_sequence)
-            apps[key] = replace(was, volumes={**was.volumes, name: proven})
-    return replace(memory, apps=apps), replace(watch, saved_at=now.mono)

@@ -22,19 +22,24 @@ def fencing(case: Case, move: Move) -> Step:
         last = verdict.down_since or move.last_write_at
         old = tuple(policy.data_age(case, Wish(kind=move.kind, target=move.target, reason="")))
         if old and not move.forced:  # it wrote on until its power went, and nothing was proven meanwhile
-            return Step(was=call_off(case, "; ".join(map(str, old))), event=Event.CALLED_OFF)
+            cut = replace(case, was=replace(case.was, move=mark(move, "fenced", case.date)))
+            return Step(was=call_off(cut, "; ".join(map(str, old))), event=Event.CALLED_OFF)
         done = mark(mark(move, "dead", case.date), "fenced", case.date)
         # it may have written on until its power went: what it could lose is stated anew
         done = replace(done, last_write_at=last, losses=losses(case, last))
         return Step(was=replace(case.was, move=done), event=Event.FENCED)
     began = _fence_began(case, node)
-    if began is None:
+    cutting = FenceOff(node=node, reason="").key in case.snapshot.in_flight
+    if began is None or not (cutting or guest_state(case, node) is GuestState.STOPPED):
         why = _no_fence_now(case, move)
         if why:
             return Step(was=call_off(case, why), event=Event.CALLED_OFF)
+    if began is None:
         if not (verdict.fenceable or move.forced):
+            if _late(case, move.began_at):
+                return Step(was=call_off(case, "the fence could not begin"), event=Event.CALLED_OFF)
             return Step(was=case.was, waiting=f"the silence of {node} to be certain again")
-    elif case.date - began > case.rules.timings.fence_timeout:
+    elif _late(case, began):
         silent = case.app.require is Require.SILENCE and verdict.health is Health.DOWN
         if move.forced or (silent and guest_state(case, node) is None):
             return Step(was=case.was, event=Event.FENCE_GIVEN_UP)
@@ -43,6 +48,11 @@ def fencing(case: Case, move: Move) -> Step:
         # not our doing: it gets the dwell of a guest that might be rebooting, and is not started by us later
         return Step(was=case.was, waiting=f"for {node}, which is off already, to stay off")
     return Step(was=case.was, actions=off(case, node, "may still be writing"), waiting=f"{node} to be confirmed off")
+
+
+def _late(case: Case, since: datetime) -> bool:
+    """Whether a fence has taken too long. What began in the future did so by a clock that was set since."""
+    return not timedelta(0) <= case.date - since <= case.rules.timings.fence_timeout
 
 
 FENCE_AGAIN = timedelta(seconds=5)
@@ -65,14 +75,16 @@ def _fence_began(case: Case, node: str) -> datetime | None:
 
 
 def _no_fence_now(case: Case, move: Move) -> str:
-    """Why a fence that has not begun must not begin any more; empty when it may."""
+    """Why a fence that has not begun, or was refused, must not be asked for any more; empty when it may."""
     if paused(case, move):
         return "paused"
     verdict = case.verdict(move.source)
-    heard = verdict.silent_for < case.rules.timings.silence_after
-    if not move.forced and (verdict.health is Health.UP or heard):
+    if move.forced:
+        return ""
+    if verdict.health is Health.UP:
         return "the node came back"
-    return ""
+    heard = verdict.silent_for < case.rules.timings.silence_after
+    return "the node was heard again, or has not been watched for long enough since a restart" if heard else ""
 
 
 def paused(case: Case, move: Move) -> bool:

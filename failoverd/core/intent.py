@@ -169,8 +169,10 @@ def finish(case: Case, was: AppMemory, move: Move, outcome: str) -> AppMemory:
         counted = kept[0].began_at >= case.date - timings.max_moves_per and len(kept) <= KEPT + timings.max_moves
         if not idle and counted:
             break
-        asked = [one for one in kept[:-1] if one.command]
-        kept.remove((idle or asked or kept)[0])
+        old = kept[0].began_at < case.date - timings.max_moves_per
+        # the last two and what may still land late are looked at, whoever asked for them
+        asked = [one for one in kept[:-2] if one.command and not one.untouched]
+        kept.remove((idle or (kept if old else asked) or kept)[0])
     bare = [replace(known, evidence=(), losses=()) for known in kept[:-KEPT]]
     return replace(was, move=None, moves=(*bare, *kept[-KEPT:]))
 

@@ -185,6 +185,14 @@ class AppMemory:
     stable_since: datetime | None = None
     """Since when everything needed for going home has been well."""
 
+    def counted(self, since: datetime) -> list[Move]:
+        """Moves begun since then that count against the budget: our own that moved the app, or cut a node's power.
+
+        An operator's are no flapping: works on a node must not cost the app its failover on the night after.
+        """
+        own = [move for move in self.moves if not move.command and move.began_at >= since]
+        return [move for move in own if not move.aborted or any(name == "fenced" for name, _ in move.marks)]
+
     @property
     def written_epoch(self) -> int:
         """The epoch our last patch wrote: moves called off before their first patch used theirs up unwritten."""

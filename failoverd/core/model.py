@@ -324,6 +324,8 @@ class VolumeWatch:
     apart: Apart | None = None
     dropped_at: timedelta | None = None
     """When this process last asked a side to drop a dead connection."""
+    unlike: bool = False
+    """Whether the two sides ignored different files when both were last read."""
 
 
 NEVER_HEARD = VolumeWatch()

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 from failoverd.core import names, patch, policy
 from failoverd.core.barrier import compare
 from failoverd.core.case import Case
 from failoverd.core.fencing import fencing, guest_state, off, paused
+from failoverd.core.hysteresis import mapped
 from failoverd.core.intent import Step, call_off, finish, flip_to, mark, marked, stand, undo_now
 from failoverd.core.machine import Event
-from failoverd.core.memory import AppMemory, Move, Phase, Standing
+from failoverd.core.memory import NOTHING_KNOWN, AppMemory, Move, Phase, Standing
 from failoverd.core.model import (
     Action,
     DeletePod,
@@ -128,7 +130,8 @@ def _hopeless(case: Case, move: Move, since: str) -> bool:
     if not move.kind.planned:
         return False
     began = marked(move, since)
-    late = began is not None and case.date - began > case.rules.timings.barrier_timeout
+    # what began in the future did so by a clock that was set since
+    late = began is not None and not timedelta(0) <= case.date - began <= case.rules.timings.barrier_timeout
     return late or case.verdict(move.source).health is Health.DOWN
 
 
@@ -154,11 +157,14 @@ def _deletions(case: Case, move: Move, left: list[Pod]) -> list[DeletePod]:
 
 
 def _came_back(case: Case, move: Move) -> bool:
-    """Whether a fenced guest runs again in the middle of a move; without a fence roles alone carry I1."""
+    """Whether the lost node's guest runs in the middle of a move, again or still: its hypervisor may have been silent
+    until now. Without a fence roles alone carry I1; a forced move is made in spite of it.
+    """
     node = case.place(move.source).node
     allowed = case.rules.fence(node) and case.rules.fence_when is not FenceWhen.NEVER
-    fenced = marked(move, "dead") is not None and allowed
+    known = mapped(case.rules, case.memory.nodes.get(node, NOTHING_KNOWN)) and not move.forced
     running = guest_state(case, node) is GuestState.RUNNING
+    fenced = allowed and (marked(move, "dead") is not None or known)
     return bool(fenced and running and case.verdict(move.source).health is not Health.UP)
 
 
@@ -168,6 +174,8 @@ def barrier(case: Case, move: Move) -> Step:
     again = _undone(case, move)
     if again:
         missing = ["somebody set replicas: back to 0"]
+    elif isinstance(case.workload, Unknown):  # its pods are not known either
+        missing = [f"the workload can be read: {case.workload.why}"]
     elif not case.pods() and not case.strangers():
         scanned, wanted, missing = compare(case, move)
         moved = replace(move, scanned=scanned)
@@ -192,12 +200,13 @@ def flipping(case: Case, move: Move) -> Step:
     workload = case.workload
     if isinstance(workload, Unknown):
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
+    left = [*case.pods(), *case.strangers()]
+    was = _disturbed(case, move) if left or workload.replicas else case.was
     if not patch.is_stopped(workload, move):
         why = f"epoch {workload.epoch}, replicas {workload.replicas}, " + ("held" if workload.held else "not held")
-        return Step(was=case.was, actions=_undone(case, move), waiting=f"the workload to be at rest: {why}")
-    left = [*case.pods(), *case.strangers()]
+        return Step(was=was, actions=_undone(case, move), waiting=f"the workload to be at rest: {why}")
     if left:
-        return Step(was=case.was, waiting="pods to go: " + ", ".join(pod.name for pod in left))
+        return Step(was=was, waiting="pods to go: " + ", ".join(pod.name for pod in left))
     unfit = policy.unfit(case, move.target)
     if unfit:
         alarms = policy.lasting(case, move.target, unfit)
@@ -212,12 +221,23 @@ def flipping(case: Case, move: Move) -> Step:
     return Step(was=_unflipped_outdated(case, _reach(case, move, "flipped"), move), event=Event.FLIPPED)
 
 
+def _disturbed(case: Case, move: Move) -> AppMemory:
+    """A planned move in which a pod ran once more after both copies had been equal: what it wrote is not moved."""
+    if not move.kind.planned or marked(move, "disturbed") is not None:
+        return case.was
+    text = f"a pod ran again in the middle of the move: what it wrote at {move.source} is kept there, and not moved"
+    return replace(case.was, move=replace(mark(move, "disturbed", case.date), evidence=(*move.evidence, text)))
+
+
 def _unflipped_outdated(case: Case, was: AppMemory, move: Move) -> AppMemory:
-    """A source that died before it was seen to receive only comes back sending: it must be taken back."""
+    """A source that died before it was seen to receive only comes back sending, and one on which a pod ran after it
+    was proven equal holds what the target does not: it must be taken back.
+    """
     volumes = dict(was.volumes)
     for volume in case.app.volumes:
         source = case.folder(volume, move.source)
-        if isinstance(source, Unknown) or source.type != Role.RECEIVE_ONLY:
+        disturbed = marked(move, "disturbed") is not None
+        if disturbed or isinstance(source, Unknown) or source.type != Role.RECEIVE_ONLY:
             volumes[volume.name] = stand(volumes[volume.name], move.source, Standing.OUTDATED)
     return replace(was, volumes=volumes)
 
@@ -341,3 +361,13 @@ STEPS: Mapping[Phase, Callable[[Case, Move], Step]] = {
     Phase.STARTING: starting,
     Phase.ABORTING: aborting,
 }
+
+
+def stands_still(case: Case, move: Move, step: Step) -> tuple[Objection, ...]:
+    """The alarm of a move that waits for something that does not come, whatever it is."""
+    last = max((at for _, at in move.marks), default=move.began_at)
+    passed = case.date - last
+    if step.event is not None or passed <= 2 * case.rules.timings.barrier_timeout:
+        return ()
+    text = f"the {move.kind} has stood still in {case.was.phase} for {passed.total_seconds():.0f} s: {step.waiting}"
+    return (Objection(why=Why.NOT_READY, text=text),)

@@ -93,6 +93,8 @@ def hold(workload: Workload) -> list[PatchOp]:
 def stop(app: App, workload: Workload, move: Move) -> tuple[PatchOp, ...]:
     """Hold and replicas 0 in one patch, tested against the uid, the last epoch and the source's claims."""
     ops = [*_token(workload), *_claims_test(app, workload, move.source)]
+    if workload.epoch == move.epoch:  # once more: nothing else would tell one that lands after the abort's start
+        ops.append(test("/metadata/resourceVersion", workload.version))
     if not workload.annotations:
         ops.append(_set(ANNOTATIONS, {}))
     return (
@@ -199,7 +201,7 @@ def restore_hold(app: App, workload: Workload, was: AppMemory, place: Place) -> 
     ops += [*hold(workload), *_point_at(app, workload, was.active), *_select(workload, place, was.undo)]
     return (
         *ops,
-        _set(_annotation(names.EPOCH), str(was.epoch)),
+        _set(_annotation(names.EPOCH), str(was.written_epoch)),
         _set(_annotation(names.ACTIVE), was.active.value),
     )
 

@@ -12,7 +12,7 @@ from itertools import takewhile
 
 from failoverd.core import proof
 from failoverd.core.case import Case
-from failoverd.core.memory import Kind, Move, Phase, Standing
+from failoverd.core.memory import Kind, Phase, Standing
 from failoverd.core.model import (
     Api,
     ClaimReading,
@@ -228,6 +228,9 @@ def _copy_health(case: Case, volume: Volume, site: Site) -> Iterator[Objection]:
         yield _object(Why.SYNCTHING_SILENT, f"{volume.name} at {site}: Syncthing last answered {since}: {why}")
     else:
         yield from _folder_health(volume.name, site, folder)
+    other = case.folder(volume, site.other)
+    if isinstance(folder, Folder) and isinstance(other, Folder) and (odd := folder.unlike(other)):
+        yield _object(Why.NOT_CLEAN, f"{volume.name}: {odd}")
     if isinstance(folder, Folder) and known.device and folder.device != known.device:
         yield _object(Why.NOT_CLEAN, f"{volume.name} at {site} is another Syncthing installation than the one proven")
 
@@ -239,6 +242,9 @@ def _folder_health(name: str, site: Site, folder: Folder) -> Iterator[Objection]
         yield _object(Why.FOLDER_ERROR, f"{name} at {site} holds no files at all")
     if folder.type == Role.SEND_RECEIVE:
         yield _object(Why.NOT_ADOPTED, f"{name} at {site} is sendreceive: roles not adopted")
+    if folder.type == Role.RECEIVE_ONLY and folder.receive_only:
+        changed = f"{name} at {site}: {folder.receive_only} local changes on a standby"
+        yield _object(Why.NOT_CLEAN, f"{changed}: revert them in its Syncthing")
 
 
 def data_age(case: Case, wish: Wish) -> Iterator[Objection]:
@@ -290,20 +296,13 @@ def strangers(case: Case, wish: Wish) -> Iterator[Objection]:
         yield _object(Why.STRANGER, f"pod {pod.name} on {pod.node or 'no node'} mounts {', '.join(pod.claims)}")
 
 
-def counted(case: Case) -> list[Move]:
-    """Moves that count against the budget: our own that moved the app, within its period. An operator's are no
-    flapping: works on a node must not cost the app its failover on the night after.
-    """
-    since = case.date - case.rules.timings.max_moves_per
-    return [move for move in case.was.moves if not (move.aborted or move.command) and move.began_at >= since]
-
-
 def motion(case: Case, wish: Wish) -> Iterator[Objection]:
     """Bounded motion: a budget for all automatic moves, a cooldown for elective ones."""
     if wish.command:
         return
     yield from _back_off(case, wish)
-    timings, moves = case.rules.timings, counted(case)
+    timings = case.rules.timings
+    moves = case.was.counted(case.date - timings.max_moves_per)
     allowed = timings.max_moves - (1 if wish.elective else 0)
     if len(moves) >= allowed:
         kept = ", one failover is kept back" if wish.elective else ""

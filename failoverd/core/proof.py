@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 
 from failoverd.core import links
 from failoverd.core.case import Case
+from failoverd.core.memory import Memory
 from failoverd.core.model import (
     NEVER_HEARD,
     Action,
+    Api,
     Folder,
     Health,
     Now,
@@ -98,11 +100,37 @@ def _prove(seen: VolumeWatch, app: App, volume: Volume, active: Site, snapshot: 
         act = receipt.action
         if isinstance(act, Scan) and (act.app, act.volume, act.site) == (app.key, volume.name, active):
             scanned = receipt.scanned if receipt.ok and receipt.scanned else scanned
-    standby = snapshot.folders.get((app.key, volume.name, active.other))
-    if scanned and isinstance(standby, Folder) and holds(standby, scanned):
-        if seen.proven_at is None or scanned.at > seen.proven_at:
+    source, standby = (snapshot.folders.get((app.key, volume.name, site)) for site in (active, active.other))
+    if isinstance(source, Folder) and isinstance(standby, Folder) and bool(source.unlike(standby)) is not seen.unlike:
+        seen = replace(seen, unlike=not seen.unlike)  # remembered, for of a dead source it cannot be asked
+    if scanned and isinstance(standby, Folder) and holds(standby, scanned) and not seen.unlike:
+        if seen.proven_at is None or scanned.at > seen.proven_at or _ahead(seen.proven_at, snapshot):
             return replace(seen, scanned=scanned, proven_at=scanned.at, proven_sequence=scanned.sequence)
     return seen if scanned is seen.scanned else replace(seen, scanned=scanned)
+
+
+def _ahead(proven_at: datetime, snapshot: Snapshot) -> bool:
+    """Whether a proof is of the future: the API server's clock was ahead, and has been set right."""
+    return isinstance(snapshot.api, Api) and proven_at > snapshot.api.date
+
+
+def remember(
+    rules: Rules, memory: Memory, watch: Watch, snapshot: Snapshot, now: Now, *, changed: bool
+) -> tuple[Memory, Watch]:
+    """Put new proofs into Memory, in batches or when it has `changed` anyway: each write costs the cluster one."""
+    due = watch.saved_at is None or now.mono - watch.saved_at >= rules.timings.save_proofs_every
+    if not (changed or due):
+        return memory, watch
+    apps = dict(memory.apps)
+    for (key, name), seen in watch.volumes.items():
+        was = apps.get(key)
+        if was is None or name not in was.volumes or seen.proven_at is None or was.move is not None:
+            continue
+        volume = was.volumes[name]
+        if volume.proven_at is None or seen.proven_at > volume.proven_at or _ahead(volume.proven_at, snapshot):
+            proven = replace(volume, proven_at=seen.proven_at, proven_sequence=seen.proven_sequence)
+            apps[key] = replace(was, volumes={**was.volumes, name: proven})
+    return replace(memory, apps=apps), replace(watch, saved_at=now.mono)
 
 
 def holds(standby: Folder, scanned: Scanned) -> bool:
@@ -115,6 +143,7 @@ def holds(standby: Folder, scanned: Scanned) -> bool:
         and standby.remote_sequence is not None
         and standby.remote_sequence >= scanned.sequence
         and standby.needs_nothing
+        and standby.receive_only == 0
         and standby.errors == 0
         and not standby.error
         and not standby.paused
@@ -131,7 +160,7 @@ def age(case: Case, volume: Volume, last_write: datetime | None = None) -> timed
     """Data age of the standby copy of one volume; None where it is unknown (no proof, or negative)."""
     remembered = case.was.volumes.get(volume.name)
     proofs = [case.seen(volume).proven_at, remembered.proven_at if remembered else None]
-    proven = max((proof for proof in proofs if proof is not None), default=None)
+    proven = max((proof for proof in proofs if proof is not None and proof <= case.date), default=None)
     if proven is None:
         return None
     verdict = case.verdict(case.was.active)

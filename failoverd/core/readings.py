@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from failoverd.core import names
 from failoverd.core.rules import Site
 
 
@@ -127,6 +128,27 @@ class Folder:
     def knows(self, other: Folder) -> bool:
         """Whether what it has heard is of `other`'s installation, not of one before it, whose numbers ran higher."""
         return not self.peer or self.peer == other.device
+
+    def unlike(self, other: Folder) -> str:
+        """Which patterns only one side ignores; empty where both ignore the same.
+
+        What one side ignores is in no index it is compared by: it would be missing there, and nothing would say so.
+        Their order counts, for the first that fits decides.
+        """
+        here, there = (
+            [line for line in one.ignores if line and not line.startswith("//") and line != names.SHM_PATTERN]
+            for one in (self, other)
+        )
+        if here == there:
+            return ""
+        odd = ", ".join(sorted(set(here) ^ set(there))) or "in another order"
+        return f"the two sides ignore different files ({odd}): make .stignore the same on both"
+
+    def incomparable(self, other: Folder) -> str:
+        """Why what these two say of each other proves nothing; empty where it may."""
+        if not (self.knows(other) and other.knows(self)):
+            return "one side was replaced, and the other still speaks of the one before"
+        return self.unlike(other)
 
     @property
     def idle(self) -> bool:

@@ -139,8 +139,8 @@ def _equal(active: Folder, standby: Folder) -> str:
     """Empty when both sides hold the same; else what is still missing."""
     if not (active.connected and standby.connected):
         return "the two sides are not connected"
-    if not (active.knows(standby) and standby.knows(active)):
-        return "one side was replaced, and the other still speaks of the one before"
+    if odd := active.incomparable(standby):
+        return odd
     if not standby.idle:
         return f"standby is {standby.error or standby.state}" + (
             f", {standby.errors} errors" if standby.errors else ""
@@ -195,21 +195,25 @@ def _watch_clean(case: Case, volume: Volume, standby: Folder) -> Tended:
         )
     changed = copy.device and copy.device != standby.device
     if standby.type == Role.RECEIVE_ONLY and not changed:
-        alarms: tuple[Objection, ...] = ()
-        if standby.receive_only:
-            alarms = (
-                Objection(
-                    why=Why.SOURCE_ERRORS,
-                    text=f"{volume.name} at {site}: {standby.receive_only} local changes on a standby",
-                ),
-            )
-        return Tended(memory=memory, alarms=alarms)
+        if not copy.device:  # the loser of a planned move: its installation was not known while it was active
+            memory = with_standby(memory, site, replace(copy, device=standby.device))
+        return Tended(memory=memory, alarms=_odd(case, volume, standby))
     why = "is another Syncthing installation" if changed else f"is {standby.type}"
     alarm = Objection(
         why=Why.NOT_CLEAN, text=f"{volume.name} at {site} {why}: it must be taken back before it counts again"
     )
     outdated = CopyMemory(standing=Standing.OUTDATED, device=standby.device)
     return Tended(memory=with_standby(memory, site, outdated), alarms=(alarm,))
+
+
+def _odd(case: Case, volume: Volume, standby: Folder) -> tuple[Objection, ...]:
+    """What makes the proofs of a clean standby worthless while it lasts."""
+    site, active = case.was.active.other, case.folder(volume, case.was.active)
+    told = [active.unlike(standby)] if isinstance(active, Folder) else []
+    if standby.receive_only:
+        told.append(f"{standby.receive_only} local changes on a standby: revert them in its Syncthing")
+    said = "; ".join(text for text in told if text)
+    return (Objection(why=Why.NOT_CLEAN, text=f"{volume.name} at {site}: {said}"),) if said else ()
 
 
 def adopted(was: AppMemory) -> bool:

@@ -178,8 +178,8 @@ def _equal_for_take_back(standby: Folder, copy: CopyMemory) -> str:
 
 def _unheard(active: Folder, standby: Folder) -> str:
     """What the survivor has not been told of yet; empty when it knows all the returned side has announced."""
-    if not (active.knows(standby) and standby.knows(active)):
-        return "one side was replaced, and the other still speaks of the one before"
+    if odd := active.incomparable(standby):
+        return odd
     if active.remote_sequence is None or active.remote_sequence < standby.sequence:
         return f"survivor has heard of {active.remote_sequence or 0} of {standby.sequence}"
     return ""
@@ -190,6 +190,8 @@ def _not_yet(case: Case, site: Site) -> str:
     node = case.place(site).node
     if case.verdict(site).health is not Health.UP:
         return f"{node} is {case.verdict(site).health}"
+    if isinstance(case.workload, Unknown):  # its pods are not known either
+        return f"the workload can be read: {case.workload.why}"
     if case.pods(site):
         return f"a pod of the app is still on {node}"
     lost = next((move for move in reversed(case.was.moves) if move.source is site), None)

@@ -100,15 +100,19 @@ def test_a_proof_is_dated_when_its_scan_was_asked_for_not_when_it_was_seen():
     assert life.watch.volumes[KEY, "data"].proven_at == scanned.at
 
 
-def test_a_negative_age_is_unknown():
+def test_a_proof_of_the_future_counts_for_nothing_and_gives_way_to_the_next_one():
     life = healthy()
     memory = life.app()
     volumes = {
         name: replace(one, proven_at=EPOCH_OF_TESTS + timedelta(days=1)) for name, one in memory.volumes.items()
     }
     life.memory = replace(life.memory, apps={KEY: replace(memory, volumes=volumes)})
+    life.restart()
     life.tick()
     assert age(life) is None
+    life.run(90)
+    assert age(life) is not None
+    assert life.app().volumes["data"].proven_at <= life.world.date
 
 
 def test_the_age_stops_when_the_guest_has_stopped_and_not_before():

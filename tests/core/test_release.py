@@ -50,7 +50,8 @@ def as_git_has_it(life: Life) -> dict[str, Any]:
 def test_after_a_move_there_and_back_a_release_leaves_nothing():
     life = healthy()
     git = as_git_has_it(life)
-    life.world.folders[THERE] = replace(life.world.folders[THERE], ignores=("*.tmp", names.SHM_PATTERN))
+    for side in (HERE, THERE):
+        life.world.folders[side] = replace(life.world.folders[side], ignores=("*.tmp", names.SHM_PATTERN))
     life.commands = (command(CommandKind.SWITCHOVER),)
     life.until(lambda one: one.app().active is B and at_rest(one))
     life.commands = (command(CommandKind.FAILBACK, id="c2"),)
