@@ -17,7 +17,12 @@ help: ## this list
 .venv-runtime:
 	@$(BOOTSTRAP) --runtime
 
-test: lint unit ## lint, types, import contracts, then every test that needs neither root nor a cluster
+# Side by side: many tests wait in real time, and lint computes meanwhile. It waits for the core that they want.
+test: .venv ## lint, types, import contracts and every test that needs neither root nor a cluster
+	@lint=$$(mktemp) && trap 'rm -f "$$lint"' EXIT; \
+	nice -n 10 $(MAKE) --no-print-directory lint >"$$lint" 2>&1 & \
+	$(MAKE) --no-print-directory unit; tested=$$?; \
+	wait $$!; linted=$$?; cat "$$lint"; exit $$((tested ? tested : linted))
 
 lint: .venv ## style, types, import contracts
 	$(BIN)/ruff format --check .
@@ -26,7 +31,7 @@ lint: .venv ## style, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 unit: .venv ## the tests alone: make unit ARGS='-k roles'
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 format: .venv ## rewrite the code in the project's style
 	$(BIN)/ruff format .

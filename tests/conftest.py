@@ -14,8 +14,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Side by side, the longest first, which are those with a timeout of their own: begun last, one of two
-    processes would be alone with it."""
+    """Side by side, the longest first, which are those with a timeout of their own: begun last, one process
+    would be alone with it."""
     if not hasattr(config, "workerinput"):
         return
 

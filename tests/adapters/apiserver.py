@@ -169,7 +169,9 @@ class ApiServer:
                 seen = max(seen, version)
             async with self.changed:
                 try:
-                    await asyncio.wait_for(self.changed.wait(), 0.2)
+                    # in this very task: a wait in one of its own, once cancelled, takes the lock and keeps it
+                    async with asyncio.timeout(0.2):
+                        await self.changed.wait()
                 except TimeoutError:
                     if self.bookmarks:
                         mark = {"metadata": {"resourceVersion": str(seen)}}
