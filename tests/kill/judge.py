@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from failoverd.core.memory import Phase
+from failoverd.core.memory import Phase, Standing
 from failoverd.core.rules import Site
 from tests.kill.scene import APP, Scene
 from tests.kill.stories import Story
@@ -45,8 +45,9 @@ def _state(scene: Scene, story: Story) -> Iterator[str]:
     for name, pair in truth.pairs.items():
         for site, side in pair.sides.items():
             wanted = "sendonly" if site is app.active else "receiveonly"
-            reachable = scene.served.world.nodes[scene.served.world.place(truth, site).node].alive
-            if reachable and side.up and side.kind.value != wanted:
+            # one that lost comes back as it was, and hears nothing of its peer's until it is taken back
+            lost = app.volumes[name].copies[site].standing is Standing.OUTDATED
+            if not lost and side.kind.value != wanted:
                 yield f"{name} at {site} is {side.kind.value}"
     for promise, text in scene.truth._unrest(APP, truth, app):
         if NOT_YET not in text:
