@@ -6,7 +6,7 @@ BOOTSTRAP = command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) found:
   $(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-runtime test lint format unit demo chaos lab lab-down e2e bench image lock mutants
+.PHONY: help .venv .venv-runtime test lint format unit demo chaos kills faults lab lab-down e2e bench image lock mutants
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*## /  make \1\t/' | expand -t 18
@@ -42,6 +42,12 @@ demo: .venv-runtime ## a node dies and the app moves: simulated cluster, real da
 
 chaos: .venv ## bad days by seed, never the same twice, judged against the promises: make chaos N=1000
 	$(BIN)/python -m failoverd.simulator.chaos --seeds $(or $(N),1000) $(ARGS)
+
+kills: .venv ## the daemon killed before and after every request of every kind of move, resumable: make kills ARGS='--jobs 2'
+	$(BIN)/python -m tests.kill kills $(ARGS)
+
+faults: .venv ## an answer spoilt at every request of every kind of move, resumable: make faults ARGS='--jobs 2'
+	$(BIN)/python -m tests.kill faults $(ARGS)
 
 lab: .venv ## a real cluster on this machine (root, Linux), left up
 	$(BIN)/python -m tests.lab up

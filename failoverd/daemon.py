@@ -152,9 +152,12 @@ class Daemon:
         await self.client.close()
 
 
-async def build(config: Config, *, dry_run: bool = False) -> Daemon:
-    """Put a daemon together. Raises KubeError when the credentials cannot be read."""
-    clock = SystemClock()
+async def build(config: Config, *, dry_run: bool = False, clock: SystemClock | None = None) -> Daemon:
+    """Put a daemon together. Raises KubeError when the credentials cannot be read.
+
+    `clock`: another than the machine's, for who runs it in a time of his own.
+    """
+    clock = clock or SystemClock()
     client = await Client.load(config.kubeconfig, clock=clock)
     try:
         return _assembled(config, client, clock, dry_run=dry_run)

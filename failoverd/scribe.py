@@ -163,8 +163,7 @@ class Scribe:
                     known = self._displaced.setdefault(str(one.get("id")), {})
                     self._displaced[str(one.get("id"))] = {**one["displaced"], **known}
             self._taken_over = True
-            self._holds.clear()
-            return  # the next tick compares what was taken over with what is
+            self._holds.clear()  # the next tick compares what was taken over with what is
         moves, holds = dict(self._moves), dict(self._holds)
         if not (moves or holds):
             return

@@ -221,6 +221,18 @@ async def test_what_became_of_its_patch_is_added_to_the_entry_of_a_move(client: 
     assert book.writes == 2
 
 
+async def test_a_leader_that_begins_writes_the_moves_of_the_one_before_at_once(client: Client) -> None:
+    book, move = Book(), replace(memory().apps[APP].moves[0], outcome="done")
+    scribe = Scribe(client, book, rules())  # what nothing else wakes would wait for half a minute
+    task = asyncio.create_task(scribe.run())
+    remembered = Memory(apps={APP: replace(memory().apps[APP], moves=(move,))})
+    scribe.see(decision(memory=remembered), snapshot())
+    await until(lambda: move.id in book.entries)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
 async def test_what_the_lost_side_keeps_stands_in_the_entry_of_its_move_and_survives_a_restart(
     client: Client,
 ) -> None:

@@ -49,6 +49,8 @@ class Serve:
     folder: Path
     """Where kubeconfig and tokens are written; must exist."""
     factor: float = 1.0
+    clock: SystemClock = field(default_factory=SystemClock)
+    step: timedelta = STEP
     world: World = field(init=False)
     kube: KubeApi = field(init=False)
     proxmox: ProxmoxApi = field(init=False)
@@ -57,7 +59,6 @@ class Serve:
     kube_url: str = ""
     proxmox_url: str = ""
     chat_url: str = ""
-    _clock: SystemClock = field(default_factory=SystemClock)
     _began: Now = field(init=False)
     _runners: list[web.AppRunner] = field(default_factory=list)
     _network: Network = field(init=False)
@@ -68,7 +69,7 @@ class Serve:
     _ticker: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
-        self._began = self._clock.now()
+        self._began = self.clock.now()
         self.world = World(replace(self.spec, beginning=self._began.wall))
         store = Store(self.world, wall=lambda: f"{self.world.wall():%Y-%m-%dT%H:%M:%SZ}")
         syncthing = SyncthingApi(self.world, self.tick, self.syncthing_faults, scan=SCAN / self.factor)
@@ -91,7 +92,7 @@ class Serve:
 
     def tick(self) -> None:
         """Bring the world up to this moment."""
-        passed = self._clock.now().mono - self._began.mono
+        passed = self.clock.now().mono - self._began.mono
         to_ms = int(passed.total_seconds() * 1000 * self.factor)
         while to_ms - self.world.time.now_ms > GRAIN_MS:
             self.world.advance(self.world.time.now_ms + GRAIN_MS)
@@ -133,7 +134,7 @@ class Serve:
             self.kube.store.sync()
             await self._kubelets.follow()
             await self._movers.follow()
-            await sleep(STEP)
+            await sleep(self.step)
 
     def _identity(self) -> ssl.SSLContext:
         """kubectl sends no token to a server that has none."""

@@ -1,0 +1,271 @@
+"""One run of one move: a cluster, one or two instances of the daemon, and what is true in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from failoverd.adapters.kubernetes import commands
+from failoverd.adapters.kubernetes.client import Client
+from failoverd.adapters.kubernetes.memory import History, decode
+from failoverd.clock import SystemClock
+from failoverd.core.memory import AppMemory, Memory, Move
+from failoverd.core.model import Command, CommandKind
+from failoverd.core.rules import Require, Site
+from failoverd.simulator.chaos_truth import Truth
+from failoverd.simulator.serve import Serve
+from failoverd.simulator.world_data import Rhythm
+from failoverd.simulator.world_faults import inject
+from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
+from tests.kill.instance import Life
+from tests.kill.proxy import Behind, Hooks, Ledger, Proxy
+from tests.kill.virtual import VirtualClock
+
+APP = "media/sonarr"
+NAMESPACE = "failoverd"
+STEP = timedelta(milliseconds=200)
+"""How often the world catches up in virtual time."""
+LOOK = 0.25
+"""Seconds between two looks at what is true."""
+
+CONFIG = """
+mode = "active"
+[sites.primary]
+node = "k3s-w1"
+node_selector = {{ role = "primary" }}
+domain = "pve"
+[sites.backup]
+node = "k3s-w2"
+node_selector = {{ role = "backup" }}
+domain = "unraid"
+[[witness]]
+node = "k3s-cp1"
+[failover]
+require = "REQUIRE"
+proof_after = "3s"
+silence_after = "39s"
+up_after = "3s"
+cooldown = "1s"
+max_moves = {{ count = 100, per = "1h" }}
+[failback]
+policy = "manual"
+[timings]
+tick = "1s"
+scan_interval = "3s"
+save_proofs_every = "3s"
+barrier_timeout = "BARRIER"
+quiet_for = "50s"
+[leadership]
+renew_every = "2s"
+renew_deadline = "7s"
+duration = "12s"
+[kubernetes]
+kubeconfig = "{kubeconfig}"
+[syncthing]
+via = "proxy"
+[web]
+listen = ""
+[log]
+format = "json"
+[[apps]]
+name = "sonarr"
+namespace = "media"
+"""
+FENCE = """
+[[fencing]]
+node = "k3s-w1"
+type = "proxmox-lxc"
+guest = "pve/101"
+url = "PROXMOX"
+token = "TOKEN"
+"""
+
+
+class NotReached(Exception):
+    """What was waited for did not come; the text says what."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Setting:
+    """What differs between the worlds of the moves."""
+
+    fenced: bool = True
+    require: str = "proof"
+    barrier_timeout: str = "60s"
+
+
+@dataclass(slots=True)
+class Scene:
+    """A served world with instances of the daemon in it."""
+
+    served: Serve
+    folder: Path
+    setting: Setting
+    virtual: bool
+    operator: Client
+    """Straight to the API server: what a person would see and do."""
+    truth: Truth
+    power: Proxy
+    """Before the hypervisor: at one address for every instance, or their configurations would differ."""
+    lives: list[Life] = field(default_factory=list)
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """The app's `spec` before anybody touched it."""
+    before: str = ""
+    """Id of the last move before the one that is looked at."""
+    unreadable: str = ""
+    """Why Memory could not be read at some moment, if it ever could not."""
+    _text: str = ""
+    _commands: int = 0
+
+    # ---------------------------------------------------------------- the daemon
+
+    async def start(self, hooks: Hooks | None = None) -> Life:
+        """Start an instance; it runs until it is killed or the scene ends."""
+        config = CONFIG.replace("REQUIRE", self.setting.require).replace("BARRIER", self.setting.barrier_timeout)
+        if self.setting.fenced:
+            config += FENCE.replace("PROXMOX", self.power.urls["proxmox"]).replace("TOKEN", self.served.proxmox.token)
+        life = Life(
+            server=Behind(url=self.served.kube_url, trust=self.served.trust()), token=self.served.kube.token,
+            config=config, virtual=self.virtual, folder=self.folder / f"life-{len(self.lives)}",
+            ledger=Ledger(hooks or Hooks()),
+        )  # fmt: skip
+        if not self.lives:
+            self.power.ledger = life.ledger
+        self.lives.append(life)
+        await life.start()
+        return life
+
+    def kill(self) -> None:
+        """The first life ends as by SIGKILL."""
+        self.lives[0].kill()
+        self.power.cut()
+        self.power.ledger = Ledger()
+
+    # ---------------------------------------------------------------- what is there
+
+    @property
+    def now(self) -> float:
+        """Seconds since the world began."""
+        return self.served.world.time.now_ms / 1000
+
+    def memory(self) -> Memory | None:
+        """What the cluster remembers; None when nothing."""
+        raw = self.served.kube.store.objects.get(("configmaps", NAMESPACE, "failoverd-memory"))
+        text = str(raw["data"].get("memory.json", "")) if raw else ""
+        if text and text != self._text:
+            self._text = text
+            found = decode(text, "Memory")
+            if isinstance(found, Memory):
+                self.served.world.stored.memory = found
+            else:
+                self.unreadable = str(found)
+        return self.served.world.stored.memory
+
+    def app(self) -> AppMemory | None:
+        """What it remembers of the app."""
+        memory = self.memory()
+        return memory.apps.get(APP) if memory else None
+
+    def last_move(self) -> Move | None:
+        """The last finished move."""
+        app = self.app()
+        return app.moves[-1] if app and app.moves else None
+
+    def running(self, site: Site) -> bool:
+        """Whether a pod of the app is Ready at `site`."""
+        truth = self.served.world.apps[APP]
+        node = self.served.world.place(truth, site).node
+        return any(pod.ready and pod.node == node for pod in truth.pods)
+
+    def holder(self) -> str:
+        """Who leads, by the Lease; empty when nobody does."""
+        raw = self.served.kube.store.objects.get(("leases", NAMESPACE, "failoverd"))
+        return str(raw["spec"].get("holderIdentity", "")) if raw else ""
+
+    async def history(self) -> list[Mapping[str, Any]]:
+        """The moves in the history. Raises KubeError."""
+        return [one for one in await History(self.operator, NAMESPACE).read() if "epoch" in one]
+
+    # ---------------------------------------------------------------- acting
+
+    def fault(self, words: str) -> None:
+        """Something happens to the world."""
+        self.served.tick()
+        self.truth.excused.add(words.split(maxsplit=1)[0])
+        inject(self.served.world, words)
+
+    async def begin(self, trigger: Callable[[Scene], Awaitable[None]]) -> None:
+        """What begins the move."""
+        last = self.last_move()
+        self.before = last.id if last else ""
+        await trigger(self)
+
+    async def command(self, kind: CommandKind, target: Site | None = None) -> None:
+        """An operator asks for something, by the API."""
+        self._commands += 1
+        app, now = self.app(), self.served.world.wall()
+        asked = Command(
+            id=f"command-{self._commands}", kind=kind, app=APP, target=target, epoch=app.epoch if app else None,
+            expires=now + timedelta(minutes=30), by="operator", why="asked for",
+        )  # fmt: skip
+        await commands.write(self.operator, NAMESPACE, asked, now)
+
+    async def until(self, what: str, reached: Callable[[], bool], within: float = 240) -> None:
+        """Wait, judging what is true all the while. Raises NotReached."""
+        end = self.now + within
+        while not reached():
+            if self.now > end:
+                raise NotReached(f"not within {within:g} s: {what}; {self.told()}")
+            await self.rest(LOOK)
+
+    async def rest(self, seconds: float) -> None:
+        """Let so much of the world's time pass, judging what is true."""
+        end = self.now + seconds
+        while True:
+            self.served.tick()
+            self.memory()
+            self.truth.look()
+            if self.now >= end:
+                return
+            await asyncio.sleep(min(LOOK, max(end - self.now, 0.01)) / self.served.factor)
+
+    def told(self) -> str:
+        """Where everything stands, in a line."""
+        app = self.app()
+        if app is None:
+            return "nothing is remembered"
+        standing = [f"{name} {site} {copy.standing}" for name, volume in app.volumes.items()
+                    for site, copy in volume.copies.items()]  # fmt: skip
+        return f"{app.phase}, active {app.active}, {', '.join(standing)}, move {app.move and app.move.id}"
+
+
+@asynccontextmanager
+async def scene(folder: Path, setting: Setting, *, virtual: bool, factor: float = 1.0) -> AsyncIterator[Scene]:
+    """A world of its own, and everything taken away afterwards."""
+    fenced = ("k3s-w1",) if setting.fenced else ()
+    app = replace(simple_app(), require=Require(setting.require))
+    rules = simple_rules((app,), fenced=fenced)
+    spec = WorldSpec(
+        rules=rules, shared_access=True, seed=1, boot=timedelta(seconds=5), rhythm=Rhythm(on_ms=1_000, off_ms=3_000)
+    )
+    clock = VirtualClock() if virtual else SystemClock()
+    async with Serve(spec, folder, factor=factor, clock=clock, step=STEP) as served:
+        operator = await Client.load(served.kubeconfig, clock=clock)
+        power = Proxy({"proxmox": Behind(url=served.proxmox_url)}, folder, Ledger())
+        await power.__aenter__()
+        made = Scene(served, folder, setting, virtual, operator, Truth(served.world), power)
+        made.spec = served.world.apps[APP].raw["spec"]
+        try:
+            yield made
+        finally:
+            for life in made.lives:
+                with contextlib.suppress(Exception):
+                    await life.close()
+            await power.__aexit__()
+            await operator.close()

@@ -1,0 +1,160 @@
+"""Every kind of move: what comes before it, what begins it, and where it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from failoverd.core.memory import Kind, Phase, Standing
+from failoverd.core.model import CommandKind
+from failoverd.core.rules import Site
+from tests.kill.scene import Scene, Setting
+
+Part = Callable[[Scene], Awaitable[None]]
+WARM = 14.0
+"""Seconds after which every node was seen alive, and its guest running while its lease moved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """One kind of move."""
+
+    name: str
+    trigger: Part
+    ended: Callable[[Scene], bool]
+    prelude: Part
+    setting: Setting = field(default_factory=Setting)
+    kind: Kind | None = None
+    """What the history calls it; None where it is no move."""
+    outcome: str = "done"
+    """How the move's outcome begins where nothing disturbs it."""
+    may_abort: bool = False
+    """Whether giving it up is as good an end."""
+    home: bool = False
+    """Whether the app must be at home in the end, exactly as it was."""
+    cold: bool = False
+    """Whether it begins with the start of the daemon."""
+    tend: Callable[[Scene], None] = lambda _: None
+    """What the world does meanwhile, asked again and again."""
+
+
+async def _warm(scene: Scene) -> None:
+    await scene.until("adopted", lambda: _watching(scene, Site.PRIMARY, clean=True))
+    await scene.rest(max(0.0, WARM - scene.now))
+
+
+async def _nothing(scene: Scene) -> None:
+    """Adoption begins with the start itself."""
+
+
+async def _away(scene: Scene) -> None:
+    await _warm(scene)
+    await scene.command(CommandKind.SWITCHOVER, Site.BACKUP)
+    await scene.until("away", lambda: _watching(scene, Site.BACKUP, clean=True) and scene.running(Site.BACKUP))
+    await scene.rest(3)
+
+
+async def _lost(scene: Scene) -> None:
+    await _warm(scene)
+    scene.fault("power_off k3s-w1")
+    await scene.until("moved", lambda: _watching(scene, Site.BACKUP) and scene.running(Site.BACKUP))
+    await scene.rest(3)
+
+
+def _watching(scene: Scene, site: Site, *, clean: bool = False) -> bool:
+    app = scene.app()
+    if app is None or app.phase is not Phase.WATCHING or app.active is not site or app.move is not None:
+        return False
+    standby = [volume.copies[site.other].standing for volume in app.volumes.values()]
+    return not clean or all(standing is Standing.CLEAN for standing in standby)
+
+
+def _done(scene: Scene) -> bool:
+    app, last = scene.app(), scene.last_move()
+    return app is not None and app.move is None and last is not None and last.id != scene.before
+
+
+def _at(site: Site, *, clean: bool = False) -> Callable[[Scene], bool]:
+    return lambda scene: _watching(scene, site, clean=clean) and scene.running(site) and _done(scene)
+
+
+def at_rest_somewhere(scene: Scene) -> bool:
+    """Whether the move is over, wherever that is."""
+    return any(_at(site)(scene) for site in Site)
+
+
+def _released(scene: Scene) -> bool:
+    app, truth = scene.app(), scene.served.world.apps["media/sonarr"]
+    kinds = {side.kind.value for pair in truth.pairs.values() for side in pair.sides.values()}
+    return app is not None and app.phase is Phase.RELEASED and kinds == {"sendreceive"}
+
+
+def _fault(words: str) -> Part:
+    async def trigger(scene: Scene) -> None:
+        scene.fault(words)
+
+    return trigger
+
+
+def _command(kind: CommandKind, target: Site | None = None) -> Part:
+    async def trigger(scene: Scene) -> None:
+        await scene.command(kind, target)
+
+    return trigger
+
+
+def _hang_in_barrier(scene: Scene) -> None:
+    """The standby's Syncthing answers nothing from the moment the app was stopped until the move is given up."""
+    app, side = scene.app(), scene.served.world.apps["media/sonarr"].pairs["data"].sides[Site.BACKUP]
+    stopped = app is not None and app.phase in (Phase.STOPPING, Phase.BARRIER)
+    if stopped and not side.hung:
+        scene.fault("syncthing_hang media/sonarr data backup")
+    elif not stopped and side.hung:
+        scene.fault("syncthing_wake media/sonarr data backup")
+
+
+STORIES = {
+    story.name: story
+    for story in (
+        Story(
+            name="failover", prelude=_warm, trigger=_fault("power_off k3s-w1"), ended=_at(Site.BACKUP),
+            kind=Kind.FAILOVER,
+        ),
+        Story(
+            name="fenced", prelude=_warm, trigger=_fault("cut k3s-w1"), ended=_at(Site.BACKUP), kind=Kind.FAILOVER,
+        ),
+        Story(
+            name="silence", prelude=_warm, trigger=_fault("power_off k3s-w1"), ended=_at(Site.BACKUP),
+            kind=Kind.FAILOVER, setting=Setting(fenced=False, require="silence"),
+        ),
+        Story(
+            name="forced", prelude=_warm, trigger=_command(CommandKind.FAILOVER, Site.BACKUP),
+            ended=_at(Site.BACKUP, clean=True), kind=Kind.FAILOVER,
+        ),
+        Story(
+            name="switchover", prelude=_warm, trigger=_command(CommandKind.SWITCHOVER, Site.BACKUP),
+            ended=at_rest_somewhere,
+            kind=Kind.SWITCHOVER, may_abort=True,
+        ),
+        Story(
+            name="failback", prelude=_away, trigger=_command(CommandKind.FAILBACK), ended=_at(Site.PRIMARY),
+            kind=Kind.FAILBACK, home=True,
+        ),
+        Story(
+            name="take-back", prelude=_lost, trigger=_fault("power_on k3s-w1"),
+            ended=lambda scene: _watching(scene, Site.BACKUP, clean=True) and scene.running(Site.BACKUP),
+        ),
+        Story(
+            name="adoption", prelude=_nothing, trigger=_nothing, cold=True, home=True,
+            ended=lambda scene: _watching(scene, Site.PRIMARY, clean=True) and scene.running(Site.PRIMARY),
+        ),
+        Story(
+            name="release", prelude=_warm, trigger=_command(CommandKind.RELEASE), ended=_released, home=True,
+        ),
+        Story(
+            name="aborted", prelude=_warm, trigger=_command(CommandKind.SWITCHOVER, Site.BACKUP),
+            ended=at_rest_somewhere,
+            kind=Kind.SWITCHOVER, may_abort=True, outcome="aborted", tend=_hang_in_barrier,
+        ),
+    )
+}  # fmt: skip
