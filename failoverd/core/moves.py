@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from failoverd.core import names, patch, policy
+from failoverd.core import gitops, patch, policy
 from failoverd.core.barrier import compare
 from failoverd.core.case import Case
 from failoverd.core.fencing import fencing, guest_state, off, paused
@@ -24,6 +24,7 @@ from failoverd.core.model import (
     Objection,
     PatchWorkload,
     Pod,
+    Release,
     Role,
     SetRole,
     Unknown,
@@ -38,7 +39,7 @@ def stopping(case: Case, move: Move) -> Step:
     workload = case.workload
     if isinstance(workload, Unknown):
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
-    if not patch.is_stopped(workload, move):
+    if not _is_stopped(workload, move):
         return _stop(case, move, workload)
     left = case.pods() + case.strangers()
     if left:
@@ -96,7 +97,24 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
     at_home = was.undo is None or patch.is_home(case.app, was.undo, move.source)
     if workload.epoch is None and at_home:  # not touched yet: what is there now is what must be restored
         was = replace(was, undo=undo_now(case, workload), replicas=workload.replicas or was.replicas)
-    return Step(was=was, actions=(_halt(case, move, workload),), waiting="the workload takes hold and replicas 0")
+    if workload.epoch != move.epoch and (busy := _of_release(case, move, workload)):
+        return Step(was=was, actions=gitops.suspend(case, f"{move.kind} to {move.target}"), waiting=busy)
+    return Step(was=was, actions=_halt(case, move, workload), waiting="the workload takes hold and replicas 0")
+
+
+def _is_stopped(workload: Workload, move: Move) -> bool:
+    return patch.is_stopped(workload, move) and gitops.is_suspended(workload)
+
+
+def _of_release(case: Case, move: Move, workload: Workload) -> str:
+    """What the HelmRelease keeps a first stop waiting for: an upgrade that runs would undo it; empty for nothing."""
+    release = workload.release
+    if not gitops.is_suspended(workload):
+        why = f": {release.why}" if isinstance(release, Unknown) else ""
+        return f"HelmRelease {case.app.helm_release} to be suspended{why}"
+    if move.kind.planned and isinstance(release, Release) and release.busy:
+        return f"HelmRelease {case.app.helm_release} to be at rest: {release.busy}"
+    return ""
 
 
 def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
@@ -111,12 +129,13 @@ def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
     return "; ".join(map(str, policy.lasting(case, move.target, unfit)))
 
 
-def _halt(case: Case, move: Move, workload: Workload) -> PatchWorkload:
-    return PatchWorkload(
-        app=case.app.key,
-        ops=patch.stop(case.app, workload, move),
-        reason=f"{move.kind}: hold and replicas 0",
-    )
+def _halt(case: Case, move: Move, workload: Workload) -> tuple[Action, ...]:
+    """The stop, or whatever of it is undone."""
+    acts: tuple[Action, ...] = gitops.suspend(case, f"{move.kind} to {move.target}")
+    if not patch.is_stopped(workload, move):
+        ops = patch.stop(case.app, workload, move)
+        acts += (PatchWorkload(app=case.app.key, ops=ops, reason=f"{move.kind}: hold and replicas 0"),)
+    return acts
 
 
 def _reach(case: Case, move: Move, name: str) -> AppMemory:
@@ -167,7 +186,7 @@ def barrier(case: Case, move: Move) -> Step:
     moved, wanted, missing = move, tuple[Action, ...](), ["a pod mounts a copy again"]
     again = _undone(case, move)
     if again:
-        missing = ["somebody set replicas: back to 0"]
+        missing = ["somebody undid the stop: put back"]
     elif not case.pods() and not case.strangers():
         scanned, wanted, missing = compare(case, move)
         moved = replace(move, scanned=scanned)
@@ -182,9 +201,9 @@ def barrier(case: Case, move: Move) -> Step:
 def _undone(case: Case, move: Move) -> tuple[Action, ...]:
     """The stop once more, where somebody (or an unheld GitOps controller) has undone it."""
     workload = case.workload
-    if isinstance(workload, Unknown) or workload.epoch != move.epoch or patch.is_stopped(workload, move):
+    if isinstance(workload, Unknown) or workload.epoch != move.epoch:
         return ()
-    return (_halt(case, move, workload),)
+    return _halt(case, move, workload)
 
 
 def flipping(case: Case, move: Move) -> Step:
@@ -192,8 +211,9 @@ def flipping(case: Case, move: Move) -> Step:
     workload = case.workload
     if isinstance(workload, Unknown):
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
-    if not patch.is_stopped(workload, move):
+    if not _is_stopped(workload, move):
         why = f"epoch {workload.epoch}, replicas {workload.replicas}, " + ("held" if workload.held else "not held")
+        why += "" if gitops.is_suspended(workload) else f", HelmRelease {case.app.helm_release} not suspended"
         return Step(was=case.was, actions=_undone(case, move), waiting=f"the workload to be at rest: {why}")
     left = [*case.pods(), *case.strangers()]
     if left:
@@ -251,6 +271,9 @@ def starting(case: Case, move: Move) -> Step:
             unfit = policy.lasting(case, move.target, policy.unfit(case, move.target))
             if unfit:
                 return Step(was=case.was, waiting=_wait_for(unfit), alarms=unfit)
+            again = gitops.suspend(case, f"{move.kind} to {move.target}")
+            if again:
+                return Step(was=case.was, actions=again, waiting="the HelmRelease to be suspended again")
             ops = patch.start(case.app, workload, case.was, move.target, case.place(move.target))
             act = PatchWorkload(app=case.app.key, ops=ops, reason=f"start at {move.target}")
             return Step(was=case.was, actions=(act,), waiting=f"the workload to name {move.target}'s claims")
@@ -264,7 +287,8 @@ def starting(case: Case, move: Move) -> Step:
         lost = finish(case, arrived, started, "failed: the target was lost before the app was ready")
         return Step(was=lost, event=Event.TARGET_LOST)
     waiting, alarms = _why_not_ready(case, move, started)
-    return Step(was=replace(case.was, move=started), waiting=waiting, alarms=alarms)
+    away = gitops.suspend(case, f"{move.kind} to {move.target}") if arrived.undo is not None else ()
+    return Step(was=replace(case.was, move=started), actions=away, waiting=waiting, alarms=alarms)
 
 
 def _not_started(case: Case, move: Move, workload: Workload) -> str:
@@ -274,7 +298,8 @@ def _not_started(case: Case, move: Move, workload: Workload) -> str:
         if workload.replicas == 0:
             return "somebody to scale it up again: it was started at home, and replicas are 0 now"
         if workload.held:
-            return f"somebody to take the hold off again ({names.HOLD}): it was started at home, and is held now"
+            hold = workload.owner.hold
+            return f"somebody to take the hold off again ({hold}): it was started at home, and is held now"
     return f"workload to carry epoch {move.epoch} and replicas 0"
 
 

@@ -212,6 +212,21 @@ def strip_hold(world: World, app: str) -> None:
         key: value for key, value in render.notes(truth.raw).items() if "fluxcd" not in key
     }
     world.replace(truth, raw, by="somebody")
+    if truth.release is not None:
+        release = truth.release
+        kept = {key: value for key, value in render.notes(release.raw).items() if "fluxcd" not in key}
+        meta, spec = {**release.raw["metadata"], "annotations": kept}, {**release.raw["spec"], "suspend": False}
+        world.flux.helm.replace(release, {**release.raw, "metadata": meta, "spec": spec}, by="somebody")
+
+
+def helm_at_work(world: World, app: str, *words: str) -> None:
+    """An action runs on the app's HelmRelease, e.g. `helm_at_work media/sonarr upgrade`; without a word it ends."""
+    release = world.apps[_app(world, app)].release
+    if release is None:
+        raise BadFault(f"{app} belongs to no HelmRelease here")
+    release.busy = f"Running '{words[0]}' action with timeout of 5m0s" if words else ""
+    release.version += 1
+    world.touch()
 
 
 def commit(world: World, app: str) -> None:
@@ -220,13 +235,14 @@ def commit(world: World, app: str) -> None:
     truth.images += 1
     container = truth.git["spec"]["template"]["spec"]["containers"][0]
     container["image"] = f"example.org/{truth.app.name}:1.{truth.images}"
-    world.flux.look(truth)
+    world.flux.commit(truth)
 
 
 def scale(world: World, app: str, replicas: str) -> None:
     """Somebody sets the number of replicas, in Git and in the cluster."""
     truth = world.apps[_app(world, app)]
     truth.git["spec"]["replicas"] = int(replicas)
+    world.flux.commit(truth)
     world.replace(truth, {**truth.raw, "spec": {**truth.raw["spec"], "replicas": int(replicas)}}, by="somebody")
 
 
@@ -329,8 +345,8 @@ FAULTS: dict[str, Callable[..., None]] = {
         power_off, power_on, reboot, cut, heal, kubelet_stop, kubelet_start, cordon, uncordon,
         stall_api, api_errors, lose_answers, hypervisor, guest_task, guest_lies, guest_refuses, hide_tasks,
         syncthing_hang, syncthing_wake, syncthing_restart, pause_peer, wipe_config, accept_device, set_type,
-        wipe_disk, unbind, restless, strip_hold, commit, scale, helm, stranger, stranger_leaves, clock_jump, isolate,
-        leader, lose_memory, mend, page_down, page_up,
+        wipe_disk, unbind, restless, strip_hold, helm_at_work, commit, scale, helm, stranger, stranger_leaves,
+        clock_jump, isolate, leader, lose_memory, mend, page_down, page_up,
     )
 }  # fmt: skip
 
