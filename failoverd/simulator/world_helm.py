@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from failoverd.simulator.world_app import AppTruth
 
 
+AT_ONCE_MS = 300
+"""From a change of a HelmRelease's spec to what helm-controller makes of it, least."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ReleaseTruth:
     """One HelmRelease, and the workloads it renders."""
@@ -98,8 +102,11 @@ class Helm:
             raw = {**raw, "metadata": {k: v for k, v in raw["metadata"].items() if k != "annotations"}}
         if raw == release.raw:
             return
-        release.generation += raw["spec"] != release.raw["spec"]
+        changed = raw["spec"] != release.raw["spec"]
         release.raw, release.version = raw, release.version + 1
+        if changed:  # another generation is looked at right away, not at the next interval
+            release.generation += 1
+            self.world.time.after(AT_ONCE_MS, lambda: self._run(release))
         self.world.touch()
         if by != "failoverd":
             self.world.tell(f"{by} changed HelmRelease {raw['metadata']['namespace']}/{raw['metadata']['name']}")
@@ -139,7 +146,10 @@ class Helm:
             return
         if self._from_git(release):
             self.replace(release, {**release.raw, "spec": copy.deepcopy(release.git)}, by="flux")
-        if release.suspended:
+        self._run(release)
+
+    def _run(self, release: ReleaseTruth) -> None:
+        if release.suspended or not self.world.api_up or not self.world.flux.running:
             return
         upgrade = release.raw["spec"]["values"] != release.applied
         release.applied = copy.deepcopy(release.raw["spec"]["values"])
