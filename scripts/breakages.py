@@ -317,13 +317,6 @@ MUTANTS = (
     ),
     _row(
         "I8",
-        "a HelmRelease is resumed while another app of it is away",
-        "failoverd/core/gitops.py",
-        (" or release.ours is None or _needed(case):", " or release.ours is None:"),
-        "tests/core/test_gitops.py",
-    ),
-    _row(
-        "I8",
         "a workload is touched before its HelmRelease is suspended",
         "failoverd/core/moves.py",
         ("    if not gitops.is_suspended(workload):\n        why", "    if False:\n        why"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 from failoverd.core import gitops, patch, policy
 from failoverd.core.barrier import compare
@@ -32,6 +33,9 @@ from failoverd.core.model import (
     Workload,
 )
 from failoverd.core.rules import FenceWhen, Require, Site, Volume
+
+SUSPENDED_WITHIN = timedelta(seconds=30)
+"""One request and one look. A HelmRelease not suspended by then lacks a right of ours, or something resumes it."""
 
 
 def stopping(case: Case, move: Move) -> Step:
@@ -98,7 +102,10 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
     if workload.epoch is None and at_home:  # not touched yet: what is there now is what must be restored
         was = replace(was, undo=undo_now(case, workload), replicas=workload.replicas or was.replicas)
     if workload.epoch != move.epoch and (busy := _of_release(case, move, workload)):
-        return Step(was=was, actions=gitops.suspend(case, f"{move.kind} to {move.target}"), waiting=busy)
+        acts = gitops.suspend(case, f"{move.kind} to {move.target}")
+        late = case.date - (marked(move, "decided") or case.date) > SUSPENDED_WITHIN
+        alarms = (Objection(why=Why.GITOPS, text=f"{move.kind} of {case.app.key} waits for {busy}"),) if late else ()
+        return Step(was=was, actions=acts, waiting=busy, alarms=alarms)
     return Step(was=was, actions=_halt(case, move, workload), waiting="the workload takes hold and replicas 0")
 
 

@@ -232,6 +232,19 @@ def test_a_release_that_cannot_be_read_any_more_keeps_a_move_from_its_first_patc
     assert "403 forbidden" in life.decision.apps[KEY].waiting
 
 
+def test_a_release_that_does_not_become_suspended_is_an_alarm_and_touches_nothing():
+    life = helm()
+    life.world.deaf.add(PatchRelease)
+    life.world.off.add(W1)
+    life.until(lambda life: life.phase() is Phase.STOPPING, 60)
+    life.run(35)
+    (alarm,) = life.decision.apps[KEY].alarms
+    assert str(alarm) == f"failover of {KEY} waits for HelmRelease {NAME} to be suspended"
+    assert "PatchWorkload" not in kinds(life.world.did)
+    life.world.deaf.clear()
+    life.until(is_at(B))
+
+
 def refused(life: Life) -> str:
     send(life, CommandKind.SWITCHOVER, KEY, B)
     life.run(5)
