@@ -209,7 +209,7 @@ class Why(StrEnum):
     BUDGET = "budget"
     HOURS = "outside hours"
     GITOPS = "GitOps controller unknown"
-    RESUMED = "HelmRelease resumed"
+    RESUMED = "no longer suspended"
     SHAPE = "workload shape"
     WORKLOAD_UNKNOWN = "workload unknown"
     DIVERGED = "two sites at once"
