@@ -20,7 +20,7 @@ from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.lease import LeaseLeadership, LeaseTimings, identity
 from failoverd.adapters.kubernetes.memory import History, MemoryStore
 from failoverd.adapters.kubernetes.read import KubeReader
-from failoverd.adapters.kubernetes.write import delete_pod, patch_workload
+from failoverd.adapters.kubernetes.write import delete_pod, patch_release, patch_workload
 from failoverd.adapters.notify import Notifier
 from failoverd.adapters.notify.channel import Target
 from failoverd.adapters.syncthing import Syncthing
@@ -179,6 +179,7 @@ def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: b
     observer = TimedObserver(rules, clock, reader, movers, fences, Kubelets(reader.address)).bind(config)
     hands = Hands(
         patch=partial(patch_workload, client),
+        patch_release=partial(patch_release, client),
         delete_pod=partial(delete_pod, client),
         sides=movers,
         fences=fences,

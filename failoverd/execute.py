@@ -30,6 +30,7 @@ from failoverd.core.model import (
     Now,
     Override,
     PatchOp,
+    PatchRelease,
     PatchWorkload,
     Receipt,
     Revert,
@@ -136,6 +137,8 @@ class Hands:
 
     patch: Callable[[App, Sequence[PatchOp]], Awaitable[None]]
     """One JSON Patch of a workload. Raises with `status` 422 when a `test` failed."""
+    patch_release: Callable[[str, Sequence[PatchOp]], Awaitable[None]]
+    """One JSON Patch of the HelmRelease `namespace/name`. Raises like `patch`."""
     delete_pod: Callable[[str, str, str], Awaitable[str]]
     """(namespace, pod, uid): delete exactly this pod, grace 0; says what was found."""
     sides: Mapping[Key, Side]
@@ -160,12 +163,19 @@ Handler = Callable[[Rules, Hands, Any], Awaitable[Done]]
 
 
 async def _patch(rules: Rules, hands: Hands, act: PatchWorkload) -> Done:
-    app = _app(rules, act.app)
-    retrying = AsyncRetrying(
+    await _again_if_busy()(hands.patch, _app(rules, act.app), act.ops)
+    return Done(detail="patched")
+
+
+async def _patch_release(_: Rules, hands: Hands, act: PatchRelease) -> Done:
+    await _again_if_busy()(hands.patch_release, act.release, act.ops)
+    return Done(detail="patched")
+
+
+def _again_if_busy() -> AsyncRetrying:
+    return AsyncRetrying(
         stop=stop_after_attempt(TRIES), wait=wait_fixed(0.3), reraise=True, retry=retry_if_exception(_refused_busy)
     )
-    await retrying(hands.patch, app, act.ops)
-    return Done(detail="patched")
 
 
 async def _delete_pod(rules: Rules, hands: Hands, act: DeletePod) -> Done:
@@ -235,6 +245,7 @@ async def _fence_on(_: Rules, hands: Hands, act: FenceOn) -> Done:
 HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
     {
         PatchWorkload: _patch,
+        PatchRelease: _patch_release,
         DeletePod: _delete_pod,
         SetRole: _set_role,
         SetIgnores: _set_ignores,

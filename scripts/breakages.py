@@ -2,25 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mutant:
-    """One deliberate breakage: in `file`, the only `old` becomes `new`; `tests` must notice."""
-
-    promise: str
-    what: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
-
-def _row(promise: str, what: str, file: str, change: tuple[str, str], *tests: str) -> Mutant:
-    old, new = change
-    return Mutant(promise=promise, what=what, file=file, old=old, new=new, tests=tests)
-
+from scripts.breakage import row as _row
+from scripts.breakages_home import HOME
 
 MUTANTS = (
     _row(
@@ -293,35 +276,7 @@ MUTANTS = (
         ("    if late is not None and case", "    if False and case"),
         "tests/core/test_late_patch.py",
     ),
-    _row(
-        "I8",
-        "going home leaves the hold on the workload",
-        "failoverd/core/patch.py",
-        ("    if workload.held and not undo.held:", "    if False:"),
-        "tests/core/test_patch.py",
-        "tests/test_scenarios.py",
-    ),
-    _row(
-        "I8",
-        "going home does not restore the replicas",
-        "failoverd/core/patch.py",
-        ("value=was.undo.replicas", "value=1"),
-        "tests/core/test_patch.py",
-    ),
-    _row(
-        "I8",
-        "going home does not restore the nodeSelector",
-        "failoverd/core/patch.py",
-        ("        ops += _unselect(workload, was.undo)\n", ""),
-        "tests/core/test_patch.py",
-    ),
-    _row(
-        "I8",
-        "an app whose memory was lost takes the place where it was found for its home",
-        "failoverd/core/intent.py",
-        ("    if workload.epoch is None:\n        return now\n", "    return now\n"),
-        "tests/core/test_lost_memory.py",
-    ),
+    *HOME,
     _row(
         "I9",
         "a hold is not told",

@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scripts.breakages import MUTANTS, Mutant
+from scripts.breakage import Mutant
+from scripts.breakages import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("failoverd", "tests", "docs", "scripts", "pyproject.toml", "README.md", "config.example.toml")

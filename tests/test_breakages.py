@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.breakages import MUTANTS, Mutant
+from scripts.breakage import Mutant
+from scripts.breakages import MUTANTS
 
 ROOT = Path(__file__).parent.parent
 

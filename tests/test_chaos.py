@@ -80,6 +80,22 @@ def test_a_workload_not_restored_is_seen_at_home(monkeypatch):
     assert "I8" in judge(day(CUT, AWAY)).promises
 
 
+HELM = f"{WORLD} helm=yes failback=manual"
+THERE, COMMIT = (100_000, "command switchover media/sonarr backup"), (130_000, "fault commit media/sonarr")
+
+
+def test_an_upgrade_of_a_release_that_nobody_suspended_is_seen(monkeypatch):
+    monkeypatch.setattr("failoverd.core.gitops.is_suspended", lambda workload: True)
+    assert "I1" in judge(day(THERE, COMMIT, world=HELM)).promises
+
+
+def test_a_release_that_stays_suspended_at_home_is_seen(monkeypatch):
+    back = (160_000, "command failback media/sonarr")
+    assert judge(day(THERE, COMMIT, back, world=HELM)).accused == ()
+    monkeypatch.setattr("failoverd.core.gitops.resume", lambda case: ())
+    assert "I8" in judge(day(THERE, COMMIT, back, world=HELM)).promises
+
+
 def test_a_budget_not_kept_is_seen(monkeypatch):
     monkeypatch.setattr(policy, "GUARDS", tuple(guard for guard in policy.GUARDS if guard is not policy.motion))
     verdict = judge(day(CUT, AWAY, world=f"{WORLD} max_moves=1"))

@@ -100,11 +100,15 @@ max_data_age = "90s"
 failback = "manual"
 priority = 5
 verify_url = "http://db.data/ping"
+helm_release = "db"
 """
     )
     app = loaded(tmp_path, text).rules.apps[0]
     assert (app.kind, app.preferred, app.require) == (WorkloadKind.STATEFULSET, Site.BACKUP, Require.SILENCE)
     assert (app.max_data_age, app.failback, app.priority) == (timedelta(seconds=90), Failback.MANUAL, 5)
+    assert app.helm_release == "data/db"
+    elsewhere = text.replace('helm_release = "db"', 'helm_release = "flux-system/db"')
+    assert loaded(tmp_path, elsewhere).rules.apps[0].helm_release == "flux-system/db"
 
 
 def test_several_pairs_need_apps_to_choose(tmp_path: Path) -> None:

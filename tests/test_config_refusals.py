@@ -178,6 +178,10 @@ APP_CASES: list[tuple[str, str, str]] = [
      '8: apps[0].name: "Sonarr" is not a Kubernetes name: lower-case letters, digits, "-" and "." only'),
     ("page at no address", APP + 'verify_url = "sonarr.media/ping"\n',
      '10: apps[0].verify_url: "sonarr.media/ping" is not an address; write it as "http://sonarr.media.svc/ping"'),
+    ("release of no name", APP + 'helm_release = "media/"\n',
+     '10: apps[0].helm_release: "" is not a Kubernetes name: lower-case letters, digits, "-" and "." only'),
+    ("release of a wrong name", APP + 'helm_release = "media/Sonarr"\n',
+     '10: apps[0].helm_release: "Sonarr" is not a Kubernetes name: lower-case letters, digits, "-" and "." only'),
     ("page at no port", APP + 'verify_url = "http://sonarr.media:80x/"\n',
      '10: apps[0].verify_url: "http://sonarr.media:80x/" is not an address; write it as'
      ' "http://sonarr.media.svc/ping"'),

@@ -23,6 +23,7 @@ from failoverd.core.model import (
     FenceOn,
     Override,
     PatchOp,
+    PatchRelease,
     PatchWorkload,
     Revert,
     Role,
@@ -43,6 +44,11 @@ OPS = (PatchOp(op="test", path="/metadata/uid", value="u"),)
 PATCH = PatchWorkload(reason="test", app="media/sonarr", ops=OPS)
 ALL: list[tuple[Action, tuple[object, ...], str]] = [
     (PATCH, ("patch", "media/sonarr", OPS), "patched"),
+    (
+        PatchRelease(reason="test", app="media/sonarr", release="media/sonarr", ops=OPS),
+        ("patch release", "media/sonarr", OPS),
+        "patched",
+    ),
     (DeletePod(reason="test", app="media/sonarr", pod="p", uid="u"), ("delete", "media", "p", "u"), "deleted"),
     (SetRole(role=Role.SEND_ONLY, keep=None, **SIDE), ("role", "sendonly", None), "sendonly, read back"),
     (SetRole(role=Role.RECEIVE_ONLY, keep=True, **SIDE), ("role", "receiveonly", True), "receiveonly, read back"),
@@ -82,6 +88,9 @@ class Fake:
 
     async def patch(self, app, ops) -> None:
         await self._do("patch", app.key, ops)
+
+    async def patch_release(self, name: str, ops) -> None:
+        await self._do("patch release", name, ops)
 
     async def delete_pod(self, namespace: str, pod: str, uid: str) -> str:
         await self._do("delete", namespace, pod, uid)
@@ -129,7 +138,7 @@ class Fake:
 
 def executor(fake: Fake, side: execute.Side | None = None, api_now: datetime | None = AT) -> WorldExecutor:
     hands = Hands(
-        patch=fake.patch, delete_pod=fake.delete_pod, sides={PRIMARY: side or fake},
+        patch=fake.patch, patch_release=fake.patch_release, delete_pod=fake.delete_pod, sides={PRIMARY: side or fake},
         fences={"k3s-w1": fake}, api_now=lambda: api_now, verify=fake.verify,
     )  # fmt: skip
     return WorldExecutor(RULES, SystemClock(), fake, hands)

@@ -67,7 +67,16 @@ class Apps:
             failback=table.failback or failback.policy,
             priority=table.priority,
             verify_url=table.verify_url,
+            helm_release=self._release(path, table),
         )
+
+    def _release(self, path: Path, table: AppTable) -> str:
+        if not table.helm_release:
+            return ""
+        space, slash, name = table.helm_release.rpartition("/")
+        if all(self._check_name((*path, "helm_release"), part) for part in (space, name) if part or slash):
+            return f"{space or table.namespace}/{name}"
+        return ""
 
     def _pair(self, path: Path, table: AppTable) -> str:
         if table.pair and table.pair not in self.pairs:

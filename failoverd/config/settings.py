@@ -221,6 +221,8 @@ class AppTable(Table):
     """Of apps that may move in the same moment, those with a higher one begin first."""
     verify_url: str = ""
     """Asked once the app is Ready; anything but a 2xx is an alarm."""
+    helm_release: str = ""
+    """The Flux HelmRelease that renders it, "name" or "namespace/name": suspended while the app is not at home."""
 
 
 class Settings(BaseSettings):

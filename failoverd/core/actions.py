@@ -51,6 +51,21 @@ class PatchWorkload(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PatchRelease(Action):
+    """One JSON Patch of the HelmRelease of `app`: suspended for a move, or as it was before."""
+
+    app: str
+    release: str
+    """`namespace/name`. Of several apps that one release renders, one patch at a time is on its way."""
+    ops: tuple[PatchOp, ...]
+
+    @property
+    def key(self) -> str:
+        """By the release, not by the app."""
+        return f"{type(self).__name__} {self.release}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeletePod(Action):
     """Delete one pod of a dead node: grace 0, precondition on the uid."""
 

@@ -191,7 +191,7 @@ def _move_on(case: Case) -> Plan:
         decision = AppDecision(phase=case.was.phase, objections=still, ages=ages, waiting=text, alarms=still)
         return Plan(case=case, step=None, decision=decision)
     step = moves.STEPS[case.was.phase](case, move)
-    alarms = step.alarms or moves.stands_still(case, move, step)
+    alarms = step.alarms or intent.stands_still(case, move, step)
     decision = AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages, alarms=alarms)
     return Plan(case=case, step=step, decision=decision)
 

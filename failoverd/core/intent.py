@@ -192,3 +192,13 @@ def flip_to(was: AppMemory) -> AppMemory:
     }
     volumes = {name: replace(memory, proven_at=proven, proven_sequence=0) for name, memory in volumes.items()}
     return replace(was, active=move.target, volumes=volumes)
+
+
+def stands_still(case: Case, move: Move, step: Step) -> tuple[Objection, ...]:
+    """The alarm of a move that waits for something that does not come, whatever it is."""
+    last = max((at for _, at in move.marks), default=move.began_at)
+    passed = case.date - last
+    if step.event is not None or passed <= 2 * case.rules.timings.barrier_timeout:
+        return ()
+    text = f"the {move.kind} has stood still in {case.was.phase} for {passed.total_seconds():.0f} s: {step.waiting}"
+    return (Objection(why=Why.NOT_READY, text=text),)

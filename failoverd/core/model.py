@@ -16,6 +16,7 @@ from failoverd.core.actions import (
     FenceOn,
     Override,
     PatchOp,
+    PatchRelease,
     PatchWorkload,
     Receipt,
     Revert,
@@ -42,6 +43,8 @@ from failoverd.core.readings import (
     Now,
     Owner,
     Pod,
+    Release,
+    Suspension,
     Unknown,
     Workload,
 )
@@ -80,9 +83,11 @@ __all__ = [
     "Override",
     "Owner",
     "PatchOp",
+    "PatchRelease",
     "PatchWorkload",
     "Pod",
     "Receipt",
+    "Release",
     "Revert",
     "Role",
     "Scan",
@@ -90,6 +95,7 @@ __all__ = [
     "SetIgnores",
     "SetRole",
     "Snapshot",
+    "Suspension",
     "Unknown",
     "Verdict",
     "Verify",
@@ -203,6 +209,7 @@ class Why(StrEnum):
     BUDGET = "budget"
     HOURS = "outside hours"
     GITOPS = "GitOps controller unknown"
+    RESUMED = "no longer suspended"
     SHAPE = "workload shape"
     WORKLOAD_UNKNOWN = "workload unknown"
     DIVERGED = "two sites at once"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from failoverd.core import names, patch, policy
+from failoverd.core import gitops, patch, policy
 from failoverd.core.barrier import compare
 from failoverd.core.case import Case
 from failoverd.core.fencing import fencing, guest_state, off, paused
@@ -26,6 +26,7 @@ from failoverd.core.model import (
     Objection,
     PatchWorkload,
     Pod,
+    Release,
     Role,
     SetRole,
     Unknown,
@@ -34,13 +35,16 @@ from failoverd.core.model import (
 )
 from failoverd.core.rules import FenceWhen, Require, Site, Volume
 
+SUSPENDED_WITHIN = timedelta(seconds=30)
+"""One request and one look. A HelmRelease not suspended by then lacks a right of ours, or something resumes it."""
+
 
 def stopping(case: Case, move: Move) -> Step:
     """Hold and replicas 0; then wait until no pod of the app is left that could write."""
     workload = case.workload
     if isinstance(workload, Unknown):
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
-    if not patch.is_stopped(workload, move):
+    if not _is_stopped(workload, move):
         return _stop(case, move, workload)
     left = case.pods() + case.strangers()
     if left:
@@ -98,7 +102,27 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
     at_home = was.undo is None or patch.is_home(case.app, was.undo, move.source)
     if workload.epoch is None and at_home:  # not touched yet: what is there now is what must be restored
         was = replace(was, undo=undo_now(case, workload), replicas=workload.replicas or was.replicas)
-    return Step(was=was, actions=(_halt(case, move, workload),), waiting="the workload takes hold and replicas 0")
+    if workload.epoch != move.epoch and (busy := _of_release(case, move, workload)):
+        acts = gitops.suspend(case, f"{move.kind} to {move.target}")
+        late = case.date - (marked(move, "decided") or case.date) > SUSPENDED_WITHIN
+        alarms = (Objection(why=Why.GITOPS, text=f"{move.kind} of {case.app.key} waits for {busy}"),) if late else ()
+        return Step(was=was, actions=acts, waiting=busy, alarms=alarms)
+    return Step(was=was, actions=_halt(case, move, workload), waiting="the workload takes hold and replicas 0")
+
+
+def _is_stopped(workload: Workload, move: Move) -> bool:
+    return patch.is_stopped(workload, move) and gitops.is_suspended(workload)
+
+
+def _of_release(case: Case, move: Move, workload: Workload) -> str:
+    """What the HelmRelease keeps a first stop waiting for: an upgrade that runs would undo it; empty for nothing."""
+    release = workload.release
+    if not gitops.is_suspended(workload):
+        why = f": {release.why}" if isinstance(release, Unknown) else ""
+        return f"HelmRelease {case.app.helm_release} to be suspended{why}"
+    if move.kind.planned and isinstance(release, Release) and release.busy:
+        return f"HelmRelease {case.app.helm_release} to be at rest: {release.busy}"
+    return ""
 
 
 def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
@@ -113,12 +137,13 @@ def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
     return "; ".join(map(str, policy.lasting(case, move.target, unfit)))
 
 
-def _halt(case: Case, move: Move, workload: Workload) -> PatchWorkload:
-    return PatchWorkload(
-        app=case.app.key,
-        ops=patch.stop(case.app, workload, move),
-        reason=f"{move.kind}: hold and replicas 0",
-    )
+def _halt(case: Case, move: Move, workload: Workload) -> tuple[Action, ...]:
+    """The stop, or whatever of it is undone."""
+    acts: tuple[Action, ...] = gitops.suspend(case, f"{move.kind} to {move.target}")
+    if not patch.is_stopped(workload, move):
+        ops = patch.stop(case.app, workload, move)
+        acts += (PatchWorkload(app=case.app.key, ops=ops, reason=f"{move.kind}: hold and replicas 0"),)
+    return acts
 
 
 def _reach(case: Case, move: Move, name: str) -> AppMemory:
@@ -173,7 +198,7 @@ def barrier(case: Case, move: Move) -> Step:
     moved, wanted, missing = move, tuple[Action, ...](), ["a pod mounts a copy again"]
     again = _undone(case, move)
     if again:
-        missing = ["somebody set replicas: back to 0"]
+        missing = ["somebody undid the stop: put back"]
     elif isinstance(case.workload, Unknown):  # its pods are not known either
         missing = [f"the workload can be read: {case.workload.why}"]
     elif not case.pods() and not case.strangers():
@@ -190,9 +215,9 @@ def barrier(case: Case, move: Move) -> Step:
 def _undone(case: Case, move: Move) -> tuple[Action, ...]:
     """The stop once more, where somebody (or an unheld GitOps controller) has undone it."""
     workload = case.workload
-    if isinstance(workload, Unknown) or workload.epoch != move.epoch or patch.is_stopped(workload, move):
+    if isinstance(workload, Unknown) or workload.epoch != move.epoch:
         return ()
-    return (_halt(case, move, workload),)
+    return _halt(case, move, workload)
 
 
 def flipping(case: Case, move: Move) -> Step:
@@ -202,8 +227,9 @@ def flipping(case: Case, move: Move) -> Step:
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
     left = [*case.pods(), *case.strangers()]
     was = _disturbed(case, move) if left or workload.replicas else case.was
-    if not patch.is_stopped(workload, move):
+    if not _is_stopped(workload, move):
         why = f"epoch {workload.epoch}, replicas {workload.replicas}, " + ("held" if workload.held else "not held")
+        why += "" if gitops.is_suspended(workload) else f", HelmRelease {case.app.helm_release} not suspended"
         return Step(was=was, actions=_undone(case, move), waiting=f"the workload to be at rest: {why}")
     if left:
         return Step(was=was, waiting="pods to go: " + ", ".join(pod.name for pod in left))
@@ -271,6 +297,9 @@ def starting(case: Case, move: Move) -> Step:
             unfit = policy.lasting(case, move.target, policy.unfit(case, move.target))
             if unfit:
                 return Step(was=case.was, waiting=_wait_for(unfit), alarms=unfit)
+            again = gitops.suspend(case, f"{move.kind} to {move.target}")
+            if again:
+                return Step(was=case.was, actions=again, waiting="the HelmRelease to be suspended again")
             ops = patch.start(case.app, workload, case.was, move.target, case.place(move.target))
             act = PatchWorkload(app=case.app.key, ops=ops, reason=f"start at {move.target}")
             return Step(was=case.was, actions=(act,), waiting=f"the workload to name {move.target}'s claims")
@@ -284,7 +313,8 @@ def starting(case: Case, move: Move) -> Step:
         lost = finish(case, arrived, started, "failed: the target was lost before the app was ready")
         return Step(was=lost, event=Event.TARGET_LOST)
     waiting, alarms = _why_not_ready(case, move, started)
-    return Step(was=replace(case.was, move=started), waiting=waiting, alarms=alarms)
+    away = gitops.suspend(case, f"{move.kind} to {move.target}") if arrived.undo is not None else ()
+    return Step(was=replace(case.was, move=started), actions=away, waiting=waiting, alarms=alarms)
 
 
 def _not_started(case: Case, move: Move, workload: Workload) -> str:
@@ -294,7 +324,8 @@ def _not_started(case: Case, move: Move, workload: Workload) -> str:
         if workload.replicas == 0:
             return "somebody to scale it up again: it was started at home, and replicas are 0 now"
         if workload.held:
-            return f"somebody to take the hold off again ({names.HOLD}): it was started at home, and is held now"
+            hold = workload.owner.hold
+            return f"somebody to take the hold off again ({hold}): it was started at home, and is held now"
     return f"workload to carry epoch {move.epoch} and replicas 0"
 
 
@@ -361,13 +392,3 @@ STEPS: Mapping[Phase, Callable[[Case, Move], Step]] = {
     Phase.STARTING: starting,
     Phase.ABORTING: aborting,
 }
-
-
-def stands_still(case: Case, move: Move, step: Step) -> tuple[Objection, ...]:
-    """The alarm of a move that waits for something that does not come, whatever it is."""
-    last = max((at for _, at in move.marks), default=move.began_at)
-    passed = case.date - last
-    if step.event is not None or passed <= 2 * case.rules.timings.barrier_timeout:
-        return ()
-    text = f"the {move.kind} has stood still in {case.was.phase} for {passed.total_seconds():.0f} s: {step.waiting}"
-    return (Objection(why=Why.NOT_READY, text=text),)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from failoverd.core import names
 from failoverd.core.memory import AppMemory, Move, Undo
-from failoverd.core.model import Owner, PatchOp, Workload
+from failoverd.core.model import PatchOp, Workload
 from failoverd.core.rules import App, Place, Site
 
 ANNOTATIONS = "/metadata/annotations"
@@ -21,7 +21,8 @@ def _escape(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def _annotation(key: str) -> str:
+def annotation(key: str) -> str:
+    """The path of an annotation."""
     return f"{ANNOTATIONS}/{_escape(key)}"
 
 
@@ -70,7 +71,7 @@ def _token(workload: Workload) -> list[PatchOp]:
     identity = [test("/metadata/uid", workload.uid)]
     if workload.epoch is None:
         return [*identity, test("/metadata/resourceVersion", workload.version)]
-    return [*identity, test(_annotation(names.EPOCH), str(workload.epoch))]
+    return [*identity, test(annotation(names.EPOCH), str(workload.epoch))]
 
 
 def _claims_test(app: App, workload: Workload, site: Site) -> list[PatchOp]:
@@ -85,9 +86,9 @@ def _claims_test(app: App, workload: Workload, site: Site) -> list[PatchOp]:
 
 def hold(workload: Workload) -> list[PatchOp]:
     """Keep the GitOps controller from undoing what follows."""
-    if workload.owner is not Owner.FLUX or workload.held:
+    if not workload.owner.hold or workload.held:
         return []
-    return [_set(_annotation(names.HOLD), names.HOLD_VALUE)]
+    return [_set(annotation(workload.owner.hold), names.HOLD_VALUE)]
 
 
 def stop(app: App, workload: Workload, move: Move) -> tuple[PatchOp, ...]:
@@ -100,15 +101,15 @@ def stop(app: App, workload: Workload, move: Move) -> tuple[PatchOp, ...]:
     return (
         *ops,
         *hold(workload),
-        _set(_annotation(names.EPOCH), str(move.epoch)),
-        _set(_annotation(names.ACTIVE), move.source.value),
+        _set(annotation(names.EPOCH), str(move.epoch)),
+        _set(annotation(names.ACTIVE), move.source.value),
         PatchOp(op="replace", path="/spec/replicas", value=0),
     )
 
 
 def is_stopped(workload: Workload, move: Move) -> bool:
     """Whether `stop` has been done."""
-    held = workload.held or workload.owner is not Owner.FLUX
+    held = workload.held or not workload.owner.hold
     return workload.epoch == move.epoch and workload.replicas == 0 and held
 
 
@@ -161,7 +162,7 @@ def start(app: App, workload: Workload, was: AppMemory, site: Site, place: Place
     """
     ops = [*_token(workload), test("/spec/replicas", 0)]
     if workload.held:
-        ops.append(test(_annotation(names.HOLD), names.HOLD_VALUE))
+        ops.append(test(annotation(workload.owner.hold), names.HOLD_VALUE))
     ops += _point_at(app, workload, site)
     if was.undo is not None and is_home(app, was.undo, site):
         ops += _unselect(workload, was.undo)
@@ -169,17 +170,17 @@ def start(app: App, workload: Workload, was: AppMemory, site: Site, place: Place
         return (*ops, *_unmark(workload, was.undo))
     ops += _select(workload, place, was.undo)
     ops.append(PatchOp(op="replace", path="/spec/replicas", value=max(was.replicas, 1)))
-    return (*ops, _set(_annotation(names.ACTIVE), site.value))
+    return (*ops, _set(annotation(names.ACTIVE), site.value))
 
 
 def _unmark(workload: Workload, undo: Undo) -> list[PatchOp]:
     ops = []
     if workload.epoch is not None:
-        ops.append(_remove(_annotation(names.EPOCH)))
+        ops.append(_remove(annotation(names.EPOCH)))
     if workload.active:
-        ops.append(_remove(_annotation(names.ACTIVE)))
+        ops.append(_remove(annotation(names.ACTIVE)))
     if workload.held and not undo.held:
-        ops.append(_remove(_annotation(names.HOLD)))
+        ops.append(_remove(annotation(workload.owner.hold)))
     return ops
 
 
@@ -201,8 +202,8 @@ def restore_hold(app: App, workload: Workload, was: AppMemory, place: Place) -> 
     ops += [*hold(workload), *_point_at(app, workload, was.active), *_select(workload, place, was.undo)]
     return (
         *ops,
-        _set(_annotation(names.EPOCH), str(was.written_epoch)),
-        _set(_annotation(names.ACTIVE), was.active.value),
+        _set(annotation(names.EPOCH), str(was.written_epoch)),
+        _set(annotation(names.ACTIVE), was.active.value),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
 
-from failoverd.core import proof
+from failoverd.core import gitops, proof
 from failoverd.core.case import Case
 from failoverd.core.memory import Kind, Phase, Standing
 from failoverd.core.model import (
@@ -21,7 +21,6 @@ from failoverd.core.model import (
     Health,
     NodeObject,
     Objection,
-    Owner,
     Role,
     Snapshot,
     Unknown,
@@ -279,8 +278,7 @@ def workload(case: Case, wish: Wish) -> Iterator[Objection]:
         return
     if seen.shape:
         yield _object(Why.SHAPE, f"{case.app.kind} {case.app.key}: {seen.shape}")
-    if seen.owner is Owner.UNSUPPORTED:
-        yield _object(Why.GITOPS, f"{case.app.key} belongs to {seen.owner_name}, which would undo the patch")
+    yield from gitops.objections(case, seen, planned=wish.kind.planned)
     if not case.runs_on(case.was.active):
         claims = ", ".join(claim for _, _, claim in seen.claims)
         yield _object(Why.DIVERGED, f"{case.app.key} names {claims}, but its active site is {case.was.active}")

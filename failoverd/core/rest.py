@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from failoverd.core import links, names, patch, proof, roles
+from failoverd.core import gitops, links, names, patch, proof, roles
 from failoverd.core.case import Case
 from failoverd.core.intent import Step, landed_late, mark, marked
 from failoverd.core.machine import Event
@@ -17,7 +17,6 @@ from failoverd.core.model import (
     GuestState,
     Health,
     Objection,
-    Owner,
     PatchWorkload,
     Role,
     Scan,
@@ -148,9 +147,10 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     actions += [act for act in _scans(case) if (act.volume, act.site) not in asked]
     alarms = list(tended.alarms)
     monitored, alarm = _monitor(case)
-    was = _watched(case, was, put_back=bool(monitored) and was.undo is not None)
-    actions += monitored
-    alarms += alarm
+    tended_release, resumed = gitops.tend(case)
+    was = _watched(case, was, put_back=bool(monitored or tended_release) and was.undo is not None)
+    actions += [*monitored, *tended_release]
+    alarms += [*alarm, *resumed]
     actions += _verification(case)
     alarms += _unverified(case)
     mended, wrong = links.mend(case, tuple(actions))
@@ -218,7 +218,7 @@ def _monitor(case: Case) -> tuple[list[Action], list[Objection]]:
             )
             return [], alarms
         return _unmarked(case, workload), alarms
-    unheld = workload.owner is Owner.FLUX and not workload.held
+    unheld = bool(workload.owner.hold) and not workload.held
     if not unheld and case.runs_on(was.active):
         return [], alarms
     said = "the GitOps hold has vanished" if unheld else f"the workload no longer names {was.active}'s claims"
@@ -235,7 +235,7 @@ def _watched(case: Case, was: AppMemory, *, put_back: bool) -> AppMemory:
     last, workload = was.moves[-1] if was.moves else None, case.workload
     if last is None or last.outcome != "done" or last.ended_at is None:
         return was
-    if isinstance(workload, Unknown) or workload.owner is not Owner.FLUX:
+    if isinstance(workload, Unknown) or not workload.owner.hold:
         return was
     if marked(last, "stood") is not None or marked(last, "undone") is not None:
         return was
@@ -306,6 +306,8 @@ def released(case: Case) -> Step:
         late = landed_late(case)
         ops = patch.release(workload, max(case.was.replicas, 1) if late is not None else 0)
         acts.append(PatchWorkload(app=case.app.key, ops=ops, reason="released"))
+    elif not acts and not unread:
+        acts += gitops.resume(case)
     waiting = "; ".join(unread) or ("everything of ours to be taken off" if acts else "")
     return Step(was=case.was, actions=tuple(acts), waiting=waiting)
 

@@ -181,6 +181,8 @@ class App:
     failback: Failback = Failback.AUTO
     priority: int = 0
     verify_url: str = ""
+    helm_release: str = ""
+    """`namespace/name` of the Flux HelmRelease that renders the workload; empty where none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -219,6 +219,12 @@ EPISODES: tuple[tuple[Episode, int], ...] = (
 """What can go wrong, and how often."""
 
 
+def _by_release(random: Random, command: str) -> str:
+    """Half of the holds taken off a workload of a HelmRelease are one resumed by hand instead."""
+    swapped = command.startswith("fault strip_hold ") and random.random() < 0.5
+    return command.replace("strip_hold", "resume_release") if swapped else command
+
+
 def draw(seed: int) -> Schedule:
     """The day of this seed; the same one every time."""
     random = Random(seed)  # noqa: S311 - reproducible chance is the point
@@ -247,6 +253,11 @@ def draw(seed: int) -> Schedule:
     }
     if random.random() < 0.1:
         given["api"] = "k3s-cp1"
+    # A source of chance of its own: what a seed was before there were HelmReleases it still is, but for them.
+    aside = Random(f"helm {seed}")  # noqa: S311
+    helm = given["flux"] == "yes" and aside.random() < 0.35
+    if helm:
+        given["helm"] = "yes"
     drawn = _Draw(random, [f"media/{app}" for app in apps], volumes, fenced, instances)
     at_ms = SETTLED_MS
     for _ in range(random.randint(2, 8)):
@@ -255,5 +266,8 @@ def draw(seed: int) -> Schedule:
         episode(drawn, at_ms)
     mend_ms = max([at for at, _ in drawn.events], default=at_ms) + random.randint(1_000, 120_000)
     world = "world " + " ".join(f"{key}={value}" for key, value in given.items())
-    events = tuple(sorted(drawn.events, key=lambda event: event[0]))
+    happenings = drawn.events
+    if helm:
+        happenings = [(at, _by_release(aside, command)) for at, command in happenings]
+    events = tuple(sorted(happenings, key=lambda event: event[0]))
     return Schedule(seed, world, events, mend_ms, mend_ms + RECOVERY_MS, last_cut=random.random() < 0.5)

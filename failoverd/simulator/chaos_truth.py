@@ -16,6 +16,7 @@ from failoverd.core.rules import SITES, Mode, Require, Site
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_data import DATABASE, Content, Disk, Stretch, missing
+from failoverd.simulator.world_render import notes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,13 +160,17 @@ class Truth:
         if not frozen:
             yield from self._copies(key, was)
         home = was.active is truth.app.preferred and not frozen
-        if home and truth.raw["spec"] != truth.git["spec"] and truth.flux:
+        if home and truth.raw["spec"] != truth.git["spec"] and (truth.flux or truth.release):
             yield "I8", f"{key} is home and differs from Git"
         marks = [
             mark for mark in truth.raw["metadata"].get("annotations", {}) if "failoverd" in mark or "fluxcd" in mark
         ]
         if home and marks:
             yield "I8", f"{key} is home and still carries {', '.join(marks)}"
+        if home and truth.release is not None:
+            left = [mark for mark in notes(truth.release.raw) if "failoverd" in mark or "fluxcd" in mark]
+            if left or truth.release.suspended or truth.release.raw["spec"] != truth.release.git:
+                yield "I8", f"{key} is home, and its HelmRelease is not as in Git: {', '.join(left) or 'its spec'}"
         yield from self._displaced(key, truth)
 
     @staticmethod

@@ -19,6 +19,7 @@ from failoverd.core.model import (
     Instance,
     Now,
     Override,
+    PatchRelease,
     PatchWorkload,
     Receipt,
     Revert,
@@ -120,6 +121,14 @@ class WorldExecutor:
         await self._api()
         try:
             self.world.patch(self.world.apps[action.app], action.ops)
+        except PatchFailed as failed:
+            raise _Refused(f"422 {failed}") from None
+        return Receipt(action=action, ok=True)
+
+    async def _patch_release(self, action: PatchRelease) -> Receipt:
+        await self._api()
+        try:
+            self.world.flux.helm.patch(self.world.releases[action.release], action.ops)
         except PatchFailed as failed:
             raise _Refused(f"422 {failed}") from None
         return Receipt(action=action, ok=True)
@@ -241,6 +250,7 @@ class WorldExecutor:
 
 _HANDLERS: dict[type[Action], Callable[..., Awaitable[Receipt]]] = {
     PatchWorkload: WorldExecutor._patch,
+    PatchRelease: WorldExecutor._patch_release,
     DeletePod: WorldExecutor._delete_pod,
     SetRole: WorldExecutor._set_role,
     SetIgnores: WorldExecutor._set_ignores,

@@ -13,7 +13,7 @@ from failoverd.core.rules import Site
 from failoverd.simulator.scenario_world import BadScenario
 from failoverd.simulator.world import World
 from failoverd.simulator.world_faults import duration_ms, inject
-from failoverd.simulator.world_render import site_of
+from failoverd.simulator.world_render import notes, site_of
 
 
 @dataclass(slots=True)
@@ -149,6 +149,10 @@ class Player:
 
     def _truth(self) -> None:
         """What really became of object and data, whatever the daemon believes."""
+        for name, release in self.world.releases.items():
+            same = release.raw["spec"] == release.git
+            marks = ", ".join(sorted(notes(release.raw))) or "no annotations"
+            self._line(f"truth HelmRelease {name} spec {'equals Git' if same else 'differs from Git'}, {marks}")
         for key, truth in self.world.apps.items():
             same = truth.raw["spec"] == truth.git["spec"]
             live = site_of(truth.app, truth.raw)

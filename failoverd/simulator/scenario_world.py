@@ -33,6 +33,8 @@ def spec_of(line: str) -> WorldSpec:
         replace(app, **{n: getattr(simple_app(name, volumes=volumes), n) for n in ("key", "name", "volumes")})
         for name in take("apps", "sonarr").split(",")
     ]
+    if take("helm", "no") == "yes":
+        apps = [replace(one, helm_release=f"media/{one.name}") for one in apps]
     fenced = tuple(name for name in take("fence", "k3s-w1").split(",") if name != "none")
     rules = simple_rules(tuple(apps), fenced=fenced, mode=Mode(take("mode", "active")))
     if "fence_when" in given:

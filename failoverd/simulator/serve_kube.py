@@ -267,6 +267,11 @@ class KubeApi:
         check_version(kind, old, metadata)
         check(kind, new)
         truth = self._truth(key)
+        release = self.world.releases.get(f"{key[1]}/{key[2]}") if key[0] == "helmreleases" else None
+        if release is not None:
+            self.world.flux.helm.replace(release, from_api(new), by="failoverd")
+            self.store.sync()
+            return self.store.objects[key]
         if truth is None:
             metadata |= {part: old["metadata"][part] for part in ("uid", "creationTimestamp", "namespace")}
             new = {"kind": kind.kind, "apiVersion": kind.api, **new}
@@ -339,7 +344,7 @@ def _patched(raw: Raw, body: Any, content_type: str) -> Raw:
 
 def _item(kind: Kind, raw: Raw) -> Raw:
     """An object within a list: only custom resources name their kind there."""
-    custom = kind.group == "volsync.backube"
+    custom = kind.group in ("volsync.backube", "helm.toolkit.fluxcd.io")
     return raw if custom else {key: value for key, value in raw.items() if key not in ("kind", "apiVersion")}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from failoverd.core.rules import Copy, Site, WorkloadKind
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth, PodTruth
+from failoverd.simulator.world_helm import ReleaseTruth
 from failoverd.simulator.world_look import stamp
 from failoverd.simulator.world_node import Node
 from failoverd.simulator.world_render import template_key
@@ -41,6 +42,8 @@ def everything(world: World) -> Iterator[Item]:
     spaces = {app.app.namespace for app in world.apps.values()} | {"default", "kube-node-lease", "flux-system"}
     for name in sorted(spaces):
         yield "namespaces", _thing("v1", "Namespace", name, "", status={"phase": "Active"})
+    for release in world.releases.values():
+        yield "helmreleases", _release(world, release)
     for truth in world.apps.values():
         yield workload_plural(truth), workload(world, truth)
         for pod in truth.pods:
@@ -107,6 +110,21 @@ def workload(world: World, truth: AppTruth) -> Raw:
         "observedGeneration": truth.observed,
         **{name: count for name, count in counted.items() if count},
     }
+    return raw
+
+
+def _release(world: World, release: ReleaseTruth) -> Raw:
+    """A HelmRelease as it is kept, with what the server and helm-controller add."""
+    raw: Raw = {**release.raw, "metadata": dict(release.raw["metadata"])}
+    raw["metadata"] |= {"generation": release.generation, "creationTimestamp": moment(world, 0)}
+    ready: Raw = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "UpgradeSucceeded",
+        "message": "Helm upgrade succeeded",
+    }
+    working: Raw = {"type": "Reconciling", "status": "True", "reason": "Progressing", "message": release.busy}
+    raw["status"] = {"conditions": [working, ready] if release.busy else [ready]}
     return raw
 
 

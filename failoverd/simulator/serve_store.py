@@ -57,6 +57,7 @@ KINDS = {
         Kind("apps", "v1", "statefulsets", "StatefulSet", verbs=_WRITTEN, short=("sts",)),
         Kind("coordination.k8s.io", "v1", "leases", "Lease", verbs=_ALL),
         Kind("volsync.backube", "v1alpha1", "replicationsources", "ReplicationSource"),
+        Kind("helm.toolkit.fluxcd.io", "v2", "helmreleases", "HelmRelease", verbs=_WRITTEN, short=("hr",)),
     )
 }
 """Everything that is served, by plural."""

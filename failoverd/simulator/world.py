@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from failoverd.core.memory import Memory
 from failoverd.core.model import Command, GuestState, PatchOp
 from failoverd.core.rules import SITES, App, Place, Require, Site, WorkloadKind
-from failoverd.simulator import json_patch
+from failoverd.simulator import json_patch, world_helm
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_control import Control
@@ -56,6 +56,8 @@ class World:
     time: Timeline = field(init=False)
     nodes: dict[str, Node] = field(init=False, default_factory=dict)
     apps: dict[str, AppTruth] = field(init=False, default_factory=dict)
+    releases: dict[str, world_helm.ReleaseTruth] = field(init=False, default_factory=dict)
+    """HelmReleases by `namespace/name`."""
     hosts: dict[str, Host] = field(init=False, default_factory=dict)
     leader: str = "failoverd-0"
     api_fault: str = ""
@@ -80,7 +82,11 @@ class World:
         self.control, self.flux = Control(self), Flux(self)
         self._make_nodes()
         for app in self.spec.rules.apps:
-            self.apps[app.key] = self._make_app(app)
+            truth = self.apps[app.key] = self._make_app(app)
+            if app.helm_release:
+                uid = f"00000000-0000-4000-b000-{len(self.releases) + 1:012x}"
+                truth.release = self.releases.setdefault(app.helm_release, world_helm.make(app, uid))
+                truth.release.truths.append(truth)
         for truth in self.apps.values():
             self.control.reconcile(truth)
 
@@ -111,7 +117,7 @@ class World:
             app,
             place.selector,
             strategy=self.spec.strategy,
-            flux=self.spec.flux,
+            owner=app.helm_release or ("flux" if self.spec.flux else ""),
             uid=f"00000000-0000-4000-9000-{number:012x}",
         )
         pairs = {volume.name: self._make_pair(app, volume.name) for volume in app.volumes}
@@ -119,7 +125,8 @@ class World:
             app=app,
             raw=raw,
             git=copy.deepcopy(raw),
-            flux=self.spec.flux,
+            flux=self.spec.flux and not app.helm_release,
+            first=copy.deepcopy(raw["spec"]),
             rhythm=self.spec.rhythm,
             pairs=pairs,
         )

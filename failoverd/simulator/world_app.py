@@ -8,6 +8,7 @@ from datetime import timedelta
 from failoverd.core.model import Pod, Workload
 from failoverd.core.rules import App, Site
 from failoverd.simulator.world_data import DATABASE, Rhythm, Stretch
+from failoverd.simulator.world_helm import ReleaseTruth
 from failoverd.simulator.world_pair import SyncPair
 from failoverd.simulator.world_render import Raw
 
@@ -63,6 +64,10 @@ class AppTruth:
     git: Raw
     """What Git says: GitOps brings the object back to it."""
     flux: bool
+    first: Raw = field(default_factory=dict)
+    """The spec that Git began with."""
+    release: ReleaseTruth | None = None
+    """The HelmRelease that renders it; None where Flux or nobody applies it as it is."""
     rhythm: Rhythm
     pairs: dict[str, SyncPair]
     """By volume name."""

@@ -16,6 +16,7 @@ from failoverd.simulator import world_render as render
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_app import PodTruth
 from failoverd.simulator.world_data import Rhythm
+from failoverd.simulator.world_helm import ReleaseTruth
 from failoverd.simulator.world_mend import mend
 from failoverd.simulator.world_node import GuestTruth
 from failoverd.simulator.world_pair import SyncPair
@@ -212,6 +213,26 @@ def strip_hold(world: World, app: str) -> None:
         key: value for key, value in render.notes(truth.raw).items() if "fluxcd" not in key
     }
     world.replace(truth, raw, by="somebody")
+    if truth.release is not None:
+        release = truth.release
+        kept = {key: value for key, value in render.notes(release.raw).items() if "fluxcd" not in key}
+        meta = {**release.raw["metadata"], "annotations": kept}
+        world.flux.helm.replace(release, {**release.raw, "metadata": meta}, by="somebody")
+
+
+def resume_release(world: World, app: str) -> None:
+    """Somebody resumes the app's HelmRelease, as `flux resume helmrelease` does."""
+    release = _release(world, app)
+    spec = {key: value for key, value in release.raw["spec"].items() if key != "suspend"}
+    world.flux.helm.replace(release, {**release.raw, "spec": spec}, by="somebody")
+
+
+def helm_at_work(world: World, app: str, *words: str) -> None:
+    """An action runs on the app's HelmRelease, e.g. `helm_at_work media/sonarr upgrade`; without a word it ends."""
+    release = _release(world, app)
+    release.busy = f"Running '{words[0]}' action with timeout of 5m0s" if words else ""
+    release.version += 1
+    world.touch()
 
 
 def commit(world: World, app: str) -> None:
@@ -220,13 +241,14 @@ def commit(world: World, app: str) -> None:
     truth.images += 1
     container = truth.git["spec"]["template"]["spec"]["containers"][0]
     container["image"] = f"example.org/{truth.app.name}:1.{truth.images}"
-    world.flux.look(truth)
+    world.flux.commit(truth)
 
 
 def scale(world: World, app: str, replicas: str) -> None:
     """Somebody sets the number of replicas, in Git and in the cluster."""
     truth = world.apps[_app(world, app)]
     truth.git["spec"]["replicas"] = int(replicas)
+    world.flux.commit(truth)
     world.replace(truth, {**truth.raw, "spec": {**truth.raw["spec"], "replicas": int(replicas)}}, by="somebody")
 
 
@@ -309,6 +331,13 @@ def _app(world: World, key: str) -> str:
     return key
 
 
+def _release(world: World, app: str) -> ReleaseTruth:
+    release = world.apps[_app(world, app)].release
+    if release is None:
+        raise BadFault(f"{app} belongs to no HelmRelease here")
+    return release
+
+
 def _guest(world: World, node: str) -> GuestTruth:
     guest = world.nodes[_node(world, node)].guest
     if guest is None:
@@ -329,8 +358,8 @@ FAULTS: dict[str, Callable[..., None]] = {
         power_off, power_on, reboot, cut, heal, kubelet_stop, kubelet_start, cordon, uncordon,
         stall_api, api_errors, lose_answers, hypervisor, guest_task, guest_lies, guest_refuses, hide_tasks,
         syncthing_hang, syncthing_wake, syncthing_restart, pause_peer, wipe_config, accept_device, set_type,
-        wipe_disk, unbind, restless, strip_hold, commit, scale, helm, stranger, stranger_leaves, clock_jump, isolate,
-        leader, lose_memory, mend, page_down, page_up,
+        wipe_disk, unbind, restless, strip_hold, resume_release, helm_at_work, commit, scale, helm,
+        stranger, stranger_leaves, clock_jump, isolate, leader, lose_memory, mend, page_down, page_up,
     )
 }  # fmt: skip
 

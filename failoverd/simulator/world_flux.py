@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world_app import AppTruth
+from failoverd.simulator.world_helm import Helm
 
 if TYPE_CHECKING:
     from failoverd.simulator.world import World
@@ -19,14 +20,25 @@ class Flux:
     def __init__(self, world: World) -> None:
         self.world = world
         self.running = True
+        self.helm = Helm(world)
 
     def look(self, truth: AppTruth) -> None:
         """The object changed: plan the reconcile at which the drift would be found."""
+        if truth.release is not None:
+            self.helm.look(truth.release)
+            return
         if not truth.flux or truth.flux_planned or truth.raw["spec"] == truth.git["spec"]:
             return
         interval = int(self.world.spec.flux_interval.total_seconds() * 1000)
         truth.flux_planned = True
         self.world.time.after(interval - self.world.time.now_ms % interval, lambda: self._reconcile(truth))
+
+    def commit(self, truth: AppTruth) -> None:
+        """Git says something new of the app."""
+        if truth.release is not None:
+            self.helm.commit(truth)
+        else:
+            self.look(truth)
 
     def _reconcile(self, truth: AppTruth) -> None:
         truth.flux_planned = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -112,7 +113,8 @@ class Look:
     def _workload(self, truth: AppTruth) -> Workload:
         pods = [pod.reading(node_ready=self._is_ready(pod.node)) for pod in truth.pods if pod.listed and pod.claims]
         pods += self.mover_pods(truth)
-        return render.workload(truth.raw, truth.version, pods, updated=truth.observed == truth.generation)
+        found = render.workload(truth.raw, truth.version, pods, updated=truth.observed == truth.generation)
+        return replace(found, release=truth.release.reading()) if truth.release is not None else found
 
     def _is_ready(self, node: str | None) -> bool:
         return node is not None and self._ready[node]

@@ -17,11 +17,17 @@ Raw = dict[str, Any]
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
-def manifest(app: App, selector: tuple[tuple[str, str], ...], *, strategy: str, flux: bool, uid: str) -> Raw:
-    """A workload as Git would have it, running at the app's preferred site."""
+def manifest(app: App, selector: tuple[tuple[str, str], ...], *, strategy: str, owner: str, uid: str) -> Raw:
+    """A workload as Git would have it, running at the app's preferred site.
+
+    `owner`: `flux` for a Kustomization, `namespace/name` of a HelmRelease, or empty for nobody.
+    """
     labels: dict[str, str] = {"app": app.name}
-    if flux:
+    if owner == "flux":
         labels |= {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"}
+    elif owner:
+        space, _, name = owner.partition("/")
+        labels |= {MANAGED_BY: "Helm", names.HELM_NAME: name, names.HELM_NAMESPACE: space}
     spec: Raw = {
         "replicas": 1,
         "selector": {"matchLabels": {"app": app.name}},
@@ -90,9 +96,18 @@ def notes(raw: Raw) -> dict[str, str]:
     return raw["metadata"].get("annotations") or {}
 
 
-def held(raw: Raw) -> bool:
-    """Whether Flux leaves the object alone."""
-    return str(notes(raw).get(names.HOLD, "")).lower() == names.HOLD_VALUE
+def held(raw: Raw, hold: str = names.HOLD) -> bool:
+    """Whether the controller with this hold leaves the object alone."""
+    return str(notes(raw).get(hold, "")).lower() == names.HOLD_VALUE
+
+
+def owner(labels: dict[str, str]) -> Owner:
+    """Who would undo a patch of an object with these labels."""
+    if names.HELM_NAME in labels:
+        return Owner.HELM_RELEASE
+    if names.FLUX_NAME in labels:
+        return Owner.FLUX
+    return Owner.UNSUPPORTED if MANAGED_BY in labels else Owner.NONE
 
 
 def site_of(app: App, raw: Raw) -> Site | None:
@@ -108,7 +123,7 @@ def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = Tru
     """The raw object as the core reads it."""
     marks, labels = notes(raw), raw["metadata"].get("labels") or {}
     found, epoch = selector(raw), marks.get(names.EPOCH)
-    flux = names.FLUX_NAME in labels
+    who = owner(labels)
     replicas = int(raw["spec"].get("replicas", 1))
     return Workload(
         uid=raw["metadata"]["uid"],
@@ -119,8 +134,8 @@ def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = Tru
         annotations=bool(marks),
         epoch=int(epoch) if epoch is not None and str(epoch).lstrip("-").isdigit() else None,
         active=marks.get(names.ACTIVE, ""),
-        held=held(raw),
-        owner=Owner.FLUX if flux else Owner.UNSUPPORTED if MANAGED_BY in labels else Owner.NONE,
+        held=bool(who.hold) and held(raw, who.hold),
+        owner=who,
         owner_name=_owner_name(labels),
         shape=f"{replicas} replicas cannot share one copy" if replicas > 1 else "",
         pods=tuple(pods),
@@ -129,6 +144,8 @@ def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = Tru
 
 
 def _owner_name(labels: dict[str, str]) -> str:
+    if names.HELM_NAME in labels:
+        return f"{labels[names.HELM_NAMESPACE]}/{labels[names.HELM_NAME]}"
     if names.FLUX_NAME in labels:
         return f"{labels[names.FLUX_NAMESPACE]}/{labels[names.FLUX_NAME]}"
     return "Helm release" if MANAGED_BY in labels else ""

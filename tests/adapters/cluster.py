@@ -10,6 +10,7 @@ DEPLOYMENT = "/apis/apps/v1/namespaces/media/deployments/sonarr"
 PODS = "/api/v1/namespaces/media/pods"
 CLAIMS = "/api/v1/namespaces/media/persistentvolumeclaims"
 SOURCES = "/apis/volsync.backube/v1alpha1/namespaces/media/replicationsources"
+RELEASE = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/media/helmreleases/sonarr"
 NODES = {"k3s-cp1": "", "k3s-w1": "primary", "k3s-w2": "backup"}
 
 
@@ -18,6 +19,7 @@ def app(
     volumes: tuple[str, ...] = ("sonarr",),
     primary: str = "",
     name: str = "sonarr",
+    helm_release: str = "",
 ) -> App:
     found = tuple(
         Volume(
@@ -27,7 +29,10 @@ def app(
         )
         for volume in volumes
     )
-    return App(key=f"media/{name}", namespace="media", name=name, kind=kind, pair="p", volumes=found)
+    return App(
+        key=f"media/{name}", namespace="media", name=name, kind=kind, pair="p", volumes=found,
+        helm_release=helm_release,
+    )  # fmt: skip
 
 
 def rules(*apps: App) -> Rules:
@@ -75,6 +80,23 @@ def statefulset() -> dict[str, Any]:
     raw = deployment()
     raw["spec"]["updateStrategy"] = {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
     return raw
+
+
+def helm_release() -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "sonarr",
+            "namespace": "media",
+            "uid": "u-hr-sonarr",
+            "resourceVersion": "6",
+            "labels": {
+                "kustomize.toolkit.fluxcd.io/name": "apps",
+                "kustomize.toolkit.fluxcd.io/namespace": "flux-system",
+            },
+        },
+        "spec": {"interval": "30m"},
+        "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "UpgradeSucceeded"}]},
+    }
 
 
 def pod(name: str, claim: str = "pvc-sonarr", node: str = "k3s-w1") -> dict[str, Any]:
@@ -127,4 +149,5 @@ def populate(server: ApiServer) -> None:
         server.put(f"{SOURCES}/sonarr-{site}", {"spec": {"sourcePVC": claim}})
         server.put(f"{PODS}/volsync-sonarr-{site}-1", mover_pod(site))
     server.put(DEPLOYMENT, deployment())
+    server.put(RELEASE, helm_release())
     server.put(f"{PODS}/sonarr-abc12-x", pod("sonarr-abc12-x"))

@@ -169,8 +169,8 @@ def test_statefulsets_have_shapes_of_their_own(path, value, said):
         (
             {"helm.toolkit.fluxcd.io/name": "h", "kustomize.toolkit.fluxcd.io/name": "k"},
             {},
-            Owner.UNSUPPORTED,
-            "HelmRelease ?/h",
+            Owner.HELM_RELEASE,
+            "?/h",
         ),
         ({"argocd.argoproj.io/instance": "a"}, {}, Owner.UNSUPPORTED, "application a"),
         ({}, {"argocd.argoproj.io/tracking-id": "a:apps/Deployment:media/x"}, Owner.UNSUPPORTED, "application a"),
@@ -179,7 +179,7 @@ def test_statefulsets_have_shapes_of_their_own(path, value, said):
 )
 def test_who_owns_a_workload(labels, annotations, owner, name):
     raw = set_at(set_at(deployment(), "metadata.labels", labels), "metadata.annotations", annotations)
-    found = read(raw)
+    found = read(set_at(raw, "metadata.managedFields", [{"manager": "kubectl-client-side-apply"}]))
     assert found.owner is owner
     assert name in found.owner_name
 

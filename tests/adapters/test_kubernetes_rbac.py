@@ -14,13 +14,14 @@ from failoverd.core.memory import Memory
 from failoverd.core.model import PatchOp
 from failoverd.core.rules import WorkloadKind
 from tests.adapters.apiserver import kubeconfig, serving
-from tests.adapters.cluster import DEPLOYMENT, app, deployment, populate, rules, statefulset
+from tests.adapters.cluster import DEPLOYMENT, RELEASE, app, deployment, populate, rules, statefulset
 from tests.test_cli_cluster import Bench, bench, remembered
 
 __all__ = ["bench"]  # a fixture
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/failoverd/leases/failoverd"
 
 STATEFULSET = DEPLOYMENT.replace("deployments/sonarr", "statefulsets/db")
+APPS = rules(app(helm_release="media/sonarr"), app(WorkloadKind.STATEFULSET, name="db"))
 DAEMON = read.NEEDS + write.NEEDS + events.NEEDS + memory.NEEDS + lease.NEEDS + shared.NEEDS
 
 
@@ -51,7 +52,7 @@ def covers(grant: Grant, request: tuple[str, str, str, str, str]) -> bool:
 
 async def everything(client: Client, server) -> None:
     """Whatever a daemon does in its life, once."""
-    clock, configured = SystemClock(), rules(app(), app(WorkloadKind.STATEFULSET, name="db"))
+    clock, configured = SystemClock(), APPS
     leadership = lease.LeaseLeadership(client, clock, namespace="failoverd", holder="one")
     await leadership.turn()
     await leadership.turn()
@@ -63,7 +64,7 @@ async def everything(client: Client, server) -> None:
         held["metadata"]["annotations"]["failoverd.io/epoch"] = "1"
         server.put(path, held)
     async with asyncio.timeout(8):
-        while not (server.count("GET", DEPLOYMENT) and server.count("GET", STATEFULSET)):
+        while not all(server.count("GET", path) for path in (DEPLOYMENT, STATEFULSET, RELEASE)):
             await reader.read(frozenset({"k3s-w1"}))
     await reader.close()
     store = memory.MemoryStore(client, "failoverd")
@@ -77,6 +78,7 @@ async def everything(client: Client, server) -> None:
     one = PatchOp(op="replace", path="/spec/replicas", value=1)
     for moved in configured.apps:
         await write.patch_workload(client, moved, (one,))
+    await write.patch_release(client, "media/sonarr", (PatchOp(op="add", path="/spec/suspend", value=True),))
     await write.delete_pod(client, "media", "sonarr-abc12-x", "u-sonarr-abc12-x")
     told, at = events.Events(client), datetime.now(UTC)
     for _ in range(2):
@@ -84,8 +86,7 @@ async def everything(client: Client, server) -> None:
 
 
 async def test_every_request_is_granted_and_every_verb_that_changes_something_is_used(tmp_path):
-    configured = rules(app(), app(WorkloadKind.STATEFULSET, name="db"))
-    grants = rbac.expand(DAEMON, configured, "failoverd")
+    grants = rbac.expand(DAEMON, APPS, "failoverd")
     async with serving() as server:
         populate(server)
         server.put("/api/v1/namespaces/failoverd/configmaps/failoverd-config", {"data": {"config.toml": "mode"}})
@@ -101,6 +102,14 @@ async def test_every_request_is_granted_and_every_verb_that_changes_something_is
         if not any(covers(grant, request) and request[4] == verb for request in made)
     ]
     assert unused == []
+
+
+def test_helm_releases_are_granted_where_an_app_names_one_and_nowhere_else():
+    without = rbac.expand(DAEMON, rules(app(), app(WorkloadKind.STATEFULSET, name="db")), "failoverd")
+    assert [grant for grant in without if grant.resource == "helmreleases"] == []
+    elsewhere = rbac.expand(DAEMON, rules(app(helm_release="flux-system/sonarr"), app(name="db")), "failoverd")
+    found = [(g.namespace, g.names, g.verbs) for g in elsewhere if g.resource == "helmreleases"]
+    assert found == [("flux-system", (), ("list", "watch")), ("flux-system", ("sonarr",), ("get", "patch"))]
 
 
 VERBS = (

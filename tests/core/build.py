@@ -29,9 +29,11 @@ from failoverd.core.model import (
     NodeReading,
     Now,
     Override,
+    PatchRelease,
     PatchWorkload,
     Pod,
     Receipt,
+    Release,
     Revert,
     Scan,
     Scanned,
@@ -42,7 +44,7 @@ from failoverd.core.model import (
     Workload,
 )
 from failoverd.core.rules import App, Copy, Mode, Pair, Place, Rules, Site, Volume, WorkloadKind
-from tests.core.objects import Failed, deployment, json_patch, parse
+from tests.core.objects import Failed, deployment, helm_release, json_patch, parse, parse_release
 
 EPOCH_OF_TESTS = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 P, B = Site.PRIMARY, Site.BACKUP
@@ -119,6 +121,8 @@ class World:
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Per node: fields of its reading that a test pins."""
     raw: dict[str, dict[str, Any]] = field(default_factory=dict)
+    releases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """HelmReleases by `namespace/name`."""
     pods: dict[str, list[Pod]] = field(default_factory=dict)
     folders: dict[tuple[str, str, Site], Folder] = field(default_factory=dict)
     unread: dict[Any, str] = field(default_factory=dict)
@@ -135,6 +139,8 @@ class World:
     def __post_init__(self) -> None:
         for app in self.rules.apps:
             self.raw[app.key] = deployment(app)
+            if app.helm_release:
+                self.releases.setdefault(app.helm_release, helm_release(app.helm_release))
             self.pods[app.key] = []
             for one in app.volumes:
                 self.folders[app.key, one.name, P] = a_folder(f"{one.primary.source}-ID", "sendonly")
@@ -215,7 +221,12 @@ class World:
     def workload(self, key: str) -> Workload | Unknown:
         if key in self.unread:
             return Unknown(self.unread[key])
-        return replace(parse(self.raw[key], self.pods[key]), updated=self.updated)
+        made = replace(parse(self.raw[key], self.pods[key]), updated=self.updated)
+        name = self.rules.app(key).helm_release
+        return replace(made, release=self.release(name)) if name else made
+
+    def release(self, name: str) -> Release | Unknown:
+        return Unknown(self.unread[name]) if name in self.unread else parse_release(self.releases[name])
 
     def snapshot(self, confirm: frozenset[str] = frozenset(), **changes: Any) -> Snapshot:
         lost = Unknown("no answer within 3 s")
@@ -250,6 +261,15 @@ class World:
                     return Receipt(action=action, ok=False, detail=str(error))
                 version = int(self.raw[key]["metadata"]["resourceVersion"]) + 1
                 self.raw[key]["metadata"]["resourceVersion"] = str(version)
+            case PatchRelease(release=name, ops=ops):
+                try:
+                    self.releases[name] = json_patch(self.releases[name], ops)
+                except Failed as error:
+                    return Receipt(action=action, ok=False, detail=str(error))
+                meta = self.releases[name]["metadata"]
+                meta["resourceVersion"] = str(int(meta["resourceVersion"]) + 1)
+                if not meta.get("annotations", True):
+                    del meta["annotations"]  # as the API server does
             case DeletePod(app=key, uid=uid):
                 self.pods[key][:] = [pod for pod in self.pods[key] if pod.uid != uid]
             case FenceOff(node=node):

@@ -7,8 +7,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from failoverd.core import names
-from failoverd.core.model import Owner, PatchOp, Pod, Workload
+from failoverd.core.model import Owner, PatchOp, Pod, Release, Suspension, Workload
 from failoverd.core.rules import App
+
+
+def _labels(app: App) -> dict[str, str]:
+    if app.helm_release:
+        space, name = app.helm_release.split("/")
+        return {names.HELM_NAME: name, names.HELM_NAMESPACE: space, "app.kubernetes.io/managed-by": "Helm"}
+    return {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"}
 
 
 def deployment(app: App, **spec: Any) -> dict[str, Any]:
@@ -23,7 +30,7 @@ def deployment(app: App, **spec: Any) -> dict[str, Any]:
             "uid": f"uid-{app.name}",
             "resourceVersion": "1",
             "annotations": {"deployment.kubernetes.io/revision": "1"},
-            "labels": {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"},
+            "labels": _labels(app),
         },
         "spec": {
             "replicas": 1,
@@ -38,6 +45,42 @@ def deployment(app: App, **spec: Any) -> dict[str, Any]:
     }
 
 
+def helm_release(name: str, **spec: Any) -> dict[str, Any]:
+    """A HelmRelease as the API server returns it, applied by a Kustomization."""
+    space, last = name.split("/")
+    return {
+        "metadata": {
+            "name": last,
+            "namespace": space,
+            "uid": f"uid-hr-{last}",
+            "resourceVersion": "1",
+            "labels": {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"},
+        },
+        "spec": {"interval": "30m", "values": {"image": "1.0"}, **spec},
+    }
+
+
+def parse_release(raw: dict[str, Any]) -> Release:
+    """What the adapter would read from `raw`."""
+    meta, marks = raw["metadata"], raw["metadata"].get("annotations") or {}
+    return Release(
+        uid=meta["uid"],
+        version=meta["resourceVersion"],
+        suspend=raw["spec"].get("suspend"),
+        annotations=bool(marks),
+        ours=Suspension.of(marks[names.SUSPENDED]) if names.SUSPENDED in marks else None,
+        held=marks.get(names.HOLD) == names.HOLD_VALUE,
+        owner=Owner.FLUX if names.FLUX_NAME in meta.get("labels", {}) else Owner.NONE,
+        busy=raw.get("busy", ""),
+    )
+
+
+def _owner(labels: dict[str, str]) -> tuple[Owner, str]:
+    if names.HELM_NAME in labels:
+        return Owner.HELM_RELEASE, f"{labels[names.HELM_NAMESPACE]}/{labels[names.HELM_NAME]}"
+    return (Owner.FLUX if names.FLUX_NAME in labels else Owner.NONE), ""
+
+
 def parse(raw: dict[str, Any], pods: Iterable[Pod] = ()) -> Workload:
     """What the adapter would read from `raw`."""
     meta, spec = raw["metadata"], raw["spec"]
@@ -45,6 +88,7 @@ def parse(raw: dict[str, Any], pods: Iterable[Pod] = ()) -> Workload:
     template = spec["template"]["spec"]
     selector = template.get("nodeSelector")
     marks = notes or {}
+    owner, owner_name = _owner(meta.get("labels", {}))
     return Workload(
         uid=meta["uid"],
         version=meta["resourceVersion"],
@@ -58,8 +102,9 @@ def parse(raw: dict[str, Any], pods: Iterable[Pod] = ()) -> Workload:
         annotations=notes is not None,
         epoch=int(marks[names.EPOCH]) if names.EPOCH in marks else None,
         active=marks.get(names.ACTIVE, ""),
-        held=marks.get(names.HOLD) == names.HOLD_VALUE,
-        owner=Owner.FLUX if names.FLUX_NAME in meta.get("labels", {}) else Owner.NONE,
+        held=marks.get(owner.hold) == names.HOLD_VALUE,
+        owner=owner,
+        owner_name=owner_name,
         pods=tuple(pods),
     )
 

@@ -240,6 +240,7 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.COOLDOWN: lambda: away(400, fence_when=FenceWhen.NEVER),
     Why.BUDGET: budget_spent,
     Why.HOURS: hours_closed,
+    Why.RESUMED: None,  # an alarm, never an objection: test_gitops
     Why.GITOPS: None,
     Why.SHAPE: world_with(scaled_down),
     Why.WORKLOAD_UNKNOWN: world_with(lambda world: world.unread.update({KEY: "403"})),

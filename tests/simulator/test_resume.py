@@ -9,6 +9,7 @@ from failoverd.simulator.scenario import parse, play
 STORIES = {
     "failover": "world stable_for=1h\nrun 40s\nfault power_off k3s-w1\nrun 6s\n",
     "switchover": "world failback=manual\nrun 60s\ncommand switchover media/sonarr backup\n",
+    "helm release": "world helm=yes failback=manual\nrun 60s\ncommand switchover media/sonarr backup\n",
     "silence": "world require=silence fence=none stable_for=1h\nrun 40s\nfault cut k3s-w1\nrun 50s\n",
 }
 """Each up to shortly before the move begins."""

@@ -1,4 +1,4 @@
-"""Which GitOps controller owns a workload, and so would undo a patch of ours."""
+"""Which GitOps controller owns an object, and so would undo a patch of ours."""
 
 from __future__ import annotations
 
@@ -8,12 +8,26 @@ from typing import Any
 from failoverd.core import names
 from failoverd.core.model import Owner
 
-HELM_NAME = "helm.toolkit.fluxcd.io/name"
-HELM_NAMESPACE = "helm.toolkit.fluxcd.io/namespace"
 ARGO_TRACKING = "argocd.argoproj.io/tracking-id"
 ARGO_INSTANCE = "argocd.argoproj.io/instance"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 HELM_RELEASE = "meta.helm.sh/release-name"
+RESOURCE_SET = "resourceset.fluxcd.controlplane.io/name"
+
+APPLIERS = {
+    "kustomize-controller": "a Flux Kustomization",
+    "helm-controller": "a Flux HelmRelease",
+    "helm": "a Helm release",
+    "argocd-controller": "an Argo CD application",
+    "argocd-application-controller": "an Argo CD application",
+    "flux-operator": "a ResourceSet of the Flux operator",
+    "fleet": "a Fleet bundle",
+    "fleetagent": "a Fleet bundle",
+    "kapp-controller": "a kapp App",
+    "pulumi-kubernetes": "a Pulumi program",
+    "Terraform": "a Terraform configuration",
+}
+"""Field managers that write whole manifests again: a trace that stays where labels were taken off."""
 
 
 def owner(meta: Mapping[str, Any]) -> tuple[Owner, str]:
@@ -22,10 +36,12 @@ def owner(meta: Mapping[str, Any]) -> tuple[Owner, str]:
     The most specific trace wins: a chart's own labels may carry those of the Kustomization that installed it.
     """
     labels, annotations = _texts(meta.get("labels")), _texts(meta.get("annotations"))
-    if helm := labels.get(HELM_NAME):
-        return Owner.UNSUPPORTED, f"HelmRelease {labels.get(HELM_NAMESPACE, '?')}/{helm}"
+    if helm := labels.get(names.HELM_NAME):
+        return Owner.HELM_RELEASE, f"{labels.get(names.HELM_NAMESPACE, '?')}/{helm}"
     if argo := annotations.get(ARGO_TRACKING, "").split(":")[0] or labels.get(ARGO_INSTANCE):
         return Owner.UNSUPPORTED, f"Argo CD application {argo}"
+    if operator := labels.get(RESOURCE_SET):
+        return Owner.UNSUPPORTED, f"ResourceSet {operator} of the Flux operator"
     for reference in meta.get("ownerReferences") or []:
         if isinstance(reference, Mapping) and reference.get("controller"):
             return Owner.UNSUPPORTED, f"{reference.get('kind')} {reference.get('name')}"
@@ -33,6 +49,15 @@ def owner(meta: Mapping[str, Any]) -> tuple[Owner, str]:
         return Owner.FLUX, f"{labels.get(names.FLUX_NAMESPACE, '?')}/{flux}"
     if labels.get(MANAGED_BY) == "Helm":
         return Owner.UNSUPPORTED, f"Helm release {annotations.get(HELM_RELEASE, '?')}"
+    return _by_manager(meta)
+
+
+def _by_manager(meta: Mapping[str, Any]) -> tuple[Owner, str]:
+    """Who last wrote the whole object, where no label says it."""
+    for entry in meta.get("managedFields") or []:
+        manager = str(entry.get("manager", "")) if isinstance(entry, Mapping) else ""
+        if manager in APPLIERS:
+            return Owner.UNSUPPORTED, f"{APPLIERS[manager]} (field manager {manager}, no label names it)"
     return Owner.NONE, ""
 
 

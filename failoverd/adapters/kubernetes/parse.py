@@ -88,8 +88,8 @@ def workload(raw: Raw, app: App, pods: Sequence[Raw]) -> Workload | Unknown:
         labels = dig(meta, "labels", kind=Mapping) or {}
         selector = dig(template, "nodeSelector", kind=Mapping)
         generation = need(meta, "generation", kind=int)
-        hold = labels.get(names.HOLD) or annotations.get(names.HOLD) or ""
         who, owner_name = owner(meta)
+        hold = labels.get(who.hold) or annotations.get(who.hold) or ""
         uid = need(meta, "uid", kind=str)
         return Workload(
             uid=uid,

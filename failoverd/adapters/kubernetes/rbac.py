@@ -19,6 +19,7 @@ class Where(StrEnum):
     NODE_LEASES = "kube-node-lease"
     APPS = "every app's namespace"
     OWN = "the daemon's namespace"
+    RELEASES = "every namespace of an app's HelmRelease"
 
 
 class Named(StrEnum):
@@ -29,6 +30,7 @@ class Named(StrEnum):
     STATEFULSETS = "statefulsets"
     SOURCE_SECRETS = "secrets of the sources"
     SOURCE_SERVICES = "services of the sources"
+    RELEASES = "helm releases of the apps"
     SOURCE_PROXIES = "services of the sources, through the API server"
 
 
@@ -82,6 +84,10 @@ def _spaces(need: Need, rules: Rules, own: str) -> list[tuple[str, tuple[App, ..
         return [(str(Where.NODE_LEASES), ())]
     if need.where is Where.OWN:
         return [(own, ())]
+    if need.where is Where.RELEASES:
+        helm = tuple(app for app in rules.apps if app.helm_release)
+        named = sorted({app.helm_release.split("/")[0] for app in helm})
+        return [(space, tuple(a for a in helm if a.helm_release.split("/")[0] == space)) for space in named]
     spaces = []
     for namespace in sorted({app.namespace for app in rules.apps}):
         apps = tuple(app for app in rules.apps if app.namespace == namespace)
@@ -99,6 +105,8 @@ def _names(named: Named, apps: tuple[App, ...]) -> tuple[str, ...]:
             names = {app.name for app in apps if app.kind is WorkloadKind.DEPLOYMENT}
         case Named.STATEFULSETS:
             names = {app.name for app in apps if app.kind is WorkloadKind.STATEFULSET}
+        case Named.RELEASES:
+            names = {app.helm_release.split("/")[1] for app in apps}
         case Named.SOURCE_SECRETS:
             names = {f"volsync-{source}" for source in sources(apps)}
         case Named.SOURCE_SERVICES:

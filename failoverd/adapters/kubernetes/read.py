@@ -19,10 +19,20 @@ from failoverd.adapters.kubernetes.cache import Cache, slim
 from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.lease import LeaseLeadership
 from failoverd.adapters.kubernetes.parse import Malformed, Raw
-from failoverd.adapters.kubernetes.resources import CLAIMS, COMMANDS, LEASES, NODES, PODS, SOURCES, VOLUMES
-from failoverd.adapters.kubernetes.write import workload_path
+from failoverd.adapters.kubernetes.release import release
+from failoverd.adapters.kubernetes.resources import (
+    CLAIMS,
+    COMMANDS,
+    LEASES,
+    NODES,
+    PODS,
+    RELEASES,
+    SOURCES,
+    VOLUMES,
+)
+from failoverd.adapters.kubernetes.write import release_path, workload_path
 from failoverd.core import names
-from failoverd.core.model import Api, ClaimReading, NodeReading, Unknown, Workload
+from failoverd.core.model import Api, ClaimReading, NodeReading, Release, Unknown, Workload
 from failoverd.core.rules import App, Rules, Site, Volume
 from failoverd.ports import Clock
 
@@ -146,7 +156,7 @@ class KubeReader:
 
     def _listener(self, kind: str) -> Callable[[], None]:
         def changed() -> None:
-            watched = kind == PODS or kind in resources.WORKLOADS.values()
+            watched = kind in (PODS, RELEASES) or kind in resources.WORKLOADS.values()
             if self._wake is not None and (kind == COMMANDS or (watched and self._moving)):
                 self._wake.set()
 
@@ -197,6 +207,9 @@ class KubeReader:
         listed = await asyncio.gather(*(self._pods_uncached(space) for space in spaces))
         pods = dict(zip(spaces, listed, strict=True))
         raws = await asyncio.gather(*(self._get(workload_path(app), f"{app.kind} {app.key}") for app in apps))
+        named = sorted({app.helm_release for app in apps if app.helm_release})
+        gotten = await asyncio.gather(*(self._get(release_path(name), f"HelmRelease {name}") for name in named))
+        releases = dict(zip(named, gotten, strict=True))
         found: dict[str, Workload | Unknown] = {}
         for app, raw in zip(apps, raws, strict=True):
             mounted = pods[app.namespace]
@@ -205,7 +218,7 @@ class KubeReader:
             elif isinstance(mounted, Unknown):
                 found[app.key] = mounted
             else:
-                found[app.key] = parse.workload(raw, app, mounted)
+                found[app.key] = _rendered(parse.workload(raw, app, mounted), app, releases.get(app.helm_release))
         return found
 
     async def _pods_uncached(self, namespace: str) -> tuple[Raw, ...] | Unknown:
@@ -242,7 +255,13 @@ class KubeReader:
         pods = self._caches[PODS, app.namespace]
         if why := pods.doubted(now):
             return Unknown(why)
-        return parse.workload(raw, app, pods.all())
+        return _rendered(parse.workload(raw, app, pods.all()), app, self._release(app, now))
+
+    def _release(self, app: App, now: timedelta) -> dict[str, Any] | Unknown | None:
+        if not app.helm_release:
+            return None
+        space, _, name = app.helm_release.partition("/")
+        return self._found(RELEASES, space, name, f"HelmRelease {app.helm_release}", now)
 
     def _claim(self, rules: Rules, app: App, volume: Volume, site: Site, now: timedelta) -> ClaimReading | Unknown:
         copy, place = volume.copy(site), rules.place(app, site)
@@ -290,6 +309,14 @@ class KubeReader:
 
 def _nodes(rules: Rules) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*rules.nodes, *(name for name, _ in rules.witnesses)]))
+
+
+def _rendered(workload: Workload | Unknown, app: App, raw: dict[str, Any] | Unknown | None) -> Workload | Unknown:
+    """The workload with its HelmRelease: of one that cannot be read the workload is known all the same."""
+    if isinstance(workload, Unknown) or raw is None:
+        return workload
+    found: Release | Unknown = raw if isinstance(raw, Unknown) else release(raw, app.helm_release)
+    return replace(workload, release=found)
 
 
 def _between(workload: Workload | Unknown) -> bool:

@@ -6,9 +6,11 @@ from datetime import timedelta
 
 from failoverd.adapters.kubernetes import commands
 from failoverd.adapters.kubernetes.cache import Keep, Resource
-from failoverd.adapters.kubernetes.rbac import Need, Where
+from failoverd.adapters.kubernetes.rbac import Named, Need, Where
 from failoverd.core import names
 from failoverd.core.rules import Rules, WorkloadKind
+
+HELM = "helm.toolkit.fluxcd.io"
 
 _READ = ("get", "list", "watch")
 # Reading cannot be limited by name where a whole namespace is listed: one watch serves every app of it.
@@ -38,6 +40,8 @@ NEEDS = (
         resource="replicationsources",
         verbs=("list", "watch"),
     ),
+    Need(where=Where.RELEASES, group=HELM, resource="helmreleases", verbs=("list", "watch")),
+    Need(where=Where.RELEASES, group=HELM, resource="helmreleases", verbs=("get",), named=Named.RELEASES),
 )
 
 NODES = "nodes"
@@ -47,6 +51,7 @@ COMMANDS = "commands"
 PODS = "pods"
 CLAIMS = "persistentvolumeclaims"
 SOURCES = "replicationsources"
+RELEASES = "helmreleases"
 WORKLOADS = {
     WorkloadKind.DEPLOYMENT: "deployments",
     WorkloadKind.STATEFULSET: "statefulsets",
@@ -59,6 +64,7 @@ _META: Keep = {"name": True, "namespace": True, "uid": True, "resourceVersion": 
 _CONDITIONS: Keep = {"type": True, "status": True, "reason": True, "message": True}
 _VOLUMES: Keep = {"name": True, "persistentVolumeClaim": {"claimName": True}}
 _OWNED: Keep = {"ownerReferences": True, "labels": True, "deletionTimestamp": True}
+_MANAGED: Keep = {"annotations": True, "managedFields": {"manager": True}}
 _WAITING: Keep = {"state": {"waiting": True}}
 
 KEEP: dict[str, Keep] = {
@@ -86,8 +92,13 @@ KEEP: dict[str, Keep] = {
         "status": {"phase": True},
     },
     SOURCES: {"spec": {"sourcePVC": True}},
+    RELEASES: {
+        "metadata": {**_META, **_OWNED, **_MANAGED},
+        "spec": {"suspend": True},
+        "status": {"conditions": _CONDITIONS},
+    },
     "deployments": {
-        "metadata": {**_META, **_OWNED, "annotations": True, "generation": True},
+        "metadata": {**_META, **_OWNED, **_MANAGED, "generation": True},
         "spec": {
             "replicas": True,
             "paused": True,
@@ -96,7 +107,7 @@ KEEP: dict[str, Keep] = {
         "status": {"observedGeneration": True},
     },
     "statefulsets": {
-        "metadata": {**_META, **_OWNED, "annotations": True, "generation": True},
+        "metadata": {**_META, **_OWNED, **_MANAGED, "generation": True},
         "spec": {
             "replicas": True,
             "template": {"spec": {"nodeName": True, "nodeSelector": True, "volumes": _VOLUMES}},
@@ -133,4 +144,14 @@ def wanted(rules: Rules, own: str) -> dict[tuple[str, str], Resource]:
                 path=f"{base}/namespaces/{app.namespace}/{kind}",
                 keep=KEEP[kind],
             )
+        if app.helm_release:
+            space, _ = app.helm_release.split("/")
+            found[RELEASES, space] = Resource(
+                name=f"{RELEASES} in {space}", path=releases_path(space), keep=KEEP[RELEASES]
+            )
     return found
+
+
+def releases_path(namespace: str) -> str:
+    """Where the API server keeps the HelmReleases of a namespace."""
+    return f"/apis/{HELM}/v2/namespaces/{namespace}/{RELEASES}"

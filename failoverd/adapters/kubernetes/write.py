@@ -1,7 +1,8 @@
 """Everything this daemon changes on other people's objects, and the whole of it.
 
-A workload is changed by a JSON Patch whose `test` operations fail when the world is not what the decision
-saw; a pod is deleted by its uid. Nothing else is ever patched or deleted, and nothing is retried in here.
+A workload, and the HelmRelease that renders it, is changed by a JSON Patch whose `test` operations fail when the
+world is not what the decision saw; a pod is deleted by its uid. Nothing else is ever patched or deleted, and nothing
+is retried in here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from failoverd.adapters.kubernetes.client import JSON_PATCH, Client, KubeError
 from failoverd.adapters.kubernetes.rbac import Named, Need, Where
+from failoverd.adapters.kubernetes.resources import HELM, RELEASES, releases_path
 from failoverd.core.model import PatchOp
 from failoverd.core.names import FIELD_MANAGER
 from failoverd.core.rules import App, WorkloadKind
@@ -19,6 +21,7 @@ NEEDS = (
     Need(where=Where.APPS, group="apps", resource="deployments", verbs=("patch",), named=Named.DEPLOYMENTS),
     Need(where=Where.APPS, group="apps", resource="statefulsets", verbs=("patch",), named=Named.STATEFULSETS),
     Need(where=Where.APPS, group="", resource="pods", verbs=("delete",)),
+    Need(where=Where.RELEASES, group=HELM, resource=RELEASES, verbs=("patch",), named=Named.RELEASES),
 )
 
 PLURALS = {WorkloadKind.DEPLOYMENT: "deployments", WorkloadKind.STATEFULSET: "statefulsets"}
@@ -35,10 +38,25 @@ async def patch_workload(client: Client, app: App, ops: Sequence[PatchOp]) -> No
     Raises KubeError: 422 when a `test` failed (the workload is not what was decided upon; nothing changed),
     404 when it does not exist, status 0 when it is not known whether the patch was applied.
     """
+    await _patch(client, workload_path(app), f"{app.kind} {app.key}", ops)
+
+
+def release_path(name: str) -> str:
+    """Where the API server keeps the HelmRelease `namespace/name`."""
+    namespace, _, last = name.partition("/")
+    return f"{releases_path(namespace)}/{last}"
+
+
+async def patch_release(client: Client, name: str, ops: Sequence[PatchOp]) -> None:
+    """Apply one JSON Patch to the HelmRelease `namespace/name`, all of it or nothing. Raises as `patch_workload`."""
+    await _patch(client, release_path(name), f"HelmRelease {name}", ops)
+
+
+async def _patch(client: Client, path: str, what: str, ops: Sequence[PatchOp]) -> None:
     try:
         await client.request(
             "PATCH",
-            workload_path(app),
+            path,
             [_operation(op) for op in ops],
             content_type=JSON_PATCH,
             query={"fieldManager": FIELD_MANAGER},
@@ -47,7 +65,7 @@ async def patch_workload(client: Client, app: App, ops: Sequence[PatchOp]) -> No
         if error.status != 422:
             raise
         # The API server's own words for a failed test say nothing at all.
-        raise KubeError(422, f"{app.kind} {app.key} is not what was decided upon: {error}") from None
+        raise KubeError(422, f"{what} is not what was decided upon: {error}") from None
 
 
 async def delete_pod(client: Client, namespace: str, pod: str, uid: str) -> str:

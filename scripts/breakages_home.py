@@ -1,0 +1,72 @@
+"""Breakages of the promise that everything is restored exactly: rows of `breakages.py`."""
+
+from __future__ import annotations
+
+from scripts.breakage import row as _row
+
+HOME = (
+    _row(
+        "I8",
+        "going home leaves the hold on the workload",
+        "failoverd/core/patch.py",
+        ("    if workload.held and not undo.held:", "    if False:"),
+        "tests/core/test_patch.py",
+        "tests/test_scenarios.py",
+    ),
+    _row(
+        "I8",
+        "a HelmRelease stays suspended at home",
+        "failoverd/core/gitops.py",
+        ("        return list(resume(case)), []", "        return [], []"),
+        "tests/core/test_gitops.py",
+    ),
+    _row(
+        "I8",
+        "a HelmRelease is resumed to something else than it was",
+        "failoverd/core/gitops.py",
+        ("suspend=ours.suspend if ours else release.suspend", "suspend=False"),
+        "tests/core/test_gitops.py",
+    ),
+    _row(
+        "I8",
+        "a workload is touched before its HelmRelease is suspended",
+        "failoverd/core/moves.py",
+        ("    if not gitops.is_suspended(workload):\n        why", "    if False:\n        why"),
+        "tests/core/test_gitops.py",
+    ),
+    _row(
+        "I8",
+        "a suspension that vanishes while an app is away is not put back",
+        "failoverd/core/gitops.py",
+        ("    return list(suspend(case, said)), [alarm]", "    return [], [alarm]"),
+        "tests/core/test_gitops.py",
+    ),
+    _row(
+        "I8",
+        "going home does not restore the replicas",
+        "failoverd/core/patch.py",
+        ("value=was.undo.replicas", "value=1"),
+        "tests/core/test_patch.py",
+    ),
+    _row(
+        "I8",
+        "going home does not restore the nodeSelector",
+        "failoverd/core/patch.py",
+        ("        ops += _unselect(workload, was.undo)\n", ""),
+        "tests/core/test_patch.py",
+    ),
+    _row(
+        "I8",
+        "an app whose memory was lost takes the place where it was found for its home",
+        "failoverd/core/intent.py",
+        ("    if workload.epoch is None:\n        return now\n", "    return now\n"),
+        "tests/core/test_lost_memory.py",
+    ),
+    _row(
+        "I8",
+        "a HelmRelease is resumed while another app of it is away",
+        "failoverd/core/gitops.py",
+        (" or release.ours is None or _needed(case):", " or release.ours is None:"),
+        "tests/core/test_gitops.py",
+    ),
+)
