@@ -170,7 +170,7 @@ async def test_status_from_memory_alone_says_that_it_is(bench: Bench) -> None:
     assert said.status == Exit.OK
     assert said.err.startswith("note: no daemon's web server was reached")
     lines = [line.split() for line in said.out.splitlines()]
-    assert lines[1] == ["media/sonarr", "primary", "watching", "active", "clean", "unknown"]
+    assert lines[1] == ["media/sonarr", "primary", "watching", "active", "clean", "?", "unknown"]
     assert lines[2] == ["active", "unproven", "unknown"]
 
 

@@ -44,7 +44,11 @@ failure_threshold = 4
 success_threshold = 4
 [failback]
 stable_for = "11m"
+[planned]
+drain = "switchover"
+patience = "241s"
 [timings]
+unfit_after = "61s"
 tick = "1s"
 reading_max_age = "11s"
 scan_interval = "11s"

@@ -28,6 +28,7 @@ from failoverd.core.actions import (
 )
 from failoverd.core.memory import Kind, Memory, Phase
 from failoverd.core.readings import (
+    Amounts,
     Api,
     ClaimReading,
     Command,
@@ -37,11 +38,13 @@ from failoverd.core.readings import (
     GuestState,
     Kubelet,
     Lease,
+    Needs,
     NodeObject,
     NodeReading,
     Now,
     Owner,
     Pod,
+    Toleration,
     Unknown,
     Workload,
 )
@@ -52,6 +55,7 @@ __all__ = [
     "NEVER_SEEN",
     "UNJUDGED",
     "Action",
+    "Amounts",
     "Apart",
     "Api",
     "AppDecision",
@@ -71,6 +75,7 @@ __all__ = [
     "Instance",
     "Kubelet",
     "Lease",
+    "Needs",
     "NodeObject",
     "NodeReading",
     "NodeWatch",
@@ -90,6 +95,8 @@ __all__ = [
     "SetIgnores",
     "SetRole",
     "Snapshot",
+    "Standby",
+    "Toleration",
     "Unknown",
     "Verdict",
     "Verify",
@@ -191,6 +198,14 @@ class Why(StrEnum):
     FENCE_FAILED = "fence failed"
     TARGET_NOT_UP = "target not UP"
     TARGET_CORDONED = "target cordoned"
+    NO_ROOM = "no room"
+    ROOM_UNKNOWN = "room unknown"
+    NO_DEVICE = "extended resource missing"
+    TAINT = "taint not tolerated"
+    BARRED = "target node not selected"
+    NODE_PRESSURE = "node pressure"
+    NO_IMAGE = "image not on the target"
+    PLANNED = "planned work"
     CLAIM = "target claim not usable"
     SYNCTHING_SILENT = "target's Syncthing silent"
     FOLDER_ERROR = "target folder error"
@@ -229,6 +244,18 @@ class Objection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """Whether the standby side could take the app over if its active node died at this moment."""
+
+    site: Site
+    node: str
+    missing: tuple[Objection, ...] = ()
+    """What would speak against it; empty when it could."""
+    warnings: tuple[Objection, ...] = ()
+    """What would only slow it down, or is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppDecision:
     """What was concluded for one app in one tick."""
 
@@ -243,6 +270,8 @@ class AppDecision:
     """What the present step waits for."""
     alarms: tuple[Objection, ...] = ()
     """What is wrong though nothing needs to move."""
+    standby: Standby | None = None
+    """Whether the other side could take over; None while the app is not at rest, or was never read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +317,8 @@ class NodeWatch:
     stopped_count: int = 0
     stopped_since: timedelta | None = None
     stopped_wall: datetime | None = None
+    gone: bool = False
+    """Its lease was deleted with it: it neither witnesses anything nor counts as silent."""
     fence_asked_at: timedelta | None = None
     """When this process last asked for its power to be cut."""
     sequences: Mapping[str, tuple[int, timedelta]] = field(default_factory=dict)
@@ -344,3 +375,5 @@ class Watch:
     """When proofs were last put into Memory."""
     verified: Mapping[str, str] = field(default_factory=dict)
     """Move id -> why the app's `verify_url` did not answer after it; empty where it did."""
+    unfit: Mapping[str, timedelta] = field(default_factory=dict)
+    """App -> since when (monotonic) its standby side could not take over."""

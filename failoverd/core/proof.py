@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from failoverd.core import links
 from failoverd.core.case import Case
+from failoverd.core.memory import Memory
 from failoverd.core.model import (
     NEVER_HEARD,
     Action,
@@ -148,3 +149,20 @@ def scan_due(case: Case, volume: Volume) -> bool:
     took = seen.scanned.took if seen.scanned else timedelta(0)
     wait = max(case.rules.timings.scan_interval, COST * took)
     return seen.scan_asked_at is None or case.now.mono - seen.scan_asked_at >= wait
+
+
+def into_memory(rules: Rules, known: Memory, memory: Memory, watch: Watch, now: Now) -> tuple[Memory, Watch]:
+    """Put new proofs into Memory, in batches: each write of Memory costs the cluster one."""
+    due = watch.saved_at is None or now.mono - watch.saved_at >= rules.timings.save_proofs_every
+    if memory == known and not due:
+        return memory, watch
+    apps = dict(memory.apps)
+    for (key, name), seen in watch.volumes.items():
+        was = apps.get(key)
+        if was is None or name not in was.volumes or seen.proven_at is None or was.move is not None:
+            continue
+        volume = was.volumes[name]
+        if volume.proven_at is None or seen.proven_at > volume.proven_at:
+            proven = replace(volume, proven_at=seen.proven_at, proven_sequence=seen.proven_sequence)
+            apps[key] = replace(was, volumes={**was.volumes, name: proven})
+    return replace(memory, apps=apps), replace(watch, saved_at=now.mono)
