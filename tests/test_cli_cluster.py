@@ -208,6 +208,22 @@ async def test_a_follower_that_was_asked_is_called_one(bench: Bench, instance: d
         assert said.err == expected
 
 
+async def test_whether_the_other_side_could_take_over_is_shown_and_explained(bench: Bench) -> None:
+    page = json.loads((Path(__file__).parent / "adapters" / "status.json").read_text())
+    bench.server.objects["/status"] = page
+    url = ("--url", f"http://127.0.0.1:{bench.server.port}")
+    standby = page["apps"]["media/sonarr"]["standby"]
+    told = await bench.run("why", "sonarr", *url)
+    assert f"k3s-w1 could not take it over now: {standby['missing'][0]['text']}" in told.out
+    assert f"warning: {standby['warnings'][0]['text']}" in told.out
+    shown = await bench.run("status", *url)
+    assert "not ready" in shown.out
+    assert standby["missing"][0]["text"] in shown.out
+    standby |= {"ready": True, "missing": [], "warnings": []}
+    assert "k3s-w1 could take it over now" in (await bench.run("why", "sonarr", *url)).out
+    assert "not ready" not in (await bench.run("status", *url)).out
+
+
 async def test_why_repeats_the_objections_of_a_running_daemon_word_for_word(bench: Bench) -> None:
     page = json.loads((Path(__file__).parent / "adapters" / "status.json").read_text())
     app = web.Application()

@@ -256,6 +256,15 @@ def warned(folder: Path, text: str) -> list[str]:
     return [str(warning).replace(f"{folder}/", "") for warning in loaded(folder, text).warnings]
 
 
+def test_a_patience_that_outlasts_the_limit_of_the_age_is_warned_of(tmp_path: Path) -> None:
+    assert warned(tmp_path, SITES + APP + FENCE) == []
+    (said,) = warned(tmp_path, SITES + APP + FENCE + '[failover]\nmax_data_age = "4m"\n')
+    assert (
+        "planned.patience: waits for 240 s, by when data of media/sonarr may be older than its max_data_age" in said
+    )
+    assert warned(tmp_path, SITES + APP + '[failover]\nmax_data_age = "4m"\n') == []
+
+
 def test_a_node_that_apps_leave_by_silence_without_a_fence_is_warned_of(tmp_path: Path) -> None:
     rest = (
         ": a pod there that is only cut off goes on writing to its own copy, and no figure can bound what the live"

@@ -62,13 +62,17 @@ def warnings(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Probl
 
 
 def _impatient(rules: Rules, origin: Origin) -> Iterator[Problem]:
-    """A node that is silent and not proven dead may write on, and the age of its apps' data grows meanwhile."""
+    """Until a silent node is fenced it may write on, and the age of its apps' data grows meanwhile."""
     limit = rules.timings.patience
-    late = [app.key for app in _paired(rules) if limit >= app.max_data_age]
+    late = [
+        app.key
+        for app in _paired(rules)
+        if limit >= app.max_data_age and rules.fence(rules.place(app, app.preferred).node)
+    ]
     if late:
         text = (
             f"waits for {limit.total_seconds():.0f} s, by when data of {_listed(late)} may be older than its "
-            "max_data_age: a node that fell silent in planned work and is not proven dead is then left by force only"
+            "max_data_age: a node that falls silent in planned work, and is not off, is then left by force only"
         )
         yield origin.problem(("planned", "patience"), text)
 
