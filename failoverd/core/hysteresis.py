@@ -154,7 +154,6 @@ def witnesses(rules: Rules, watch: Watch, node: str, now: Now) -> list[str]:
         name
         for name, seen in watch.nodes.items()
         if name != node
-        and not seen.gone
         and rules.domain(name) not in excluded
         and seen.stamp_seen_at is not None
         and silent_for(seen, now) <= rules.timings.witness_within

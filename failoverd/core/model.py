@@ -318,7 +318,7 @@ class NodeWatch:
     stopped_since: timedelta | None = None
     stopped_wall: datetime | None = None
     gone: bool = False
-    """Its lease was deleted with it: it neither witnesses anything nor counts as silent."""
+    """Its lease was deleted with it: nobody is silent there, and nobody heard."""
     fence_asked_at: timedelta | None = None
     """When this process last asked for its power to be cut."""
     sequences: Mapping[str, tuple[int, timedelta]] = field(default_factory=dict)
