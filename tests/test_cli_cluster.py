@@ -170,7 +170,7 @@ async def test_status_from_memory_alone_says_that_it_is(bench: Bench) -> None:
     assert said.status == Exit.OK
     assert said.err.startswith("note: no daemon's web server was reached")
     lines = [line.split() for line in said.out.splitlines()]
-    assert lines[1] == ["media/sonarr", "primary", "watching", "active", "clean", "unknown"]
+    assert lines[1] == ["media/sonarr", "primary", "watching", "active", "clean", "?", "unknown"]
     assert lines[2] == ["active", "unproven", "unknown"]
 
 
@@ -206,6 +206,22 @@ async def test_a_follower_that_was_asked_is_called_one(bench: Bench, instance: d
         said = await bench.run(*words, "--url", f"http://127.0.0.1:{bench.server.port}")
         expected = f"note: asked was an instance that only follows, and says what it sees; {note}\n" if note else ""
         assert said.err == expected
+
+
+async def test_whether_the_other_side_could_take_over_is_shown_and_explained(bench: Bench) -> None:
+    page = json.loads((Path(__file__).parent / "adapters" / "status.json").read_text())
+    bench.server.objects["/status"] = page
+    url = ("--url", f"http://127.0.0.1:{bench.server.port}")
+    standby = page["apps"]["media/sonarr"]["standby"]
+    told = await bench.run("why", "sonarr", *url)
+    assert f"k3s-w1 could not take it over now: {standby['missing'][0]['text']}" in told.out
+    assert f"warning: {standby['warnings'][0]['text']}" in told.out
+    shown = await bench.run("status", *url)
+    assert "not ready" in shown.out
+    assert standby["missing"][0]["text"] in shown.out
+    standby |= {"ready": True, "missing": [], "warnings": []}
+    assert "k3s-w1 could take it over now" in (await bench.run("why", "sonarr", *url)).out
+    assert "not ready" not in (await bench.run("status", *url)).out
 
 
 async def test_why_repeats_the_objections_of_a_running_daemon_word_for_word(bench: Bench) -> None:

@@ -84,7 +84,7 @@ def test_what_a_union_holds_is_told_apart() -> None:
         for guest in (None, Unknown("running"), Guest(state=GuestState.RUNNING)):
             one = NodeReading(lease=reading.lease, node=reading.node, kubelet=kubelet, guest=guest)
             assert through(NodeReading, one) == one
-    assert encode(Folder | Unknown, Unknown("no answer")) == {"is": "Unknown", "why": "no answer"}
+    assert encode(Folder | Unknown, Unknown("no answer")) == {"is": "Unknown", "why": "no answer", "gone": False}
     assert encode(Remembered, None) is None
     assert encode(Remembered, Memory())["is"] == "Memory"
 

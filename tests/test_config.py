@@ -44,7 +44,11 @@ failure_threshold = 4
 success_threshold = 4
 [failback]
 stable_for = "11m"
+[planned]
+drain = "switchover"
+patience = "241s"
 [timings]
+unfit_after = "61s"
 tick = "1s"
 reading_max_age = "11s"
 scan_interval = "11s"
@@ -254,6 +258,15 @@ SILENT = '[failover]\nrequire = "silence"\n'
 
 def warned(folder: Path, text: str) -> list[str]:
     return [str(warning).replace(f"{folder}/", "") for warning in loaded(folder, text).warnings]
+
+
+def test_a_patience_that_outlasts_the_limit_of_the_age_is_warned_of(tmp_path: Path) -> None:
+    assert warned(tmp_path, SITES + APP + FENCE) == []
+    (said,) = warned(tmp_path, SITES + APP + FENCE + '[failover]\nmax_data_age = "4m"\n')
+    assert (
+        "planned.patience: waits for 240 s, by when data of media/sonarr may be older than its max_data_age" in said
+    )
+    assert warned(tmp_path, SITES + APP + '[failover]\nmax_data_age = "4m"\n') == []
 
 
 def test_a_node_that_apps_leave_by_silence_without_a_fence_is_warned_of(tmp_path: Path) -> None:

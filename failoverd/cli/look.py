@@ -50,7 +50,7 @@ async def _status(arguments: argparse.Namespace) -> int:
     _say_who_answers(found, live=live)
     if Mode.ACTIVE in (config.rules.mode, (found.get("instance") or {}).get("mode")):
         print(f"note: {EXPERIMENTAL}", file=sys.stderr)
-    heads = ("APP", "ACTIVE", "PHASE", "PRIMARY", "BACKUP", "DATA AGE", "SAYS")
+    heads = ("APP", "ACTIVE", "PHASE", "PRIMARY", "BACKUP", "STANDBY", "DATA AGE", "SAYS")
     print(table(heads, [_row(key, app) for key, app in apps.items()]))
     if found.get("nodes") and not only:
         print()
@@ -131,6 +131,13 @@ def _reasons(app: dict[str, Any]) -> Iterator[str]:
         yield f"wanted: {app['wanted']}" + ("" if app["objections"] else ", and nothing objects")
     elif not app["move"] and not app["frozen"]:
         yield "nothing calls for a move"
+    standby = app.get("standby")
+    if standby and standby["ready"]:
+        yield f"{standby['node']} could take it over now"
+    elif standby:
+        yield from (f"{standby['node']} could not take it over now: {one['text']}" for one in standby["missing"])
+    if standby:
+        yield from (f"warning: {one['text']}" for one in standby["warnings"])
     yield from (f"objects: {objection['text']}" for objection in _unsaid(app, "objections"))
     yield from (f"alarm: {alarm['text']}" for alarm in _unsaid(app, "alarms"))
 
@@ -144,7 +151,12 @@ def _row(key: str, app: dict[str, Any]) -> tuple[str, ...]:
     volumes = app["volumes"].values()
     standings = ["\n".join(_standing(volume, site) for volume in volumes) for site in ("primary", "backup")]
     ages = "\n".join(_age(volume) for volume in volumes)
-    return (key, app["active"] or "?", app["phase"] or "unknown", *standings, ages, "\n".join(_says(app)))
+    return (key, app["active"] or "?", app["phase"] or "unknown", *standings, _fit(app), ages, "\n".join(_says(app)))
+
+
+def _fit(app: dict[str, Any]) -> str:
+    standby = app.get("standby")
+    return "?" if standby is None else "ready" if standby["ready"] else "not ready"
 
 
 def _says(app: dict[str, Any]) -> Iterator[str]:
@@ -157,6 +169,9 @@ def _says(app: dict[str, Any]) -> Iterator[str]:
     if app["wanted"] and not app["move"]:
         yield f"wants a {app['wanted']}:"
     yield from (objection["text"] for kind in ("objections", "alarms") for objection in _unsaid(app, kind))
+    told = {objection["text"] for objection in app["objections"]}
+    standby = app.get("standby") or {"missing": (), "warnings": ()}
+    yield from (one["text"] for one in (*standby["missing"], *standby["warnings"]) if one["text"] not in told)
 
 
 def _node(name: str, node: dict[str, Any]) -> tuple[str, ...]:

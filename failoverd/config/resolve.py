@@ -76,6 +76,7 @@ class _Resolver:
             own_domain=self._own_domain(dict(witnesses)),
             fence_when=settings.failover.fence_when,
             after_fence=settings.failover.after_fence,
+            drain=settings.planned.drain,
             max_unhealthy=settings.failover.max_unhealthy,
             timings=_timings(settings),
             observe_scan=settings.observe.scan,
@@ -285,6 +286,8 @@ def _timings(settings: Settings) -> Timings:
         max_moves_per=failover.max_moves.per,
         quiet_for=timings.quiet_for,
         monitor_for=timings.monitor_for,
+        patience=settings.planned.patience,
+        unfit_after=timings.unfit_after,
         save_proofs_every=timings.save_proofs_every,
     )
 

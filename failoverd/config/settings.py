@@ -26,7 +26,7 @@ from failoverd.config.edges import (
     WebTable,
     WitnessTable,
 )
-from failoverd.core.rules import AfterFence, Failback, FenceWhen, Mode, Require, Site, WorkloadKind
+from failoverd.core.rules import AfterFence, Drain, Failback, FenceWhen, Mode, Require, Site, WorkloadKind
 
 ENV_PREFIX = "FAILOVERD__"
 """Variables that override the file: FAILOVERD__FAILOVER__COOLDOWN is `cooldown` in `[failover]`."""
@@ -105,6 +105,15 @@ class FailoverTable(Table):
     """Failure domains that may be silent at once; with more, nothing moves."""
 
 
+class PlannedTable(Table):
+    """Planned work on the active node: a cordon, a drain, an announced reboot."""
+
+    drain: Drain = Drain.OFFER
+    """`offer`: say how to move its apps. `switchover`: move them as soon as it is cordoned. `ignore`: neither."""
+    patience: Duration = timedelta(minutes=4)
+    """How long it may be silent in the middle of such work before it counts like any other lost node."""
+
+
 class FailbackTable(Table):
     """When an app goes home."""
 
@@ -144,6 +153,8 @@ class TimingsTable(Table):
     """How long a returned node that was not seen to reboot must be Ready and unchanged before we touch it."""
     monitor_for: Duration = timedelta(minutes=2)
     """How long after a move its patch is watched for being undone by GitOps: two of its intervals."""
+    unfit_after: Duration = timedelta(minutes=1)
+    """How long the other side must have been unable to take over before that is told."""
     save_proofs_every: Duration = timedelta(seconds=30)
     """Proofs are saved in batches. After a restart a data age may be overstated by this."""
 
@@ -242,6 +253,7 @@ class Settings(BaseSettings):
     pairs: tuple[PairTable, ...] = ()
     failover: FailoverTable = FailoverTable()
     failback: FailbackTable = FailbackTable()
+    planned: PlannedTable = PlannedTable()
     observe: ObserveTable = ObserveTable()
     timings: TimingsTable = TimingsTable()
     conventions: ConventionsTable = ConventionsTable()

@@ -50,6 +50,7 @@ def _unprovable(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Pr
 def warnings(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
     """Where data may be lost, or where nobody is left to act."""
     yield from _left_by_silence(settings, rules, origin)
+    yield from _impatient(rules, origin)
     own = settings.instance.node
     home = [app.key for app in _paired(rules) if own and rules.place(app, app.preferred).node == own]
     if home:
@@ -58,6 +59,22 @@ def warnings(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Probl
             "elsewhere, so name the node in the nodeAffinity of deployment.yaml"
         )
         yield origin.problem(("instance", "node"), text)
+
+
+def _impatient(rules: Rules, origin: Origin) -> Iterator[Problem]:
+    """Until a silent node is fenced it may write on, and the age of its apps' data grows meanwhile."""
+    limit = rules.timings.patience
+    late = [
+        app.key
+        for app in _paired(rules)
+        if limit >= app.max_data_age and rules.fence(rules.place(app, app.preferred).node)
+    ]
+    if late:
+        text = (
+            f"waits for {limit.total_seconds():.0f} s, by when data of {_listed(late)} may be older than its "
+            "max_data_age: a node that falls silent in planned work, and is not off, is then left by force only"
+        )
+        yield origin.problem(("planned", "patience"), text)
 
 
 def _left_by_silence(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:

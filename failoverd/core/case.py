@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from failoverd.core.memory import AppMemory, CopyMemory, Memory, Standing
+from failoverd.core.memory import AppMemory, CopyMemory, Kind, Memory, Standing
 from failoverd.core.model import (
     NEVER_HEARD,
     UNJUDGED,
+    Amounts,
     Api,
     Folder,
     Now,
@@ -39,6 +40,8 @@ class Case:
     verdicts: Mapping[str, Verdict]
     watch: Watch
     now: Now
+    claimed: Mapping[str, Amounts] = field(default_factory=dict)
+    """Node -> what apps that come first will take of its room."""
 
     @property
     def date(self) -> datetime:
@@ -109,3 +112,20 @@ class Case:
             return False
         named = {claim for _, _, claim in self.workload.claims}
         return all(volume.copy(site).claim in named for volume in self.app.volumes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A move that somebody or something asks for."""
+
+    kind: Kind
+    target: Site
+    reason: str
+    forced: bool = False
+    command: str = ""
+    by: str = ""
+
+    @property
+    def elective(self) -> bool:
+        """Whether nobody would miss it if it came later: a planned move that no operator asked for."""
+        return self.kind.planned and not self.command

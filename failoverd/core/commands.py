@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from failoverd.core.case import Wish
 from failoverd.core.memory import AppMemory, Kind, Memory, Pause, Phase, Standing
 from failoverd.core.model import Command, CommandKind
-from failoverd.core.policy import Wish
 from failoverd.core.rules import App, Rules, Site
 
 REMEMBERED = 100

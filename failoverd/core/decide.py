@@ -7,16 +7,17 @@ against it, `machine` says where that leads. This file only puts them in order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from failoverd.core import commands, hysteresis, intent, machine, moves, policy, proof, rest, say
-from failoverd.core.case import Case
+from failoverd.core import commands, hysteresis, intent, machine, moves, policy, proof, rest, room, say, standby
+from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step
 from failoverd.core.machine import Event
 from failoverd.core.memory import SCHEMA, AppMemory, Kind, Memory, Phase, Undo
 from failoverd.core.model import (
     Action,
+    Amounts,
     Api,
     AppDecision,
     Command,
@@ -33,7 +34,6 @@ from failoverd.core.model import (
     Workload,
 )
 from failoverd.core.nodes import remember_nodes
-from failoverd.core.policy import Wish
 from failoverd.core.rules import SITES, App, FenceWhen, Mode, Rules
 
 AT_ONCE = timedelta(milliseconds=50)
@@ -53,6 +53,8 @@ class Sight:
     verdicts: Mapping[str, Verdict]
     watch: Watch
     now: Now
+    claimed: Mapping[str, Amounts] = field(default_factory=dict)
+    """Room that apps which come first take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +99,7 @@ def decide(rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot
     if isinstance(api, Api) and snapshot.instance.leader:
         asked = commands.ask(rules, known, snapshot.commands, api.date)
     sight = Sight(rules=rules, snapshot=snapshot, verdicts=verdicts, watch=watch, now=now)
-    # what comes first here is begun first, and finds room first
-    by_priority = sorted(rules.apps, key=lambda app: -app.priority)
-    plans = {app.key: _plan(sight, app, asked) for app in by_priority}
+    plans = _plans(sight, sorted(rules.apps, key=lambda app: -app.priority), asked)
     for key in sorted(asked.resumed):
         if key in plans and plans[key].case is None:
             asked = commands.not_resumed(asked, key, plans[key].decision.waiting)
@@ -116,10 +116,28 @@ def _blind(memory: Memory | Unknown | None) -> Objection | None:
     return None
 
 
-def _plan(sight: Sight, app: App, asked: commands.Asked) -> Plan:
+def _plans(sight: Sight, apps: list[App], asked: commands.Asked) -> dict[str, Plan]:
+    """A plan for each of `apps`: what comes first here is begun first, and finds room first."""
+    plans: dict[str, Plan] = {}
+    moving = [app for app in apps if (was := asked.memory.apps.get(app.key)) is not None and was.move is not None]
+    claimed = standby.arriving(_case(sight, app, asked) for app in moving)
+    lost: dict[str, Mapping[str, Amounts]] = {}
+    for app in apps:
+        plan = _plan(replace(sight, claimed=claimed), app, asked)
+        case = plan.case
+        if case is not None and case.was.phase in (Phase.ADOPTING, Phase.WATCHING):
+            here = case.place(case.was.active).node
+            found, lost[here] = standby.judge(case, lost.get(here, claimed))
+            plan = replace(plan, decision=replace(plan.decision, standby=found))
+            if plan.wish is not None and not _beyond_fence(plan.decision.objections):
+                claimed = room.claim(claimed, case, plan.wish.target)
+        plans[app.key] = plan
+    return plans
+
+
+def _case(sight: Sight, app: App, asked: commands.Asked) -> Case:
     was = asked.memory.apps.get(app.key)
-    newborn = was is None
-    case = Case(
+    return Case(
         rules=sight.rules,
         app=app,
         memory=asked.memory,
@@ -128,7 +146,13 @@ def _plan(sight: Sight, app: App, asked: commands.Asked) -> Plan:
         verdicts=sight.verdicts,
         watch=sight.watch,
         now=sight.now,
+        claimed=sight.claimed,
     )
+
+
+def _plan(sight: Sight, app: App, asked: commands.Asked) -> Plan:
+    was = asked.memory.apps.get(app.key)
+    newborn, case = was is None, _case(sight, app, asked)
     resumed = app.key in asked.resumed and case.was.phase in (Phase.FROZEN, Phase.RELEASED)
     if newborn or resumed:
         return _first(case, resumed=resumed)
@@ -311,6 +335,7 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
         watch = proof.asked(watch, actions, sight.now)
     else:
         memory, actions = known, []
+    watch = standby.observe(watch, decisions, verdicts, sight.now)
     if policy.speaks(sight.snapshot):
         scene = say.Scene(rules=rules, snapshot=sight.snapshot, verdicts=verdicts, apps=decisions, memory=memory)
         watch, spoken = say.speak(scene, watch, sight.now)

@@ -6,12 +6,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from failoverd.core import policy
-from failoverd.core.case import Case
+from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step, call_off, losses, mark
 from failoverd.core.machine import Event
 from failoverd.core.memory import Move
 from failoverd.core.model import FenceOff, Guest, GuestState, Health
-from failoverd.core.policy import Wish
 from failoverd.core.rules import Require
 
 

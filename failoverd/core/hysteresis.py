@@ -63,6 +63,9 @@ def look(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now) -> Watch:
 def _see_lease(
     seen: NodeWatch, reading: NodeReading, snapshot: Snapshot, now: Now, elapsed: timedelta, *, anew: bool
 ) -> NodeWatch:
+    if isinstance(snapshot.api, Api) and isinstance(reading.lease, Unknown) and reading.lease.gone:
+        # nothing is left that could renew: its silence goes on
+        return replace(seen, gone=True, stamp_seen_at=now.mono if anew else seen.stamp_seen_at)
     if not isinstance(snapshot.api, Api) or not isinstance(reading.lease, Lease):
         # the node could not have been seen to renew either: the clock of its silence stands still
         held = seen.stamp_seen_at + elapsed if seen.stamp_seen_at is not None else None
@@ -71,20 +74,22 @@ def _see_lease(
         moved = now.mono if seen.stamp is not None else None  # a first sight is not a movement
         return replace(
             seen,
+            gone=False,
             stamp=reading.lease.stamp,
             stamp_seen_at=now.mono,
             stamp_wall=snapshot.api.date,
             stamp_moved_at=moved,
         )
-    return replace(seen, stamp_seen_at=now.mono) if anew else seen
+    return replace(seen, gone=False, stamp_seen_at=now.mono) if anew or seen.gone else seen
 
 
 def _see_health(timings: Timings, seen: NodeWatch, reading: NodeReading, now: Now, *, reachable: bool) -> NodeWatch:
-    if not reachable or isinstance(reading.node, Unknown) or seen.stamp_seen_at is None:
+    node = reading.node
+    if not reachable or seen.stamp_seen_at is None or (isinstance(node, Unknown) and not node.gone):
         return seen
     fresh = now.mono - seen.stamp_seen_at <= timings.witness_within
     off = isinstance(reading.guest, Guest) and reading.guest.state is GuestState.STOPPED
-    if fresh and not off and reading.node.ready == "True" and not reading.node.deleting:
+    if fresh and not off and isinstance(node, NodeObject) and node.ready == "True" and not node.deleting:
         if seen.good_count >= timings.success_threshold and seen.bad_count == 0 and seen.up_since is not None:
             return seen  # more of the same says nothing new
         since = seen.up_since if seen.up_since is not None else now.mono
@@ -135,6 +140,8 @@ def silent_domains(rules: Rules, watch: Watch, now: Now) -> set[str]:
     loud: set[str] = set()
     quiet: set[str] = set()
     for name, seen in watch.nodes.items():
+        if seen.gone:
+            continue
         fresh = seen.stamp_seen_at is not None and silent_for(seen, now) <= rules.timings.witness_within
         (loud if fresh else quiet).add(rules.domain(name))
     return quiet - loud
@@ -254,6 +261,8 @@ def _evidence(timings: Timings, reading: NodeReading, seen: NodeWatch, silent: t
     ]
     if isinstance(reading.node, NodeObject):
         said.append(f"Ready={reading.node.ready or 'missing'}")
+    if reading.work:
+        said.append(reading.work)
     if not isinstance(reading.kubelet, Unknown):
         said.append(f"kubelet {reading.kubelet}")
     if isinstance(reading.guest, Guest):

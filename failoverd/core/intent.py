@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from failoverd.core import hysteresis, patch, proof
-from failoverd.core.case import Case
+from failoverd.core.case import Case, Wish
 from failoverd.core.machine import Event
 from failoverd.core.memory import UNTOUCHED, AppMemory, CopyMemory, Loss, Move, Standing, Undo, VolumeMemory
-from failoverd.core.model import Action, Folder, Health, Objection, Verdict, Workload
-from failoverd.core.policy import Wish
+from failoverd.core.model import Action, Folder, Health, Objection, Verdict, Why, Workload
 from failoverd.core.rules import Site
 
 KEPT = 20

@@ -29,6 +29,7 @@ from failoverd.core.actions import (
 )
 from failoverd.core.memory import Kind, Memory, Phase
 from failoverd.core.readings import (
+    Amounts,
     Api,
     ClaimReading,
     Command,
@@ -38,6 +39,7 @@ from failoverd.core.readings import (
     GuestState,
     Kubelet,
     Lease,
+    Needs,
     NodeObject,
     NodeReading,
     Now,
@@ -45,6 +47,7 @@ from failoverd.core.readings import (
     Pod,
     Release,
     Suspension,
+    Toleration,
     Unknown,
     Workload,
 )
@@ -55,6 +58,7 @@ __all__ = [
     "NEVER_SEEN",
     "UNJUDGED",
     "Action",
+    "Amounts",
     "Apart",
     "Api",
     "AppDecision",
@@ -74,6 +78,7 @@ __all__ = [
     "Instance",
     "Kubelet",
     "Lease",
+    "Needs",
     "NodeObject",
     "NodeReading",
     "NodeWatch",
@@ -95,7 +100,9 @@ __all__ = [
     "SetIgnores",
     "SetRole",
     "Snapshot",
+    "Standby",
     "Suspension",
+    "Toleration",
     "Unknown",
     "Verdict",
     "Verify",
@@ -197,6 +204,14 @@ class Why(StrEnum):
     FENCE_FAILED = "fence failed"
     TARGET_NOT_UP = "target not UP"
     TARGET_CORDONED = "target cordoned"
+    NO_ROOM = "no room"
+    ROOM_UNKNOWN = "room unknown"
+    NO_DEVICE = "extended resource missing"
+    TAINT = "taint not tolerated"
+    BARRED = "target node not selected"
+    NODE_PRESSURE = "node pressure"
+    NO_IMAGE = "image not on the target"
+    PLANNED = "planned work"
     CLAIM = "target claim not usable"
     SYNCTHING_SILENT = "target's Syncthing silent"
     FOLDER_ERROR = "target folder error"
@@ -236,6 +251,18 @@ class Objection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """Whether the standby side could take the app over if its active node died at this moment."""
+
+    site: Site
+    node: str
+    missing: tuple[Objection, ...] = ()
+    """What would speak against it; empty when it could."""
+    warnings: tuple[Objection, ...] = ()
+    """What would only slow it down, or is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppDecision:
     """What was concluded for one app in one tick."""
 
@@ -250,6 +277,8 @@ class AppDecision:
     """What the present step waits for."""
     alarms: tuple[Objection, ...] = ()
     """What is wrong though nothing needs to move."""
+    standby: Standby | None = None
+    """Whether the other side could take over; None while the app is not at rest, or was never read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +324,8 @@ class NodeWatch:
     stopped_count: int = 0
     stopped_since: timedelta | None = None
     stopped_wall: datetime | None = None
+    gone: bool = False
+    """Its lease was deleted with it: nobody is silent there, and nobody heard."""
     fence_asked_at: timedelta | None = None
     """When this process last asked for its power to be cut."""
     sequences: Mapping[str, tuple[int, timedelta]] = field(default_factory=dict)
@@ -353,3 +384,5 @@ class Watch:
     """When proofs were last put into Memory."""
     verified: Mapping[str, str] = field(default_factory=dict)
     """Move id -> why the app's `verify_url` did not answer after it; empty where it did."""
+    unfit: Mapping[str, timedelta] = field(default_factory=dict)
+    """App -> since when (monotonic) its standby side could not take over."""

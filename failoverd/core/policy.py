@@ -6,12 +6,11 @@ A guard is a small pure function from a case and a wish to objections; `GUARDS` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
 
-from failoverd.core import gitops, proof
-from failoverd.core.case import Case
+from failoverd.core import gitops, planned, proof, room
+from failoverd.core.case import Case, Wish
 from failoverd.core.memory import Kind, Phase, Standing
 from failoverd.core.model import (
     Api,
@@ -19,7 +18,6 @@ from failoverd.core.model import (
     Folder,
     Guest,
     Health,
-    NodeObject,
     Objection,
     Role,
     Snapshot,
@@ -48,30 +46,25 @@ OVERRIDABLE = frozenset(
         Why.BUDGET,
         Why.COOLDOWN,
         Why.FENCE_FAILED,
+        Why.PLANNED,
+        Why.NO_ROOM,
+        Why.NODE_PRESSURE,
     }
 )
 """What an operator's forced failover may set aside; each one set aside is recorded as evidence of the move."""
 
 
-PASSING = frozenset({Why.SYNCTHING_SILENT, Why.WORKLOAD_UNKNOWN, Why.API_UNREACHABLE, Why.CLOCK_JUMP, Why.LOOP_LATE})
+PASSING = frozenset(
+    {
+        Why.SYNCTHING_SILENT,
+        Why.WORKLOAD_UNKNOWN,
+        Why.API_UNREACHABLE,
+        Why.CLOCK_JUMP,
+        Why.LOOP_LATE,
+        Why.ROOM_UNKNOWN,
+    }
+)
 """What usually is over within seconds: a command that meets one of these waits instead of being refused."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """A move that somebody or something asks for."""
-
-    kind: Kind
-    target: Site
-    reason: str
-    forced: bool = False
-    command: str = ""
-    by: str = ""
-
-    @property
-    def elective(self) -> bool:
-        """Whether nobody would miss it if it came later: an automatic failback."""
-        return self.kind is Kind.FAILBACK and not self.command
 
 
 Guard = Callable[[Case, Wish], Iterator[Objection]]
@@ -159,19 +152,6 @@ def domains(case: Case, wish: Wish) -> Iterator[Objection]:
     if wish.kind is Kind.FAILOVER:
         alone = case.verdict(case.was.active).alone
         yield from (objection for objection in alone if objection.why is Why.TOO_MANY_SILENT)
-
-
-def target_node(case: Case, wish: Wish) -> Iterator[Objection]:
-    """The target must be up and willing."""
-    node = case.place(wish.target).node
-    verdict = case.verdict(wish.target)
-    if verdict.health is not Health.UP:
-        evidence = ", ".join(verdict.evidence) or "not seen yet"
-        yield _object(Why.TARGET_NOT_UP, f"target {node} is {verdict.health}: {evidence}")
-    reading = case.snapshot.nodes.get(node)
-    seen = reading.node if reading else None
-    if isinstance(seen, NodeObject) and (seen.unschedulable or seen.deleting):
-        yield _object(Why.TARGET_CORDONED, f"target {node} is cordoned or being removed")
 
 
 def target_claims(case: Case, wish: Wish) -> Iterator[Objection]:
@@ -335,7 +315,7 @@ def _back_off(case: Case, wish: Wish) -> Iterator[Objection]:
 
 def going_home(case: Case, wish: Wish) -> Iterator[Objection]:
     """An automatic failback waits until everything has been well for long enough."""
-    if not wish.elective:
+    if wish.kind is not Kind.FAILBACK or wish.command:
         return
     if case.app.failback is Failback.MANUAL:
         yield _object(Why.MANUAL, "failback is by hand: `failoverd failback`")
@@ -368,8 +348,9 @@ GUARDS: tuple[Guard, ...] = (
     paused,
     occupied,
     lost_side,
+    planned.patience,
     domains,
-    target_node,
+    *room.GUARDS,
     target_claims,
     target_data,
     planned_source,

@@ -16,6 +16,8 @@ class Unknown:
     """A reading that could not be had. It never means DOWN."""
 
     why: str
+    gone: bool = False
+    """Whether the API server itself says that there is no such object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,46 @@ class Lease:
     stamp: str
 
 
+Amounts = tuple[tuple[str, int], ...]
+"""How much of each resource, by its name, sorted: `cpu` in thousandths of a core, `memory` and other sizes in bytes,
+everything else (`pods`, `nvidia.com/gpu`) as a count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toleration:
+    """Which taints a pod puts up with: an empty key is any key, an empty effect any effect."""
+
+    key: str = ""
+    exists: bool = False
+    """Operator `Exists`: the value does not matter."""
+    value: str = ""
+    effect: str = ""
+    passing: bool = False
+    """Of a NoExecute taint, and for a while only: the pod may start, and is evicted later."""
+
+    def tolerates(self, taint: str) -> bool:
+        """Whether a pod with this toleration may stay on a node with `taint`, written `key=value:effect`."""
+        named, _, effect = taint.rpartition(":")
+        key, _, value = named.partition("=")
+        if self.effect not in ("", effect) or self.key not in ("", key):
+            return False
+        if self.passing and effect == "NoExecute":
+            return False
+        return self.exists or (bool(self.key) and self.value == value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What the pod template of a workload asks of a node."""
+
+    requests: Amounts = ()
+    """Of the whole pod as the scheduler counts it, one of `pods` included."""
+    tolerations: tuple[Toleration, ...] = ()
+    images: tuple[str, ...] = ()
+    barred: tuple[tuple[str, str], ...] = ()
+    """(node, why) for each node of the pair that nodeSelector or required node affinity would refuse after a move."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeObject:
     """What the Node object says."""
@@ -60,6 +102,15 @@ class NodeObject:
     unschedulable: bool = False
     deleting: bool = False
     taints: tuple[str, ...] = ()
+    """`key=value:effect`, as kubectl writes them."""
+    pressures: tuple[str, ...] = ()
+    """Conditions that keep pods off: `MemoryPressure`, `DiskPressure`, `PIDPressure`, `NetworkUnavailable`."""
+    allocatable: Amounts | None = None
+    """What the node has for pods; None where it does not say."""
+    images: frozenset[str] | None = None
+    """Names of the images it holds; None where the list may leave some out."""
+    rebooting: str = ""
+    """Who has announced a reboot of it; empty when nobody has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +138,19 @@ class NodeReading:
     kubelet: Kubelet | Unknown = Unknown("not probed")
     guest: Guest | Unknown | None = None
     """None where no fence is configured."""
+    used: Amounts | Unknown = Unknown("not read")
+    """Sum of what the pods bound to it have requested, whosever they are."""
+
+    @property
+    def work(self) -> str:
+        """The planned work somebody has announced or done on it; empty when there is none."""
+        if isinstance(self.node, Unknown):
+            return "deleted from the cluster" if self.node.gone else ""
+        if self.node.deleting:
+            return "being deleted"
+        if self.node.rebooting:
+            return f"being rebooted by {self.node.rebooting}"
+        return "cordoned" if self.node.unschedulable else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +347,8 @@ class Workload:
     pods: tuple[Pod, ...] = ()
     updated: bool = True
     """Whether the controller has seen the present spec."""
+    needs: Needs | None = None
+    """What its pods ask of a node; None where it was not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from failoverd.core import gitops, links, names, patch, proof, roles
-from failoverd.core.case import Case
+from failoverd.core import gitops, links, names, patch, planned, proof, roles
+from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step, landed_late, mark, marked
 from failoverd.core.machine import Event
 from failoverd.core.memory import AppMemory, CopyMemory, Kind, Phase, Standing, VolumeMemory
@@ -27,7 +27,6 @@ from failoverd.core.model import (
     Why,
     Workload,
 )
-from failoverd.core.policy import Wish
 from failoverd.core.rules import SITES, App, Failback, Mode, Site
 
 
@@ -102,6 +101,8 @@ def wish_of(case: Case) -> Wish | None:
     silent = verdict.silent_for > case.rules.timings.silence_after
     if verdict.health is Health.UNKNOWN and (silent or _guest_off(case, node)):
         return Wish(kind=Kind.FAILOVER, target=active.other, reason=f"{node}: {', '.join(verdict.evidence)}")
+    if roles.adopted(case.was) and (leaving := planned.departure(case)) is not None:
+        return leaving
     auto = case.app.failback is Failback.AUTO and not _sent_by_hand(case)
     if active is not case.app.preferred and auto and roles.adopted(case.was):
         return Wish(kind=Kind.FAILBACK, target=case.app.preferred, reason=f"{case.app.preferred} is well again")
@@ -111,7 +112,7 @@ def wish_of(case: Case) -> Wish | None:
 def _sent_by_hand(case: Case) -> bool:
     """Whether an operator sent the app where it is while its home was well: then an operator brings it back."""
     counted = [move for move in case.was.moves if not move.aborted]
-    return bool(counted) and counted[-1].kind is Kind.SWITCHOVER
+    return bool(counted) and counted[-1].kind is Kind.SWITCHOVER and bool(counted[-1].command)
 
 
 def _stays(case: Case) -> str:

@@ -68,6 +68,14 @@ class Failback(StrEnum):
     MANUAL = "manual"
 
 
+class Drain(StrEnum):
+    """What planned work on the active node calls for: telling how to move its apps, moving them, or nothing."""
+
+    OFFER = "offer"
+    SWITCHOVER = "switchover"
+    IGNORE = "ignore"
+
+
 class WorkloadKind(StrEnum):
     """The kinds of workload whose volumes we can swap."""
 
@@ -115,6 +123,11 @@ class Timings:
     before its copy is touched (an old pod was measured writing 50 s after a heal)."""
     monitor_for: timedelta = _seconds(120)
     """How long after a move the patch is watched for a GitOps controller undoing it."""
+    patience: timedelta = _seconds(240)
+    """How long a node in the middle of planned work may be silent before it counts like any other. Longer than a
+    reboot, and shorter than the default limit of a data age, which grows while the node may still be writing."""
+    unfit_after: timedelta = _seconds(60)
+    """How long the standby side must have been unable to take over before people are told: movers restart."""
     save_proofs_every: timedelta = _seconds(30)
     """Proofs are saved in batches: after a restart an age may be this much overstated, never understated."""
 
@@ -198,6 +211,7 @@ class Rules:
     """The failure domain this instance runs in; empty when unknown."""
     fence_when: FenceWhen = FenceWhen.ALL
     after_fence: AfterFence = AfterFence.START
+    drain: Drain = Drain.OFFER
     max_unhealthy: int = 1
     """Failure domains that may be silent at once; with more, nothing moves."""
     timings: Timings = field(default_factory=Timings)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from failoverd.core import planned, standby
 from failoverd.core.machine import Row
 from failoverd.core.memory import AppMemory, Kind, Loss, Memory, Move, Phase
 from failoverd.core.model import (
@@ -20,7 +21,7 @@ from failoverd.core.model import (
     Verdict,
     Watch,
 )
-from failoverd.core.rules import Rules
+from failoverd.core.rules import Drain, Rules
 
 
 def seconds(value: timedelta | float | None) -> str:
@@ -134,7 +135,14 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
         if silent > scene.rules.timings.witness_within:
             topics[API] = ("unreachable", _api_note(scene.snapshot.api))
     else:
-        topics = _topics(scene)
+        heard = standby.Heard(
+            rules=scene.rules, apps=scene.apps, verdicts=scene.verdicts, watch=watch, said=said, now=now
+        )
+        topics = {
+            **_topics(scene),
+            **planned.topics(scene.rules, scene.memory, scene.snapshot, said),
+            **standby.topics(heard),
+        }
     notes: list[Note] = []
     for incident, (reasons, note) in topics.items():
         if said.get(incident) != reasons and note is not None:
@@ -151,7 +159,7 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
         text = _over(incident, before, scene.verdicts) + (": its move has begun" if begun else "")
         # who said that it began may not be us: as heavy as the beginning, the end reaches everybody who heard that
         level = LEVELS.get(kind, "info") if inherited else "info"
-        app = name.partition(" ")[0] if kind in ("hold", "alarm") else ""
+        app = name.partition(" ")[0] if kind in ("hold", "alarm", standby.UNFIT) else ""
         notes.append(Note(incident=incident, text=text, level=level, app=app, resolved=True))
     return (replace(watch, said=said) if said != watch.said else watch), notes
 
@@ -177,6 +185,8 @@ def _settled(incident: str, scene: Scene) -> bool:
     """Whether an incident of an earlier process is over: one that has only just begun to look knows nothing yet."""
     about, _, name = incident.partition(" ")
     key = name.partition(" ")[0]
+    if about in (planned.TOPIC, standby.UNFIT, standby.NODE):
+        return True  # these stay among the topics for as long as nothing is known
     if about == "node":
         return name not in scene.rules.nodes or _up(scene, name)
     was = scene.memory.apps.get(key)
@@ -193,7 +203,14 @@ def _up(scene: Scene, node: str) -> bool:
 API, MEMORY = "api server", "memory"
 INHERITED = ""
 """What was last said of an incident that an earlier process told of."""
-LEVELS = {"hold": "warning", "node": "warning", "alarm": "error"}
+LEVELS = {
+    "hold": "warning",
+    "node": "warning",
+    "alarm": "error",
+    planned.TOPIC: "warning",
+    standby.UNFIT: "warning",
+    standby.NODE: "warning",
+}
 MOVING = frozenset(set(Phase) - {Phase.ADOPTING, Phase.WATCHING, Phase.FROZEN, Phase.RELEASED})
 
 
@@ -206,6 +223,10 @@ def _over(incident: str, before: str, verdicts: Mapping[str, Verdict]) -> str:
     about, _, name = incident.partition(" ")
     if incident == API:
         return "API server answers again"
+    if about == planned.TOPIC:
+        return f"{name} is no longer {before or 'in planned work'}: the planned work is over"
+    if about in (standby.UNFIT, standby.NODE):
+        return f"{name}: the other side could take over again" if about == standby.UNFIT else f"{name} is fit again"
     if name not in verdicts:
         return f"{name or 'failoverd'}: {about} is over"
     verdict = verdicts[name]
@@ -217,13 +238,22 @@ def _over(incident: str, before: str, verdicts: Mapping[str, Verdict]) -> str:
     return f"{name} was {was} and is now {now}: {', '.join(verdict.evidence)}"
 
 
+def _held(scene: Scene, key: str, decision: AppDecision) -> bool:
+    """Whether a move that the situation itself calls for is held back; failbacks wait without a word."""
+    was = scene.memory.apps.get(key)
+    if decision.wanted is not Kind.SWITCHOVER or was is None:
+        return decision.wanted is Kind.FAILOVER
+    reading = scene.snapshot.nodes.get(scene.rules.place(scene.rules.app(key), was.active).node)
+    return scene.rules.drain is Drain.SWITCHOVER and reading is not None and bool(reading.work)
+
+
 def _topics(scene: Scene) -> dict[str, tuple[str, Note | None]]:
     rules, verdicts = scene.rules, scene.verdicts
     topics: dict[str, tuple[str, Note | None]] = {}
     if scene.blind is not None:
         topics[MEMORY] = (scene.blind.text, Note(incident=MEMORY, text=scene.blind.text, level="error"))
     for key, decision in scene.apps.items():
-        if decision.wanted is Kind.FAILOVER and decision.objections:
+        if decision.objections and _held(scene, key, decision):
             reasons = ", ".join(sorted({objection.why.value for objection in decision.objections}))
             told = "; ".join(str(objection) for objection in decision.objections)
             note = Note(incident=f"hold {key}", text=f"{key} is not moved: {told}", level="warning", app=key)
@@ -237,7 +267,9 @@ def _topics(scene: Scene) -> dict[str, tuple[str, Note | None]]:
             continue
         # a node that is merely not UP yet, as after every start of ours, is no news
         if verdict.health is Health.DOWN or verdict.silent_for > rules.timings.witness_within:
-            level = "error" if verdict.health is Health.DOWN else "warning"
+            reading = scene.snapshot.nodes.get(name)
+            planned_work = reading is not None and bool(reading.work)
+            level = "error" if verdict.health is Health.DOWN and not planned_work else "warning"
             text = f"{name} is {verdict.health}: {', '.join(verdict.evidence)}"
             incident = f"node {name}"
             topics[incident] = (verdict.health.value, Note(incident=incident, text=text, level=level))

@@ -160,9 +160,19 @@ def _stranger(draw: _Draw, at_ms: int) -> None:
 
 
 def _cordon(draw: _Draw, at_ms: int) -> None:
-    node = draw.node()
-    draw.add(at_ms, f"fault cordon {node}")
-    draw.add(at_ms + draw.lasting(), f"fault uncordon {node}")
+    node, what = draw.node(), draw.one("cordon", "drain", "delete", "kured", "tenant", "taint", "pressure")
+    back = at_ms + draw.lasting()
+    begins, ends = {
+        "cordon": (f"cordon {node}", f"uncordon {node}"),
+        "drain": (f"drain {node}", f"uncordon {node}"),
+        "delete": (f"delete_node {node}", f"register_node {node}"),
+        "kured": (f"kured {node} {draw.one('30s', '90s', '8m')}", f"uncordon {node}"),
+        "tenant": (f"tenant {node} build cpu=4", f"tenant {node} build"),
+        "taint": (f"taint {node} dedicated=build:NoSchedule", f"taint {node}"),
+        "pressure": (f"pressure {node} DiskPressure", f"pressure {node}"),
+    }[what]
+    draw.add(at_ms, f"fault {begins}")
+    draw.add(back, f"fault {ends}")
 
 
 def _clock(draw: _Draw, at_ms: int) -> None:
@@ -213,7 +223,7 @@ def _forgotten(draw: _Draw, at_ms: int) -> None:
 
 EPISODES: tuple[tuple[Episode, int], ...] = (
     (_power, 20), (_cut, 12), (_reboot, 8), (_kubelet, 3), (_api, 8), (_answers, 4), (_hypervisor, 7), (_mover, 8),
-    (_wiped, 4), (_by_hand, 2), (_git, 6), (_stranger, 2), (_cordon, 2), (_clock, 2), (_killed, 14), (_leader, 6),
+    (_wiped, 4), (_by_hand, 2), (_git, 6), (_stranger, 2), (_cordon, 6), (_clock, 2), (_killed, 14), (_leader, 6),
     (_isolated, 3), (_asked, 14), (_forgotten, 1),
 )  # fmt: skip
 """What can go wrong, and how often."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import get_type_hints
 
-from failoverd.core.rules import Failback, FenceWhen, Mode, Require, Timings, WorkloadKind
+from failoverd.core.rules import Drain, Failback, FenceWhen, Mode, Require, Timings, WorkloadKind
 from failoverd.simulator.world_data import Rhythm
 from failoverd.simulator.world_faults import duration_ms
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
@@ -29,14 +29,21 @@ def spec_of(line: str) -> WorldSpec:
         verify_url=take("verify_url", ""),
         max_data_age=timedelta(milliseconds=duration_ms(take("max_data_age", "5m"))),
     )
+    priorities = dict(word.partition(":")[::2] for word in take("priority", "").split(",") if word)
     apps = [
-        replace(app, **{n: getattr(simple_app(name, volumes=volumes), n) for n in ("key", "name", "volumes")})
+        replace(
+            app,
+            priority=int(priorities.get(name, 0)),
+            **{n: getattr(simple_app(name, volumes=volumes), n) for n in ("key", "name", "volumes")},
+        )
         for name in take("apps", "sonarr").split(",")
     ]
     if take("helm", "no") == "yes":
         apps = [replace(one, helm_release=f"media/{one.name}") for one in apps]
     fenced = tuple(name for name in take("fence", "k3s-w1").split(",") if name != "none")
     rules = simple_rules(tuple(apps), fenced=fenced, mode=Mode(take("mode", "active")))
+    rules = replace(rules, drain=Drain(take("drain", "offer")))
+    wanted = take("requests", "")
     if "fence_when" in given:
         rules = replace(rules, fence_when=FenceWhen(take("fence_when")))
     spec = WorldSpec(
@@ -48,6 +55,7 @@ def spec_of(line: str) -> WorldSpec:
         rhythm=Rhythm(off_ms=0) if take("writer", "bursts") == "restless" else Rhythm(),
         shared_access=take("access", "once") == "many",
         api_node=take("api", ""),
+        requests=tuple((name, text) for name, _, text in (w.partition(":") for w in wanted.split(",") if w)),
         instances=int(take("instances", "1")),
     )
     return replace(spec, rules=replace(rules, timings=_timings(given)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ Raw = dict[str, Any]
 Item = tuple[str, Raw]
 """(plural of the resource, object)."""
 
+KURED = "weave.works/kured-reboot-in-progress"
+"""What kured annotates a node with that it is about to reboot, if told to."""
 API_KEY = "simulated\"key'with%\\$signs"
 """VolSync's keys are random printable characters, quotes and backslashes among them."""
 
@@ -32,8 +35,9 @@ def moment(world: World, at_ms: int) -> str:
 def ever_changing(world: World) -> Iterator[Item]:
     """Objects that change as time passes, without any event."""
     for node in world.nodes.values():
-        yield "nodes", _node(world, node)
-        yield "leases", _lease(world, node)
+        if not node.deleted:
+            yield "nodes", _node(world, node)
+            yield "leases", _lease(world, node)
 
 
 def everything(world: World) -> Iterator[Item]:
@@ -44,6 +48,7 @@ def everything(world: World) -> Iterator[Item]:
         yield "namespaces", _thing("v1", "Namespace", name, "", status={"phase": "Active"})
     for release in world.releases.values():
         yield "helmreleases", _release(world, release)
+    yield from _tenants(world)
     for truth in world.apps.values():
         yield workload_plural(truth), workload(world, truth)
         for pod in truth.pods:
@@ -78,18 +83,47 @@ def _node(world: World, node: Node) -> Raw:
     condition = {"type": "Ready", "status": ready, "lastHeartbeatTime": beat}
     condition["reason"] = "KubeletReady" if ready == "True" else "NodeStatusUnknown"
     spec: Raw = {"unschedulable": True} if node.cordoned else {}
+    taints = [*node.taints, *(["node.kubernetes.io/unschedulable:NoSchedule"] if node.cordoned else [])]
     if ready != "True":
-        keys = ("NoSchedule", "NoExecute")
-        spec["taints"] = [{"key": "node.kubernetes.io/unreachable", "effect": effect} for effect in keys]
-    status = {
-        "conditions": [condition],
+        taints += [f"node.kubernetes.io/unreachable:{effect}" for effect in ("NoSchedule", "NoExecute")]
+    if taints:
+        spec["taints"] = [_taint(text) for text in taints]
+    metadata: Raw = {"labels": node.labels}
+    if node.rebooting:
+        metadata["annotations"] = {KURED: beat}
+    pressures = ("MemoryPressure", "DiskPressure", "PIDPressure")
+    status: Raw = {
+        "conditions": [
+            *({"type": kind, "status": "True" if kind in node.pressures else "False"} for kind in pressures),
+            condition,
+        ],
+        "allocatable": dict(node.has),
+        "capacity": dict(node.has),
         "addresses": [
             {"type": "InternalIP", "address": node.address},
             {"type": "Hostname", "address": node.name},
         ],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
     }
-    return _thing("v1", "Node", node.name, "", metadata={"labels": node.labels}, spec=spec, status=status)
+    if node.images:
+        status["images"] = [{"names": [name], "sizeBytes": 100_000_000} for name in node.images]
+    return _thing("v1", "Node", node.name, "", metadata=metadata, spec=spec, status=status)
+
+
+def _taint(text: str) -> Raw:
+    named, _, effect = text.rpartition(":")
+    key, _, value = named.partition("=")
+    return {"key": key, **({"value": value} if value else {}), "effect": effect}
+
+
+def _tenants(world: World) -> Iterator[Item]:
+    """Pods of others: they take room, and nothing else is known of them."""
+    for node in world.nodes.values():
+        for name, requests in node.tenants.items():
+            container = {"name": "main", "image": "example.org/other:1.0", "resources": {"requests": requests}}
+            spec = {"nodeName": node.name, "containers": [container]}
+            status: Raw = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+            yield "pods", _thing("v1", "Pod", name, "default", spec=spec, status=status)
 
 
 def _lease(world: World, node: Node) -> Raw:
@@ -149,9 +183,12 @@ def _pod(world: World, truth: AppTruth, pod: PodTruth) -> Raw:
             "deletionGracePeriodSeconds": pod.grace_ms // 1000,
         }
     node_ready = pod.node is not None and world.nodes[pod.node].ready(world.time.now_ms) == "True"
+    spec = _pod_spec(pod.claims, pod.node, pod.grace_ms // 1000)
+    if pod.template:
+        spec["containers"] = json.loads(pod.template)["spec"]["containers"]
     return _thing(
         "v1", "Pod", pod.name, truth.app.namespace, metadata=metadata,
-        spec=_pod_spec(pod.claims, pod.node, pod.grace_ms // 1000), status=_pod_status(pod, ready=node_ready),
+        spec=spec, status=_pod_status(pod, ready=node_ready),
     )  # fmt: skip
 
 

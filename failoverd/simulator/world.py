@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from failoverd.core.memory import Memory
-from failoverd.core.model import Command, GuestState, PatchOp
+from failoverd.core.model import Amounts, Command, GuestState, PatchOp
 from failoverd.core.rules import SITES, App, Place, Require, Site, WorkloadKind
 from failoverd.simulator import json_patch, world_helm
 from failoverd.simulator import world_render as render
@@ -71,6 +71,8 @@ class World:
     """What happened to pods and data, for transcripts."""
     accused: list[tuple[int, str, str]] = field(default_factory=list)
     """(when, promise, what): everything that a promise forbids and that happened all the same."""
+    counted: tuple[int, dict[str, Amounts]] | None = None
+    """Requests of the pods on each node, and the revision they were counted at."""
     revision: int = 0
     """Changes whenever anything an observer could see changes."""
     control: Control = field(init=False)
@@ -119,6 +121,7 @@ class World:
             strategy=self.spec.strategy,
             owner=app.helm_release or ("flux" if self.spec.flux else ""),
             uid=f"00000000-0000-4000-9000-{number:012x}",
+            requests=self.spec.requests,
         )
         pairs = {volume.name: self._make_pair(app, volume.name) for volume in app.volumes}
         return AppTruth(
@@ -267,7 +270,7 @@ class World:
         node.powered = node.booted = False
         self._talking(node)
         self.control.on_power_lost(node)
-        for truth, site in self._sides_on(node):
+        for truth, site in self.sides_on(node):
             for pair in truth.pairs.values():
                 pair.sides[site].up = False
                 pair.check()
@@ -294,10 +297,11 @@ class World:
         if node.name == self.spec.api_node:
             self.set_api("")
         self._talking(node, booted=True)
-        for truth, site in self._sides_on(node):
+        for truth, site in self.sides_on(node):
             for volume, pair in truth.pairs.items():
                 truth.mover_nodes[volume, site] = False
-                pair.boot(site)
+                if not node.drained:
+                    pair.boot(site)
 
     def set_link(self, name: str, linked: bool) -> None:
         """Cut or heal a node's network."""
@@ -307,7 +311,7 @@ class World:
         node.linked = linked
         self.tell(f"node {name} {'link back' if linked else 'cut off'}")
         self._talking(node)
-        for truth, _ in self._sides_on(node):
+        for truth, _ in self.sides_on(node):
             for pair in truth.pairs.values():
                 pair.check()
 
@@ -340,7 +344,8 @@ class World:
         elif was and not talking:
             self.control.on_silence(node)
 
-    def _sides_on(self, node: Node) -> list[tuple[AppTruth, Site]]:
+    def sides_on(self, node: Node) -> list[tuple[AppTruth, Site]]:
+        """Every app with a copy on the node, and which."""
         return [
             (truth, site)
             for truth in self.apps.values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from failoverd.core.model import Pod, Workload
+from failoverd.core.model import Amounts, Pod, Workload
 from failoverd.core.rules import App, Site
 from failoverd.simulator.world_data import DATABASE, Rhythm, Stretch
 from failoverd.simulator.world_helm import ReleaseTruth
@@ -37,6 +37,8 @@ class PodTruth:
     owned: bool = True
     waiting: str = ""
     grace_ms: int = 30_000
+    requests: Amounts = ()
+    """Of the whole pod, one of `pods` included."""
 
     def reading(self, *, node_ready: bool) -> Pod:
         """The pod as the API shows it; a silent node's pods are not ready, whatever they do."""

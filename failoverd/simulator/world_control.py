@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from failoverd.core.rules import Site, WorkloadKind
 from failoverd.simulator import world_render as render
+from failoverd.simulator import world_room
 from failoverd.simulator.world_app import AppTruth, PodTruth
 from failoverd.simulator.world_node import GRACE_MS, Node
 from failoverd.simulator.world_time import LOOK
@@ -82,6 +83,7 @@ class Control:
             template=template,
             claims=tuple(claim for _, _, claim in render.claims(truth.raw)),
             selector=dict(render.selector(truth.raw) or {}),
+            requests=render.requests(truth.raw),
             created_ms=self.world.time.now_ms,
         )
         truth.pods.append(pod)
@@ -106,7 +108,7 @@ class Control:
     def _fit(self, truth: AppTruth, pod: PodTruth) -> Node | None:
         for node in self.world.nodes.values():
             labels = pod.selector.items() <= node.labels.items()
-            healthy = node.ready(self.world.time.now_ms) == "True" and not node.cordoned
+            healthy = node.ready(self.world.time.now_ms) == "True" and world_room.admits(self.world, node, pod)
             if labels and healthy and all(self._admits(truth, claim, node) for claim in pod.claims):
                 return node
         return None

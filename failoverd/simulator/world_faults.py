@@ -13,6 +13,7 @@ from dataclasses import replace
 from failoverd.core.model import GuestState
 from failoverd.core.rules import Site
 from failoverd.simulator import world_render as render
+from failoverd.simulator import world_room
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_app import PodTruth
 from failoverd.simulator.world_data import Rhythm
@@ -77,19 +78,6 @@ def kubelet_stop(world: World, node: str) -> None:
 def kubelet_start(world: World, node: str) -> None:
     """The kubelet starts again."""
     world.set_kubelet(_node(world, node), running=True)
-
-
-def cordon(world: World, node: str) -> None:
-    """Nothing new may be scheduled there."""
-    world.nodes[_node(world, node)].cordoned = True
-    world.touch()
-
-
-def uncordon(world: World, node: str) -> None:
-    """It may again."""
-    world.nodes[_node(world, node)].cordoned = False
-    world.control.reschedule()
-    world.touch()
 
 
 def stall_api(world: World, takes: str) -> None:
@@ -355,13 +343,13 @@ def _pair(world: World, app: str, volume: str) -> SyncPair:
 FAULTS: dict[str, Callable[..., None]] = {
     act.__name__: act
     for act in (
-        power_off, power_on, reboot, cut, heal, kubelet_stop, kubelet_start, cordon, uncordon,
+        power_off, power_on, reboot, cut, heal, kubelet_stop, kubelet_start,
         stall_api, api_errors, lose_answers, hypervisor, guest_task, guest_lies, guest_refuses, hide_tasks,
         syncthing_hang, syncthing_wake, syncthing_restart, pause_peer, wipe_config, accept_device, set_type,
         wipe_disk, unbind, restless, strip_hold, resume_release, helm_at_work, commit, scale, helm,
         stranger, stranger_leaves, clock_jump, isolate, leader, lose_memory, mend, page_down, page_up,
     )
-}  # fmt: skip
+} | world_room.FAULTS  # fmt: skip
 
 
 def inject(world: World, line: str) -> None:

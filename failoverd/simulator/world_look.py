@@ -22,6 +22,7 @@ from failoverd.core.model import (
 )
 from failoverd.core.rules import SITES, Site, Volume
 from failoverd.simulator import world_render as render
+from failoverd.simulator import world_room
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_node import Node
@@ -66,14 +67,25 @@ class Look:
     def node(self, name: str, *, uncached: bool) -> NodeReading:
         """All readings of one node."""
         node = self.world.nodes[name]
+        if node.deleted and self.reaches_api:
+            gone = Unknown(f"Node {name} does not exist", gone=True)
+            missing = Unknown(f"Lease kube-node-lease/{name} does not exist", gone=True)
+            return NodeReading(
+                lease=missing, node=gone, uncached=uncached, kubelet=self._kubelet(node), guest=self._guest(node)
+            )
         if not self.reaches_api:
             lease: Lease | Unknown = self._no_api
             shown: NodeObject | Unknown = self._no_api
         else:
             lease = _lease(self.world.spec.beginning, node.renewal_ms(self.now_ms))
-            shown = _object(ready=self._ready[name], cordoned=node.cordoned)
+            shown = world_room.shown(node, ready=self._ready[name])
         return NodeReading(
-            lease=lease, node=shown, uncached=uncached, kubelet=self._kubelet(node), guest=self._guest(node)
+            lease=lease,
+            node=shown,
+            uncached=uncached,
+            kubelet=self._kubelet(node),
+            guest=self._guest(node),
+            used=world_room.used(self.world, node) if self.reaches_api else self._no_api,
         )
 
     def _kubelet(self, node: Node) -> Kubelet | Unknown:
@@ -210,12 +222,6 @@ class Look:
 @lru_cache(maxsize=1024)
 def _lease(beginning: datetime, at_ms: int) -> Lease:
     return Lease(stamp=_stamp(beginning, at_ms))
-
-
-@lru_cache
-def _object(*, ready: bool, cordoned: bool) -> NodeObject:
-    taints = () if ready else ("node.kubernetes.io/unreachable",)
-    return NodeObject(ready="True" if ready else "Unknown", unschedulable=cordoned, taints=taints)
 
 
 @lru_cache(maxsize=1024)

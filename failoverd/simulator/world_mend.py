@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from failoverd.core.rules import Site
+from failoverd.simulator import world_room
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_pair import SyncPair
@@ -17,7 +18,7 @@ def mend(world: World) -> None:
         world.set_link(name, linked=True)
         if not node.kubelet:
             world.set_kubelet(name, running=True)
-        node.cordoned = False
+        world_room.mend(world, node)
         if node.guest is not None:
             node.guest.reachable, node.guest.tasks_visible = True, True
             node.guest.lie, node.guest.managed, node.guest.refuses = None, "", ""

@@ -45,6 +45,20 @@ class Node:
     linked: bool = True
     kubelet: bool = True
     cordoned: bool = False
+    drained: bool = False
+    """Its pods were evicted, movers too: none of them comes back before it is uncordoned."""
+    rebooting: bool = False
+    """kured has announced a reboot."""
+    deleted: bool = False
+    """Its Node object is gone, and its lease with it."""
+    taints: tuple[str, ...] = ()
+    pressures: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    """Images its kubelet lists; empty: none are listed."""
+    has: dict[str, str] = field(default_factory=lambda: {"cpu": "4", "memory": "8Gi", "pods": "110"})
+    """Allocatable resources as quantities."""
+    tenants: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Pods of others that run on it: name -> requests as quantities."""
     boot_ms: int = 20_000
     powered_at_ms: int = 0
     generation: int = 0

@@ -10,14 +10,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from failoverd.core import names
-from failoverd.core.model import Owner, Pod, Workload
+from failoverd.core.model import Amounts, Needs, Owner, Pod, Workload
+from failoverd.core.quantities import amounts, total
 from failoverd.core.rules import App, Site, WorkloadKind
 
 Raw = dict[str, Any]
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
-def manifest(app: App, selector: tuple[tuple[str, str], ...], *, strategy: str, owner: str, uid: str) -> Raw:
+def manifest(
+    app: App,
+    selector: tuple[tuple[str, str], ...],
+    *,
+    strategy: str,
+    owner: str,
+    uid: str,
+    requests: tuple[tuple[str, str], ...] = (),
+) -> Raw:
     """A workload as Git would have it, running at the app's preferred site.
 
     `owner`: `flux` for a Kustomization, `namespace/name` of a HelmRelease, or empty for nobody.
@@ -34,7 +43,7 @@ def manifest(app: App, selector: tuple[tuple[str, str], ...], *, strategy: str, 
         "template": {
             "metadata": {"labels": {"app": app.name}},
             "spec": {
-                "containers": [_container(app)],
+                "containers": [_container(app, dict(requests))],
                 "nodeSelector": dict(selector),
                 "terminationGracePeriodSeconds": 30,
                 "volumes": [_volume(app, index) for index in range(len(app.volumes))],
@@ -59,9 +68,23 @@ def manifest(app: App, selector: tuple[tuple[str, str], ...], *, strategy: str, 
     }
 
 
-def _container(app: App) -> Raw:
+def _container(app: App, requests: dict[str, str]) -> Raw:
     mounts = [{"name": f"{app.name}-{v.name}", "mountPath": f"/{v.name}"} for v in app.volumes]
-    return {"name": app.name, "image": f"example.org/{app.name}:1.0", "volumeMounts": mounts}
+    more = {"resources": {"requests": requests}} if requests else {}
+    return {"name": app.name, "image": f"example.org/{app.name}:1.0", "volumeMounts": mounts, **more}
+
+
+def requests(raw: Raw) -> Amounts:
+    """What a pod of the template requests, one of `pods` included."""
+    containers = raw["spec"]["template"]["spec"]["containers"]
+    return total(
+        [(("pods", 1),), *(amounts((one.get("resources") or {}).get("requests") or {}) for one in containers)]
+    )
+
+
+def _needs(raw: Raw) -> Needs:
+    images = tuple(one["image"] for one in raw["spec"]["template"]["spec"]["containers"])
+    return Needs(requests=requests(raw), images=images)
 
 
 def _volume(app: App, index: int) -> Raw:
@@ -140,6 +163,7 @@ def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = Tru
         shape=f"{replicas} replicas cannot share one copy" if replicas > 1 else "",
         pods=tuple(pods),
         updated=updated,
+        needs=_needs(raw),
     )
 
 

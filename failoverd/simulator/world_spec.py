@@ -30,6 +30,8 @@ class WorldSpec:
     boot: timedelta = timedelta(seconds=20)
     shared_access: bool = False
     """Whether claims are ReadWriteMany: movers then do not restart when the app moves."""
+    requests: tuple[tuple[str, str], ...] = ()
+    """What each app's container requests: (resource, quantity)."""
     api_node: str = ""
     """The node whose death takes the API server along; empty: it lives elsewhere."""
     instances: int = 1

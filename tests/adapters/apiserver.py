@@ -116,7 +116,7 @@ class ApiServer:
             case "GET" if path in self.objects:
                 return self.objects[path]
             case "GET" if path.strip("/").split("/")[-1].endswith("s"):
-                items = [o for p, o in self.objects.items() if self._in(path, p, request)]
+                items = [o for p, o in self.objects.items() if self._in(path, p, o, request)]
                 return {"kind": "List", "items": items, "metadata": {"resourceVersion": str(self.version)}}
             case "POST":
                 path = f"{path}/{body['metadata']['name']}"
@@ -149,10 +149,13 @@ class ApiServer:
         return path
 
     @staticmethod
-    def _in(collection: str, path: str, request: web.Request) -> bool:
+    def _in(collection: str, path: str, body: dict[str, Any], request: web.Request) -> bool:
         head, _, name = path.rpartition("/")
         selector = request.query.get("fieldSelector", "")
-        return head == collection and selector in {"", f"metadata.name={name}"}
+        node = body.get("spec", {}).get("nodeName")
+        everywhere = collection == "/api/v1/pods" and head.endswith("/pods")
+        selected = selector in {"", f"metadata.name={name}", f"spec.nodeName={node}"}
+        return (everywhere or head == collection) and selected
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         seen = int(request.query.get("resourceVersion") or 0)
@@ -163,7 +166,7 @@ class ApiServer:
         await response.prepare(request)
         while True:
             for version, kind, path, body in list(self.log):
-                if version > seen and self._in(request.path, path, request):
+                if version > seen and self._in(request.path, path, body, request):
                     line = json.dumps({"type": kind, "object": body}) + "\n"
                     await response.write(line.encode())
                 seen = max(seen, version)

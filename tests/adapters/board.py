@@ -33,6 +33,7 @@ from failoverd.core.model import (
     Now,
     Objection,
     Snapshot,
+    Standby,
     Verdict,
     Watch,
     Why,
@@ -116,6 +117,8 @@ def memory(**changes: object) -> Memory:
 
 
 TOO_OLD = Objection(why=Why.AGE_TOO_OLD, text="data of config is 340 s old, the limit is 300 s")
+NO_ROOM = Objection(why=Why.NO_ROOM, text="no room on target k3s-w1: cpu needs 2, free 500m of 4")
+NO_IMAGE = Objection(why=Why.NO_IMAGE, text="image <sonarr>:4 is not on k3s-w1: it has to be pulled first")
 NOT_CLEAN = Objection(why=Why.NOT_CLEAN, text="the copy of config at primary is <outdated> & not clean")
 
 
@@ -141,6 +144,7 @@ def decision(**changes: object) -> Decision:
                 ages={"config": timedelta(seconds=340), "media": None},
                 waiting="k3s-w2 to be proven dead",
                 alarms=(Objection(why=Why.SOURCE_ERRORS, text="2 files of config cannot be read"),),
+                standby=Standby(site=Site.PRIMARY, node="k3s-w1", missing=(NO_ROOM,), warnings=(NO_IMAGE,)),
             )
         },
         "wake_at": timedelta(seconds=2),

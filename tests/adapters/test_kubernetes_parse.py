@@ -6,6 +6,7 @@ import pytest
 
 from failoverd.adapters.kubernetes import parse, resources
 from failoverd.adapters.kubernetes.cache import slim
+from failoverd.adapters.kubernetes.parse_tools import Malformed
 from failoverd.core.model import ClaimReading, Lease, NodeObject, Owner, Unknown, Workload
 from failoverd.core.rules import WorkloadKind
 from tests.adapters.cluster import app, deployment, mover_pod, pod, statefulset
@@ -283,5 +284,5 @@ def test_a_volumes_node_affinity(terms, admitted):
 def test_a_volume_without_affinity_admits_and_an_unheard_of_operator_is_malformed():
     assert parse.admits({"spec": {}}, {}, "w")
     terms = [{"matchExpressions": [{"key": "a", "operator": "Near"}]}]
-    with pytest.raises(parse.Malformed, match="Near"):
+    with pytest.raises(Malformed, match="Near"):
         parse.admits({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}}, {}, "w")

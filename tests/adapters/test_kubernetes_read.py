@@ -146,7 +146,9 @@ async def test_a_tick_costs_one_read_however_many_apps_there_are(server, client,
     leadership = LeaseLeadership(client, clock, namespace="failoverd", holder="one")
     reader = KubeReader(client, lambda: rules(*apps), leadership, clock=clock, namespace="failoverd")
     assert await reader.ready(SOON) == ""
-    opened = 8 * 2  # a list and a watch each of nodes, leases, volumes, commands, pods, claims, sources, workloads
+    # a list and a watch each of nodes, leases, volumes, commands, pods, claims, sources, workloads,
+    # and of the pods on either node
+    opened = 10 * 2
     await until(lambda: len(server.requests) >= opened)
     before = len(server.requests)
     for _ in range(20):

@@ -23,6 +23,8 @@ from failoverd.core.rules import Site
 from failoverd.core.say import rto
 from tests.adapters.board import (
     APP,
+    NO_IMAGE,
+    NO_ROOM,
     NOT_CLEAN,
     TOO_OLD,
     HandClock,
@@ -257,6 +259,9 @@ async def test_the_page_says_the_same_words_and_loads_nothing(
         APP,
         TOO_OLD.text,
         NOT_CLEAN.text,
+        NO_ROOM.text,
+        NO_IMAGE.text,
+        "not ready",
         "k3s-w2 is not provably dead: no fence",
         "lease silent for 31 s",
     ):

@@ -13,6 +13,7 @@ from typing import Any
 from failoverd.core import names
 from failoverd.core.model import (
     Action,
+    Amounts,
     Api,
     ClaimReading,
     DeletePod,
@@ -25,6 +26,7 @@ from failoverd.core.model import (
     Instance,
     Kubelet,
     Lease,
+    Needs,
     NodeObject,
     NodeReading,
     Now,
@@ -43,12 +45,14 @@ from failoverd.core.model import (
     Unknown,
     Workload,
 )
+from failoverd.core.quantities import total
 from failoverd.core.rules import App, Copy, Mode, Pair, Place, Rules, Site, Volume, WorkloadKind
 from tests.core.objects import Failed, deployment, helm_release, json_patch, parse, parse_release
 
 EPOCH_OF_TESTS = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 P, B = Site.PRIMARY, Site.BACKUP
 W1, W2, CP = "w1", "w2", "cp1"
+ROOM: Amounts = (("cpu", 4000), ("memory", 8 << 30), ("pods", 110))
 KEY, TWO = "media/sonarr", "docs/paperless"
 
 
@@ -129,6 +133,10 @@ class World:
     """Keys of folders, claims or workloads that cannot be read."""
     pinned: dict[tuple[str, str, Site], dict[str, Any]] = field(default_factory=dict)
     claims: dict[tuple[str, str, Site], ClaimReading] = field(default_factory=dict)
+    used: dict[str, Amounts] = field(default_factory=dict)
+    """Requests of other people's pods on a node; nothing where it is not named."""
+    needs: dict[str, Needs] = field(default_factory=dict)
+    """What an app asks of a node, where that is not nothing."""
     deaf: set[type[Action]] = field(default_factory=set)
     """Kinds of action that fail."""
     did: list[Action] = field(default_factory=list)
@@ -203,12 +211,24 @@ class World:
         silent = not self.lives(node) or node in self.cut
         made = NodeReading(
             lease=Lease(stamp=f"{self._renewed.get(node, 0):.1f}"),
-            node=NodeObject(ready="Unknown" if self.s - self._renewed.get(node, 0) > 40 else "True"),
+            node=NodeObject(
+                ready="Unknown" if self.s - self._renewed.get(node, 0) > 40 else "True", allocatable=ROOM
+            ),
+            used=self.requested(node),
             uncached=node in confirm,
             kubelet=Kubelet.SILENT if silent else Unknown("not probed"),
             guest=guest,
         )
         return replace(made, **self.nodes.get(node, {}))
+
+    def requested(self, node: str) -> Amounts:
+        ours = [
+            self.needs.get(key, Needs()).requests
+            for key, pods in self.pods.items()
+            for pod in pods
+            if pod.owned and pod.node == node
+        ]
+        return total([self.used.get(node, ()), *ours])
 
     def folder(self, key: tuple[str, str, Site]) -> Folder | Unknown:
         node = self.rules.place(self.rules.app(key[0]), key[2]).node
@@ -221,7 +241,8 @@ class World:
     def workload(self, key: str) -> Workload | Unknown:
         if key in self.unread:
             return Unknown(self.unread[key])
-        made = replace(parse(self.raw[key], self.pods[key]), updated=self.updated)
+        needs = self.needs.get(key, Needs())
+        made = replace(parse(self.raw[key], self.pods[key]), updated=self.updated, needs=needs)
         name = self.rules.app(key).helm_release
         return replace(made, release=self.release(name)) if name else made
 

@@ -17,6 +17,7 @@ from failoverd.core.model import (
     GuestState,
     Instance,
     Kubelet,
+    Needs,
     NodeObject,
     Owner,
     Pod,
@@ -25,7 +26,7 @@ from failoverd.core.model import (
     Why,
 )
 from failoverd.core.rules import Failback, FenceWhen, Mode, Require
-from tests.core.build import CP, KEY, W1, W2, B, P, an_app
+from tests.core.build import CP, KEY, ROOM, W1, W2, B, P, an_app
 from tests.core.life import Life, at_rest, command, healthy
 
 HERE, THERE = (KEY, "data", P), (KEY, "data", B)
@@ -91,6 +92,14 @@ def world_with(change, app=None, **rules):
 
 def nodes(**readings):
     return lambda world: world.nodes.update(readings)
+
+
+def a_node(**fields):
+    return NodeObject(ready="True", allocatable=ROOM, **fields)
+
+
+def asks(**fields):
+    return lambda world: world.needs.update({KEY: Needs(**fields)})
 
 
 def folder(site, **fields):
@@ -229,6 +238,14 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.FENCE_FAILED: fence_failing,
     Why.TARGET_NOT_UP: world_with(nodes(w2={"node": NodeObject(ready="False")})),
     Why.TARGET_CORDONED: world_with(cordoned),
+    Why.NO_ROOM: world_with(asks(requests=(("cpu", 4001),))),
+    Why.ROOM_UNKNOWN: None,
+    Why.NO_DEVICE: world_with(asks(requests=(("nvidia.com/gpu", 1),))),
+    Why.TAINT: world_with(nodes(w2={"node": a_node(taints=("dedicated=build:NoSchedule",))})),
+    Why.BARRED: world_with(asks(barred=((W2, "no such label"),))),
+    Why.NODE_PRESSURE: world_with(nodes(w2={"node": a_node(pressures=("DiskPressure",))})),
+    Why.NO_IMAGE: None,
+    Why.PLANNED: world_with(nodes(w1={"node": a_node(unschedulable=True)})),
     Why.CLAIM: world_with(lambda world: world.claims.update({THERE: ClaimReading(bound=False)})),
     Why.SYNCTHING_SILENT: world_with(silent_backup),
     Why.FOLDER_ERROR: world_with(folder(B, local_files=0)),
@@ -255,8 +272,8 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.PEER_PAUSED: None,
     Why.NOT_READY: None,
 }
-"""A world for every reason; None where the reason has a test of its own: below, or in test_commands, test_links or
-test_moves."""
+"""A world for every reason; None where the reason has a test of its own: below, or in test_commands, test_links,
+test_moves or test_room."""
 
 
 def made(why):

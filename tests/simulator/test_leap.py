@@ -129,7 +129,7 @@ def test_a_power_cut_its_long_waits_and_the_way_home_cost_few_ticks_and_are_the_
     ticked, leapt = assert_same(day(*cut, world=QUIET, mend_ms=HOUR_MS))
     assert leapt.begun == ticked.begun
     assert len(leapt.begun) == 2
-    assert leapt.ticks < 430
+    assert leapt.ticks < 430  # 411: what keeps the standby from taking over begins and ends too
 
 
 def test_a_pair_that_has_not_settled_is_not_leapt_over():

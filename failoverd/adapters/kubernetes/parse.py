@@ -5,48 +5,17 @@ The one rule of this file: no default stands in for a field that the API server 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from failoverd.adapters.kubernetes import fit
 from failoverd.adapters.kubernetes.owner import owner
+from failoverd.adapters.kubernetes.parse_tools import Malformed, Raw, dig, met, need
 from failoverd.adapters.kubernetes.rbac import sources
 from failoverd.core import names
 from failoverd.core.model import ClaimReading, Lease, NodeObject, Pod, Unknown, Workload
 from failoverd.core.rules import App, Site, WorkloadKind
-
-Raw = Mapping[str, Any]
-
-
-class Malformed(Exception):
-    """A field that must be there is not, or is of another type; the text names it."""
-
-
-def dig(raw: Any, *path: str | int, kind: type | tuple[type, ...] = object) -> Any:
-    """The value at `path`, None where any part of it is absent. Raises Malformed when it is not of `kind`."""
-    value = raw
-    for part in path:
-        if isinstance(part, str) and isinstance(value, Mapping):
-            value = value.get(part)
-        elif value is None:
-            return None
-        else:
-            raise Malformed(f"{_dotted(path)} is malformed")
-    if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise Malformed(f"{_dotted(path)} is malformed")
-    return value
-
-
-def need(raw: Any, *path: str | int, kind: type | tuple[type, ...]) -> Any:
-    """Like `dig`, but absence is Malformed too."""
-    value = dig(raw, *path, kind=kind)
-    if value is None:
-        raise Malformed(f"{_dotted(path)} is missing")
-    return value
-
-
-def _dotted(path: Iterable[str | int]) -> str:
-    return ".".join(str(part) for part in path)
 
 
 def lease(raw: Raw, name: str) -> Lease | Unknown:
@@ -67,6 +36,10 @@ def node(raw: Raw, name: str) -> NodeObject | Unknown:
             unschedulable=bool(dig(raw, "spec", "unschedulable", kind=bool)),
             deleting=dig(raw, "metadata", "deletionTimestamp") is not None,
             taints=tuple(_taint(taint) for taint in dig(raw, "spec", "taints", kind=list) or []),
+            pressures=fit.pressures(conditions),
+            allocatable=fit.allocatable(raw),
+            images=fit.images(raw),
+            rebooting=fit.rebooting(raw),
         )
     except Malformed as error:
         return Unknown(f"Node {name}: {error}")
@@ -106,6 +79,7 @@ def workload(raw: Raw, app: App, pods: Sequence[Raw]) -> Workload | Unknown:
             shape=shape(raw, app, claims),
             pods=_pods(pods, app, uid),
             updated=(dig(raw, "status", "observedGeneration", kind=int) or 0) >= generation,
+            needs=fit.needs(template),
         )
     except Malformed as error:
         return Unknown(f"{app.kind} {app.key}: {error}")
@@ -281,41 +255,8 @@ def claim(raw: Raw, name: str) -> ClaimReading | Unknown:
 
 
 def admits(volume: Raw, labels: Mapping[str, str], node_name: str) -> bool:
-    """Whether a PersistentVolume's node affinity admits a node with these labels. Raises Malformed.
-
-    Terms are alternatives, the requirements of one must all hold, an empty term admits nothing (core/v1).
-    """
+    """Whether a PersistentVolume's node affinity admits a node with these labels. Raises Malformed."""
     terms = dig(volume, "spec", "nodeAffinity", "required", "nodeSelectorTerms", kind=list)
     if terms is None:
         return True
-    return any(_term(term, labels, node_name) for term in terms)
-
-
-def _term(term: Raw, labels: Mapping[str, str], node_name: str) -> bool:
-    expressions = dig(term, "matchExpressions", kind=list) or []
-    fields = dig(term, "matchFields", kind=list) or []
-    met = [_met(part, labels) for part in expressions]
-    met += [_met(part, {"metadata.name": node_name}) for part in fields]
-    return bool(met) and all(met)
-
-
-def _met(requirement: Raw, labels: Mapping[str, str]) -> bool:
-    key, operator = need(requirement, "key", kind=str), need(requirement, "operator", kind=str)
-    values = dig(requirement, "values", kind=list) or []
-    found = labels.get(key)
-    match operator:
-        case "In":
-            return found in values
-        case "NotIn":
-            return found not in values
-        case "Exists":
-            return found is not None
-        case "DoesNotExist":
-            return found is None
-        case "Gt" | "Lt":
-            try:
-                have, limit = int(found or ""), int(values[0])
-            except (ValueError, IndexError):
-                return False
-            return have > limit if operator == "Gt" else have < limit
-    raise Malformed(f"node affinity uses operator {operator!r}")
+    return met(terms, labels, node_name)

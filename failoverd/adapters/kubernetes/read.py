@@ -14,11 +14,11 @@ from typing import Any
 
 import structlog
 
-from failoverd.adapters.kubernetes import commands, parse, resources
+from failoverd.adapters.kubernetes import commands, fit, parse, resources
 from failoverd.adapters.kubernetes.cache import Cache, slim
 from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.lease import LeaseLeadership
-from failoverd.adapters.kubernetes.parse import Malformed, Raw
+from failoverd.adapters.kubernetes.parse_tools import Malformed, Raw, need
 from failoverd.adapters.kubernetes.release import release
 from failoverd.adapters.kubernetes.resources import (
     CLAIMS,
@@ -28,11 +28,12 @@ from failoverd.adapters.kubernetes.resources import (
     PODS,
     RELEASES,
     SOURCES,
+    TENANTS,
     VOLUMES,
 )
 from failoverd.adapters.kubernetes.write import release_path, workload_path
 from failoverd.core import names
-from failoverd.core.model import Api, ClaimReading, NodeReading, Release, Unknown, Workload
+from failoverd.core.model import Amounts, Api, ClaimReading, NodeReading, Release, Unknown, Workload
 from failoverd.core.rules import App, Rules, Site, Volume
 from failoverd.ports import Clock
 
@@ -81,6 +82,8 @@ class KubeReader:
         self._reachable = True
         self._moving = False
         self._malformed: frozenset[str] = frozenset()
+        self._sums: dict[str, Amounts | Unknown] = {}
+        """Requests of the pods on each node, until one of them changes."""
 
     async def read(self, confirm: frozenset[str] = frozenset()) -> KubeReadings:
         """All readings. Never raises KubeError; takes at most about two request timeouts."""
@@ -89,7 +92,8 @@ class KubeReader:
         api, sure = await asyncio.gather(self._probe(), self._confirmed(confirm))
         now = self._clock.now().mono
         nodes = {name: sure.get(name) or self._node(name, now) for name in _nodes(rules)}
-        workloads = {app.key: self._workload(app, now) for app in rules.apps}
+        nodes |= {name: replace(nodes[name], used=self._used(name, now)) for name in rules.nodes}
+        workloads = {app.key: self._workload(rules, app, now) for app in rules.apps}
         moving = [app for app in rules.apps if _between(workloads[app.key])]
         self._moving = bool(moving)
         if moving and isinstance(api, Api):
@@ -118,7 +122,8 @@ class KubeReader:
     def doubts(self) -> tuple[str, ...]:
         """Why each cache that can't be believed at this moment can't."""
         now = self._clock.now().mono
-        return tuple(why for cache in self._caches.values() if (why := cache.doubted(now)))
+        vital = [cache for key, cache in self._caches.items() if key[0] != TENANTS]
+        return tuple(why for cache in vital if (why := cache.doubted(now)))
 
     def address(self, node: str) -> str | None:
         """The node's InternalIP as last heard, however long ago; None while it is not known."""
@@ -139,7 +144,7 @@ class KubeReader:
         for key, resource in wanted.items():
             task = self._tasks.get(key)
             if task is None or task.done():
-                cache = Cache(self._client, resource, self._clock, self._listener(key[0]))
+                cache = Cache(self._client, resource, self._clock, self._listener(*key))
                 if task is not None and not task.cancelled() and (error := task.exception()):
                     cache.error = f"{type(error).__name__}: {error}"
                 self._caches[key] = cache
@@ -154,8 +159,10 @@ class KubeReader:
             tasks.append(task)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _listener(self, kind: str) -> Callable[[], None]:
+    def _listener(self, kind: str, space: str) -> Callable[[], None]:
         def changed() -> None:
+            if kind == TENANTS:
+                self._sums.pop(space, None)
             watched = kind in (PODS, RELEASES) or kind in resources.WORKLOADS.values()
             if self._wake is not None and (kind == COMMANDS or (watched and self._moving)):
                 self._wake.set()
@@ -192,14 +199,16 @@ class KubeReader:
         return NodeReading(
             lease=lease if isinstance(lease, Unknown) else parse.lease(lease, name),
             node=node if isinstance(node, Unknown) else parse.node(node, name),
-            uncached=not isinstance(lease, Unknown) and not isinstance(node, Unknown),
+            uncached=all(not isinstance(one, Unknown) or one.gone for one in (lease, node)),
         )
 
     async def _get(self, path: str, what: str) -> dict[str, Any] | Unknown:
         try:
             return (await self._client.request("GET", path, timeout=TIMEOUT)).body
         except KubeError as error:
-            return Unknown(f"{what} does not exist" if error.status == 404 else f"{what}: {error}")
+            if error.status == 404:
+                return Unknown(f"{what} does not exist", gone=True)
+            return Unknown(f"{what}: {error}")
 
     async def _uncached(self, apps: list[App]) -> dict[str, Workload | Unknown]:
         """Workload and pods of apps that stand still between two places, from the API server itself."""
@@ -237,7 +246,7 @@ class KubeReader:
         if why := cache.doubted(now):
             return Unknown(why)
         found = cache.get(name, "kube-node-lease" if kind == LEASES else space)
-        return found if found is not None else Unknown(f"{what} does not exist")
+        return found if found is not None else Unknown(f"{what} does not exist", gone=True)
 
     def _node(self, name: str, now: timedelta) -> NodeReading:
         lease = self._found(LEASES, "", name, f"Lease kube-node-lease/{name}", now)
@@ -247,7 +256,28 @@ class KubeReader:
             node=node if isinstance(node, Unknown) else parse.node(node, name),
         )
 
-    def _workload(self, app: App, now: timedelta) -> Workload | Unknown:
+    def _used(self, node: str, now: timedelta) -> Amounts | Unknown:
+        cache = self._caches[TENANTS, node]
+        if why := cache.doubted(now):
+            return Unknown(why)
+        if node not in self._sums:
+            self._sums[node] = fit.used(cache.all(), node)
+        return self._sums[node]
+
+    def _fitted(self, rules: Rules, app: App, raw: Raw, found: Workload | Unknown) -> Workload | Unknown:
+        """`found` with the nodes of its pair that its template would not select."""
+        if isinstance(found, Unknown) or found.needs is None:
+            return found
+        cache, pair = self._caches[NODES, ""], rules.pair(app)
+        seen = {place.node: cache.get(place.node) for place in (pair.primary, pair.backup)}
+        try:
+            template = need(raw, "spec", "template", "spec", kind=Mapping)
+            labels = {name: need(node, "metadata", "labels", kind=dict) for name, node in seen.items() if node}
+            return replace(found, needs=replace(found.needs, barred=fit.barred(template, pair, labels)))
+        except Malformed as error:
+            return Unknown(f"{app.kind} {app.key}: {error}")
+
+    def _workload(self, rules: Rules, app: App, now: timedelta) -> Workload | Unknown:
         kind = resources.WORKLOADS[app.kind]
         raw = self._found(kind, app.namespace, app.name, f"{app.kind} {app.key}", now)
         if isinstance(raw, Unknown):
@@ -255,7 +285,8 @@ class KubeReader:
         pods = self._caches[PODS, app.namespace]
         if why := pods.doubted(now):
             return Unknown(why)
-        return _rendered(parse.workload(raw, app, pods.all()), app, self._release(app, now))
+        made = _rendered(parse.workload(raw, app, pods.all()), app, self._release(app, now))
+        return self._fitted(rules, app, raw, made)
 
     def _release(self, app: App, now: timedelta) -> dict[str, Any] | Unknown | None:
         if not app.helm_release:
@@ -274,7 +305,7 @@ class KubeReader:
             return replicated
         reading = parse.claim(raw, name)
         try:
-            if (other := parse.need(replicated, "spec", "sourcePVC", kind=str)) != copy.claim:
+            if (other := need(replicated, "spec", "sourcePVC", kind=str)) != copy.claim:
                 return Unknown(f"{source} replicates claim {other}, the configuration says {copy.claim}")
         except Malformed as error:
             return Unknown(f"{source}: {error}")
@@ -291,7 +322,7 @@ class KubeReader:
         if isinstance(node, Unknown):
             return node
         try:
-            labels = parse.need(node, "metadata", "labels", kind=dict)
+            labels = need(node, "metadata", "labels", kind=dict)
             return replace(claim, reachable=parse.admits(volume, labels, node_name))
         except Malformed as error:
             return Unknown(f"{what} at node {node_name}: {error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from failoverd.adapters.kubernetes.owner import owner
-from failoverd.adapters.kubernetes.parse import Malformed, Raw, dig, need
+from failoverd.adapters.kubernetes.parse_tools import Malformed, Raw, dig, need
 from failoverd.core import names
 from failoverd.core.model import Release, Suspension, Unknown
 

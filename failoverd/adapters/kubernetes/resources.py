@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from failoverd.adapters.kubernetes import commands
+from failoverd.adapters.kubernetes import commands, fit
 from failoverd.adapters.kubernetes.cache import Keep, Resource
 from failoverd.adapters.kubernetes.rbac import Named, Need, Where
 from failoverd.core import names
@@ -17,6 +17,8 @@ _READ = ("get", "list", "watch")
 NEEDS = (
     Need(where=Where.CLUSTER, group="", resource="nodes", verbs=_READ),
     Need(where=Where.CLUSTER, group="", resource="persistentvolumes", verbs=("list", "watch")),
+    # A node's room is what it has less what all pods on it request, whosever they are.
+    Need(where=Where.CLUSTER, group="", resource="pods", verbs=("list", "watch")),
     Need(where=Where.NODE_LEASES, group="coordination.k8s.io", resource="leases", verbs=_READ),
     Need(
         where=Where.APPS,
@@ -49,6 +51,8 @@ LEASES = "leases"
 VOLUMES = "persistentvolumes"
 COMMANDS = "commands"
 PODS = "pods"
+TENANTS = "pods on"
+"""Every pod bound to one node of a pair; kept by the node's name."""
 CLAIMS = "persistentvolumeclaims"
 SOURCES = "replicationsources"
 RELEASES = "helmreleases"
@@ -67,11 +71,41 @@ _OWNED: Keep = {"ownerReferences": True, "labels": True, "deletionTimestamp": Tr
 _MANAGED: Keep = {"annotations": True, "managedFields": {"manager": True}}
 _WAITING: Keep = {"state": {"waiting": True}}
 
+_REQUESTS: Keep = {"restartPolicy": True, "resources": {"requests": True, "limits": True}}
+_ASKED: Keep = {
+    "containers": {"image": True, **_REQUESTS},
+    "initContainers": {"image": True, **_REQUESTS},
+    "resources": True,
+    "overhead": True,
+    "tolerations": True,
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": True}},
+}
+
 KEEP: dict[str, Keep] = {
     NODES: {
-        "metadata": {"name": True, "labels": True, "deletionTimestamp": True},
+        "metadata": {
+            "name": True,
+            "labels": True,
+            "deletionTimestamp": True,
+            "annotations": {fit.KURED: True},
+        },
         "spec": {"unschedulable": True, "taints": True},
-        "status": {"conditions": {"type": True, "status": True}, "addresses": True},
+        "status": {
+            "conditions": {"type": True, "status": True},
+            "addresses": True,
+            "allocatable": True,
+            "images": {"names": True},
+        },
+    },
+    TENANTS: {
+        "metadata": {"name": True, "namespace": True},
+        "spec": {
+            "containers": _REQUESTS,
+            "initContainers": _REQUESTS,
+            "resources": True,
+            "overhead": True,
+        },
+        "status": {"phase": True},
     },
     LEASES: {"spec": {"renewTime": True}},
     VOLUMES: {"spec": {"nodeAffinity": True}},
@@ -102,7 +136,7 @@ KEEP: dict[str, Keep] = {
         "spec": {
             "replicas": True,
             "paused": True,
-            "template": {"spec": {"nodeName": True, "nodeSelector": True, "volumes": _VOLUMES}},
+            "template": {"spec": {"nodeName": True, "nodeSelector": True, "volumes": _VOLUMES, **_ASKED}},
         },
         "status": {"observedGeneration": True},
     },
@@ -110,7 +144,7 @@ KEEP: dict[str, Keep] = {
         "metadata": {**_META, **_OWNED, **_MANAGED, "generation": True},
         "spec": {
             "replicas": True,
-            "template": {"spec": {"nodeName": True, "nodeSelector": True, "volumes": _VOLUMES}},
+            "template": {"spec": {"nodeName": True, "nodeSelector": True, "volumes": _VOLUMES, **_ASKED}},
             "volumeClaimTemplates": {"metadata": {"name": True}},
             "updateStrategy": True,
         },
@@ -132,6 +166,10 @@ def wanted(rules: Rules, own: str) -> dict[tuple[str, str], Resource]:
             selector=f"metadata.name={names.COMMANDS}",
         ),
     }
+    for node in rules.nodes:
+        found[TENANTS, node] = Resource(
+            name=f"pods on {node}", path="/api/v1/pods", keep=KEEP[TENANTS], selector=f"spec.nodeName={node}"
+        )
     for app in rules.apps:
         for kind, base in (
             (PODS, "/api/v1"),

@@ -49,7 +49,9 @@ class BoardCollector(Collector):
         if board.decision is not None and board.snapshot is not None:
             yield from _loop(board.snapshot)
             yield from _nodes(board.decision)
+            yield _planned(board.snapshot)
             yield from _apps(rules, board.decision, board.date)
+            yield from _standbys(board.decision)
             yield from _volumes(rules, board.decision)
 
 
@@ -122,6 +124,15 @@ def _nodes(decision: Decision) -> Iterator[Metric]:
     yield from (health, proven, isolated, silent, doubted)
 
 
+def _planned(snapshot: Snapshot) -> Metric:
+    planned = _gauge(
+        "node_planned_work", "1 while the node is cordoned, drained, about to reboot or deleted.", "node"
+    )
+    for node, reading in snapshot.nodes.items():
+        planned.add_metric([node], bool(reading.work))
+    return planned
+
+
 def _apps(rules: Rules, decision: Decision, date: datetime) -> Iterator[Metric]:
     phase = _gauge("app_phase", "1 for the phase the app is in.", "app", "phase")
     wanted = _gauge("app_wanted", "1 for the move that the situation calls for.", "app", "kind")
@@ -153,6 +164,21 @@ def _apps(rules: Rules, decision: Decision, date: datetime) -> Iterator[Metric]:
                 for part, seconds in rto(move).items():
                     took.add_metric([app.key, part], seconds)
     yield from (phase, wanted, objections, alarms, active, epoch, paused, took, ended)
+
+
+def _standbys(decision: Decision) -> Iterator[Metric]:
+    ready = _gauge("app_standby_ready", "1 when the other side could take over now; absent while not judged.", "app")
+    missing = _gauge(
+        "app_standby_missing", "1 for every reason why the other side could not take over.", "app", "why"
+    )
+    warned = _gauge("app_standby_warnings", "1 for what would slow it down, or is not known.", "app", "why")
+    for key, decided in decision.apps.items():
+        if decided.standby is not None:
+            ready.add_metric([key], not decided.standby.missing)
+            for gauge, found in ((missing, decided.standby.missing), (warned, decided.standby.warnings)):
+                for why in dict.fromkeys(one.why for one in found):
+                    gauge.add_metric([key, why], 1)
+    yield from (ready, missing, warned)
 
 
 def _volumes(rules: Rules, decision: Decision) -> Iterator[Metric]:

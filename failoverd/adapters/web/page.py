@@ -36,7 +36,9 @@ def render(status: Mapping[str, Any]) -> str:
             f"<h1>{title}</h1>",
             _instance(status["at"], instance),
             "<h2>Apps</h2>",
-            _table(("app", "phase", "runs at", "data age", "copies", "why"), map(_app, status["apps"].items())),
+            _table(
+                ("app", "phase", "runs at", "standby", "data age", "copies", "why"), map(_app, status["apps"].items())
+            ),
             "<h2>Nodes</h2>",
             _table(("node", "verdict", "evidence", "objections"), map(_node, status["nodes"].items())),
             "<h2>Last moves</h2>",
@@ -90,6 +92,11 @@ def _app(item: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
         why.append(f'<div class="bad">{_list(each["text"] for each in app["objections"])}</div>')
     if app["alarms"]:
         why.append(f'<div class="warn">{_list(each["text"] for each in app["alarms"])}</div>')
+    if app["standby"] and not app["standby"]["ready"]:
+        head = f"{_text(app['standby']['node'])} could not take over:"
+        why.append(f'<div class="warn">{head}{_list(each["text"] for each in app["standby"]["missing"])}</div>')
+    if app["standby"] and app["standby"]["warnings"]:
+        why.append(f'<div class="dim">{_list(each["text"] for each in app["standby"]["warnings"])}</div>')
     if app["waiting"]:
         why.append(f"<div>waits: {_text(app['waiting'])}</div>")
     site = f"{_text(app['active'])} ({_text(app['node'])}), epoch {_text(app['epoch'])}" if app["active"] else "?"
@@ -97,10 +104,17 @@ def _app(item: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
         f"<b>{_text(key)}</b>",
         _text(app["phase"] or "?"),
         site,
+        _ready(app["standby"]),
         "<br>".join(ages),
         "<br>".join(copies),
         "".join(why) or '<span class="good">nothing to do</span>',
     )
+
+
+def _ready(standby: Mapping[str, Any] | None) -> str:
+    if standby is None:
+        return '<span class="dim">not judged</span>'
+    return '<span class="good">ready</span>' if standby["ready"] else '<span class="warn">not ready</span>'
 
 
 def _node(item: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from failoverd import __version__
 from failoverd.core.memory import AppMemory, Memory, Move, VolumeMemory
-from failoverd.core.model import Api, AppDecision, Decision, Now, Objection, Snapshot, Unknown, Verdict
+from failoverd.core.model import Api, AppDecision, Decision, Now, Objection, Snapshot, Standby, Unknown, Verdict
 from failoverd.core.rules import App, Rules, Site
 from failoverd.core.say import rto
 from failoverd.ports import Clock
@@ -118,7 +118,9 @@ class Board:
                 "api": _why(snapshot.api) if snapshot else "not asked yet",
                 "paused": _pauses(decision.memory, "*", self.date) if decision else None,
             },
-            "nodes": {node: verdict(verdicts.get(node), rules.domain(node)) for node in rules.nodes},
+            "nodes": {
+                node: verdict(verdicts.get(node), rules.domain(node), _work(snapshot, node)) for node in rules.nodes
+            },
             "apps": {app.key: describe(rules, app, decision, self.date) for app in rules.apps},
             "channels": [
                 {
@@ -148,6 +150,7 @@ def describe(rules: Rules, app: App, decision: Decision | None, date: datetime) 
         "waiting": decided.waiting if decided else "",
         "objections": _objections(decided.objections if decided else ()),
         "alarms": _objections(decided.alarms if decided else ()),
+        "standby": _standby(decided.standby) if decided and decided.standby else None,
         "frozen": memory.frozen_why if memory else "",
         "paused": (_pauses(decision.memory, app.key, date) or _pauses(decision.memory, "*", date))
         if decision
@@ -158,17 +161,23 @@ def describe(rules: Rules, app: App, decision: Decision | None, date: datetime) 
     }
 
 
-def verdict(judged: Verdict | None, domain: str) -> dict[str, object]:
-    """One node."""
+def verdict(judged: Verdict | None, domain: str, planned: str = "") -> dict[str, object]:
+    """One node, and the planned work on it."""
     return {
         "verdict": str(judged.health) if judged else "UNKNOWN",
         "proven": judged.proven if judged else False,
         "isolated": judged.isolated if judged else False,
         "silent_seconds": round(judged.silent_for.total_seconds(), 1) if judged else None,
         "domain": domain,
+        "planned": planned,
         "evidence": list(judged.evidence) if judged else [],
         "objections": _objections(judged.objections if judged else ()),
     }
+
+
+def _work(snapshot: Snapshot | None, node: str) -> str:
+    reading = snapshot.nodes.get(node) if snapshot else None
+    return reading.work if reading else ""
 
 
 def moved(move: Move) -> dict[str, object]:
@@ -197,6 +206,16 @@ def moved(move: Move) -> dict[str, object]:
 def outcome(move: Move) -> str:
     """`done`, `aborted` or `failed`: the reason of an abort would make a label of endless values."""
     return move.outcome.split(":", 1)[0].strip()
+
+
+def _standby(standby: Standby) -> dict[str, object]:
+    return {
+        "site": str(standby.site),
+        "node": standby.node,
+        "ready": not standby.missing,
+        "missing": _objections(standby.missing),
+        "warnings": _objections(standby.warnings),
+    }
 
 
 def _volume(name: str, decided: AppDecision | None, memory: AppMemory | None) -> dict[str, object]:
