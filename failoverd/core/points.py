@@ -95,7 +95,7 @@ class Wanted:
     duty: Duty
     epoch: int
     active: Site
-    """The site whose points of `epoch` count."""
+    """The site whose points of `epoch` count. While databases are placed: the lost one, and the epoch of then."""
     interval: timedelta = timedelta(seconds=5)
     """Between two points of one database, where the share allows it."""
     keep: int = 10
@@ -123,6 +123,27 @@ class Sickness:
 
     database: str
     ailment: Ailment
+    text: str
+
+
+class Obstacle(StrEnum):
+    """What in a volume stands in the way of an app's start."""
+
+    MISSING = "missing"
+    EMPTY = "empty"
+    OWNER = "wrong owner"
+    READ_ONLY = "read only"
+    ROOM = "too little room"
+    MARKER = "folder marker missing"
+    """Syncthing stops such a folder, and nothing would be replicated from it."""
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One obstacle, with its numbers."""
+
+    obstacle: Obstacle
     text: str
 
 
@@ -179,8 +200,8 @@ class Observed:
     kept: tuple[Kept, ...] = ()
     proven: tuple[Proven, ...] = ()
     sick: tuple[Sickness, ...] = ()
-    findings: tuple[str, ...] = ()
-    """What would stand in the way of a start here, one line each."""
+    findings: tuple[Finding, ...] = ()
+    """What would stand in the way of a start here."""
     placed: Placed | None = None
     asked: str = ""
     left_out: int = 0
