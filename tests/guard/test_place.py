@@ -249,6 +249,17 @@ def test_an_app_that_was_started_meanwhile_blocks_it(target: Path) -> None:
     assert "was the app started?" in said.why
 
 
+def test_a_wal_that_appears_meanwhile_blocks_it_too(target: Path) -> None:
+    count = 0
+    while not (target / "gone").exists():
+        killed_after(target, count)
+        count += 1
+    (target / f"{BARE}-wal").write_bytes(b"of whom?")
+    said = place(target)
+    assert (said.done, "appeared after placing began" in said.why) == (False, True)
+    assert not (target / BARE).exists()
+
+
 def test_a_journal_of_the_other_site_means_nothing_here(target: Path) -> None:
     before = content(target)
     place(target)
