@@ -91,7 +91,7 @@ class Placer:
         `prover` has just looked. Raises Halt.
         """
         try:
-            for journal in self._unfinished(wanted.move):
+            for journal in self._begun(wanted.move):
                 self._carry_out(journal, pace)
             own = self._read(self._folder(wanted.move))
             if own is None:
@@ -105,6 +105,13 @@ class Placer:
             return Placed(move=wanted.move, done=False, why=str(error))
         except (OSError, ValueError) as error:
             return Placed(move=wanted.move, done=False, why=shown(str(error)))
+
+    def unfinished(self) -> tuple[str, ...]:
+        """The moves whose placing was begun here and not finished."""
+        try:
+            return tuple(journal.move for journal in self._begun(""))
+        except (Blocked, OSError) as error:
+            return (f"unknown: {shown(str(error))}",)
 
     # -- what to do
 
@@ -228,7 +235,7 @@ class Placer:
 
     # -- the journal
 
-    def _unfinished(self, but: str) -> list[Journal]:
+    def _begun(self, but: str) -> list[Journal]:
         found = []
         folder = self._root / GUARD_FOLDER / "moves"
         for place in sorted(folder.iterdir()) if folder.is_dir() else []:
