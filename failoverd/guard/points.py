@@ -132,7 +132,8 @@ def make(root: Path, found: Found, draft: Point, pace: Callable[[], None]) -> Po
             wal_changes=before.changes,
             mode=mode,
         )
-        shelf.put(root, point)
+        pace()
+        shelf.put(root, point, pace)
     finally:
         new.unlink(missing_ok=True)
     return point

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +47,12 @@ def file_of(root: Path, point: Point) -> Path:
     return folder(root, point.database) / f"{point.epoch:08d}-{point.serial:08d}-{point.site}.sqlite"
 
 
-def put(root: Path, point: Point) -> None:
+def put(root: Path, point: Point, pace: Callable[[], None]) -> None:
     """Make a point of a copy that is on disk under its temporary name; its manifest comes last. Raises OSError."""
     file = file_of(root, point)
     temporary(file).rename(file)
     sync_folder(file.parent)
+    pace()
     write_whole(file.with_suffix(".json"), _POINT.dump_json(point, indent=1).decode() + "\n")
 
 
