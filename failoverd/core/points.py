@@ -205,5 +205,5 @@ class Observed:
     placed: Placed | None = None
     asked: str = ""
     left_out: int = 0
-    """Databases left out because the object must stay small."""
+    """Entries left out because the object must stay small."""
     schema: int = POINTS_SCHEMA

@@ -43,6 +43,11 @@ def _obstacles(root: Path, wanted: Wanted, pace: Callable[[], None]) -> Iterator
         yield Finding(obstacle=Obstacle.READ_ONLY, text=f"{shown(root)} is mounted read only")
     elif not os.access(root, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         yield Finding(obstacle=Obstacle.READ_ONLY, text=f"uid {os.geteuid()} may not write into {shown(root)}")
+    ours = root / GUARD_FOLDER
+    if ours.is_dir() and not os.access(ours, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        # What replication brings belongs to the mover's user, and with privileged movers that is root.
+        text = f"uid {os.geteuid()} may not write into {shown(ours)}: nothing can be placed"
+        yield Finding(obstacle=Obstacle.READ_ONLY, text=text)
     free = shutil.disk_usage(root).free
     if free < wanted.room:
         yield Finding(obstacle=Obstacle.ROOM, text=f"{free} bytes are free, {wanted.room} are wanted")

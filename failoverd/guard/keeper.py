@@ -22,8 +22,6 @@ BELIEVED = timedelta(seconds=30)
 """So long after it was read an order may be acted on. A guard that is cut off from the cluster stops by itself."""
 CHECK_EVERY = timedelta(seconds=60)
 """Between two looks at what would stand in the way of a start."""
-AT_MOST = 300
-"""Entries of one kind in an `observed`: a ConfigMap holds 1 MiB, and one entry has at most about 1 KiB."""
 
 
 class Keeper:
@@ -41,6 +39,7 @@ class Keeper:
         self._placer = Placer(root, site, scratch)
         self._asked = ""
         self._checked: timedelta | None = None
+        self._since: tuple[Duty, int] | None = None
         self._findings: tuple[Finding, ...] = ()
         self._unfinished: tuple[str, ...] = ()
         # A lock on the folder itself writes nothing, and holds between pods of one node.
@@ -83,6 +82,9 @@ class Keeper:
 
         still()
         self._own()
+        if (wanted.duty, wanted.epoch) != self._since:
+            # What was looked at under other orders is looked at again.
+            self._since, self._checked = (wanted.duty, wanted.epoch), None
         pace = Pace(1.0 if wanted.move else wanted.share, still)
         said = Observed(site=self._site, at=self.now().wall, duty=wanted.duty, epoch=wanted.epoch)
         match wanted.duty:
@@ -93,7 +95,7 @@ class Keeper:
             case Duty.REST:
                 pass
         pace()
-        return _short(replace(said, at=self.now().wall))
+        return replace(said, at=self.now().wall)
 
     def _own(self) -> None:
         try:
@@ -134,19 +136,3 @@ class Keeper:
             placed=placed,
             asked=wanted.ask,
         )
-
-
-def _short(said: Observed) -> Observed:
-    """The same, small enough for its object; what is not well comes first and is cut last."""
-    left_out = sum(max(0, len(part) - AT_MOST) for part in (said.kept, said.proven, said.sick))
-    placed = said.placed
-    if placed is not None and len(placed.displaced) > AT_MOST:
-        placed = replace(placed, displaced=placed.displaced[:AT_MOST])
-    return replace(
-        said,
-        kept=said.kept[:AT_MOST],
-        proven=said.proven[:AT_MOST],
-        sick=said.sick[:AT_MOST],
-        placed=placed,
-        left_out=left_out,
-    )

@@ -12,7 +12,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -39,6 +39,7 @@ SAY_AT_MOST = timedelta(seconds=10)
 SAY_AT_LEAST = timedelta(seconds=30)
 """A guard not heard of for longer than two of these is silent."""
 FAILED, UNREACHABLE = 1, 3
+EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ class Guarded:
         if self._said is None:
             return True
         since = self._clock.now().mono - self._said_at
-        changed = replace(said, at=self._said.at) != self._said
+        changed = _news(said) != _news(self._said)
         waited_for = said.placed != self._said.placed or (said.duty, said.epoch) != (
             self._said.duty,
             self._said.epoch,
@@ -144,6 +145,11 @@ class Guarded:
             else:
                 log.info("what is wanted can be read", copy=self.name)
         self._trouble = trouble
+
+
+def _news(said: Observed) -> Observed:
+    """What is worth a write of its own: that nothing changed meanwhile can wait for the next one."""
+    return replace(said, at=EVER, kept=tuple(replace(one, current_at=EVER) for one in said.kept))
 
 
 def main(setting: Setting) -> int:

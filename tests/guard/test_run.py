@@ -273,15 +273,35 @@ def test_what_was_asked_for_is_proven_anew_and_the_answer_names_the_question(tmp
     one.close()
 
 
-def test_an_observed_stays_small_whatever_is_in_the_volume(tmp_path: Path) -> None:
+def test_an_observed_fits_its_object_whatever_is_in_the_volume(tmp_path: Path) -> None:
     one = kept(tmp_path, Hand())
-    for number in range(400):
-        (tmp_path / "root" / f"{'x' * 200}-{number}.db").write_bytes(b"encrypted" * 99)
+    for number in range(1500):
+        (tmp_path / "root" / ("\n" * 200 + f"-{number}.db")).write_bytes(b"encrypted" * 99)
     one.order(wanted(), datetime.now(UTC))
     answer = one.work(wanted())
-    assert (len(answer.sick), answer.left_out) == (300, 100)
-    assert answer.sick[0].ailment is Ailment.NOT_A_DATABASE
+    assert (len(answer.sick), answer.sick[0].ailment) == (1500, Ailment.NOT_A_DATABASE)
+    text = guards.observed_text(answer)
+    assert len(text) <= 900_000
+    short = guards.observed(text, "it")
+    assert (len(short.sick), short.left_out) == (1000, 500)
+    assert guards.observed_text(replace(answer, sick=answer.sick[:9])).count("%0A-") == 9
     one.close()
+
+
+async def test_an_idle_database_costs_no_write_of_its_own(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = running.root(Site.PRIMARY)
+    database(root / "app.db")
+    put(running.server, Site.PRIMARY, wanted(interval=QUICK))
+    async with running.guarding(Site.PRIMARY):
+        await until(lambda: (s := said(running.server, Site.PRIMARY)) and s.kept)
+        before = running.server.count("PATCH")
+        await asyncio.sleep(0.8)
+        assert running.server.count("PATCH") == before
+        monkeypatch.setattr(run, "SAY_AT_LEAST", timedelta(seconds=0.2))
+        first = said(running.server, Site.PRIMARY)
+        assert first is not None
+        await until(lambda: (s := said(running.server, Site.PRIMARY)) and s.kept[0].current_at > first.at)
+        assert len(list(root.rglob("*.sqlite"))) == 1
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"site": "primary"}', "{"])

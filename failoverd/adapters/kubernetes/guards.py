@@ -7,7 +7,7 @@ it, and nothing else in the cluster.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,6 +20,8 @@ from failoverd.core.points import POINTS_SCHEMA
 from failoverd.core.rules import App, Site
 
 WANTED, OBSERVED = "wanted", "observed"
+LIMIT = 900_000
+"""Bytes of an `observed`: a ConfigMap may hold 1 MiB in all, what is wanted included."""
 
 _WANTED: TypeAdapter[Wanted] = TypeAdapter(Wanted)
 _OBSERVED: TypeAdapter[Observed] = TypeAdapter(Observed)
@@ -69,7 +71,7 @@ class GuardObject:
 
     async def write(self, observed: Observed) -> None:
         """Say what was seen and done. Raises KubeError."""
-        body = {"data": {OBSERVED: _OBSERVED.dump_json(observed).decode()}}
+        body = {"data": {OBSERVED: observed_text(observed)}}
         query = {"fieldManager": f"{names.FIELD_MANAGER}-guard"}
         await self._client.request("PATCH", self._path, body, content_type=MERGE_PATCH, query=query)
 
@@ -77,6 +79,38 @@ class GuardObject:
 def wanted_text(wanted: Wanted) -> str:
     """What the daemon writes."""
     return _WANTED.dump_json(wanted).decode()
+
+
+def observed_text(observed: Observed) -> str:
+    """What a guard writes: all of it, or as much as the object can hold, with the number of entries left out."""
+    text = _OBSERVED.dump_json(observed).decode()
+    for most in (1000, 300, 100, 30, 10, 3, 0):
+        if len(text) <= LIMIT:
+            break
+        text = _OBSERVED.dump_json(_cut(observed, most)).decode()
+    return text
+
+
+def _cut(observed: Observed, most: int) -> Observed:
+    """At most `most` entries of every kind."""
+    placed = observed.placed
+    lists: list[tuple[object, ...]] = [observed.kept, observed.proven, observed.sick]
+    if placed is not None:
+        lists += [placed.databases, placed.live, placed.displaced]
+        placed = replace(
+            placed,
+            databases=placed.databases[:most],
+            live=placed.live[:most],
+            displaced=placed.displaced[:most],
+        )
+    return replace(
+        observed,
+        kept=observed.kept[:most],
+        proven=observed.proven[:most],
+        sick=observed.sick[:most],
+        placed=placed,
+        left_out=sum(max(0, len(one) - most) for one in lists),
+    )
 
 
 def parse(text: str, where: str) -> Wanted:
