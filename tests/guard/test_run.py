@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ from failoverd.guard import keeper, run
 from failoverd.guard.keeper import Keeper
 from failoverd.guard.pace import Halt
 from failoverd.guard.run import Copy, Setting, guard
-from tests.adapters.apiserver import ApiServer, kubeconfig, serving, until
+from tests.adapters.apiserver import ApiServer, kubeconfig, serving
+from tests.adapters.apiserver import until as until_within
 from tests.adapters.cluster import app, rules
 from tests.adapters.test_kubernetes_rbac import asked, covers
 from tests.guard.databases import connect, database, numbers, wanted
@@ -88,6 +90,7 @@ async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 QUICK = timedelta(seconds=0.1)
+until = partial(until_within, within=25)  # databases are copied in between, on machines that may be busy
 
 
 async def test_a_database_is_copied_replicated_proven_and_placed_through_the_cluster_alone(running: Running) -> None:
