@@ -69,6 +69,8 @@ class Journal:
     site: Site
     entries: tuple[Entry, ...]
     live: tuple[str, ...]
+    sick: tuple[Sickness, ...] = ()
+    """Live copies that do not open and have no point to take their place."""
     done: bool = False
 
 
@@ -86,20 +88,23 @@ class Placer:
         """Live copies that do not open and have no point to take their place."""
 
     def turn(self, wanted: Wanted, prover: Prover, pace: Pace) -> Placed:
-        """Finish what an earlier move left unfinished, then do this one's; doing it again changes nothing.
+        """Close the holes that an earlier move left, then do this one's; doing it again changes nothing.
 
         `prover` has just looked. Raises Halt.
         """
         try:
             for journal in self._begun(wanted.move):
-                self._carry_out(journal, pace)
+                # Only where its database is away: whatever stands in its place came later, and is this move's affair.
+                self._carry_out(journal, [entry for entry in journal.entries if self._hole(journal, entry)], pace)
             own = self._read(self._folder(wanted.move))
             if own is None:
                 own = self._plan(wanted, prover, pace)
                 pace()
                 self._write(own)
             if not own.done:
-                own = self._carry_out(own, pace)
+                left = [entry for entry in own.entries if not self._in_place(own, entry)]
+                own = self._carry_out(own, left, pace)
+            self.sick = own.sick
             return self._said(own)
         except Blocked as error:
             return Placed(move=wanted.move, done=False, why=str(error))
@@ -120,7 +125,7 @@ class Placer:
         names = sorted(prover.newest.keys() | prover.live.keys())
         for database in names:
             point = prover.newest.get(database) if wanted.place is Placing.NEWEST else None
-            path = self._root / unquoted(database)
+            path = self._path(database)
             if point is not None and not self._live_is_as_new(path, point, pace):
                 entries.append(self._entry(database, path, point))
                 continue
@@ -130,11 +135,17 @@ class Placer:
                     live_opens(path, self._scratch, pace)
                 except Sick as error:
                     sick.append(Sickness(database=database, ailment=error.ailment, text=f"live copy: {error}"))
-        self.sick = tuple(sick)
         free, needed = shutil.disk_usage(self._root).free, sum(entry.size for entry in entries)
         if needed > free:
             raise Blocked(f"placing needs {needed} bytes, {free} are free")
-        return Journal(move=wanted.move, site=self._site, entries=tuple(entries), live=tuple(live))
+        return Journal(move=wanted.move, site=self._site, entries=tuple(entries), live=tuple(live), sick=tuple(sick))
+
+    def _path(self, database: str) -> Path:
+        """Where a database is or will be. Raises ValueError where a link is: before anything is planned."""
+        try:
+            return inside(self._root, unquoted(database))
+        except FileNotFoundError:
+            return self._root / unquoted(database)
 
     def _live_is_as_new(self, path: Path, lying: Lying, pace: Pace) -> bool:
         """Only where it can be known: in rollback mode the header counts transactions, in WAL mode nothing does."""
@@ -161,16 +172,19 @@ class Placer:
 
     # -- doing it
 
-    def _carry_out(self, journal: Journal, pace: Pace) -> Journal:
-        ready = [entry for entry in journal.entries if not self._in_place(journal, entry)]
-        for entry in ready:
+    def _carry_out(self, journal: Journal, left: list[Entry], pace: Pace) -> Journal:
+        for entry in left:
             self._stage(journal, entry, pace)
-        for entry in ready:
+        for entry in left:
             self._swap(journal, entry, pace)
         done = replace(journal, done=True)
         pace()
         self._write(done)
         return done
+
+    def _hole(self, journal: Journal, entry: Entry) -> bool:
+        target = self._root / unquoted(entry.database)
+        return os.path.lexists(self._aside(journal, entry, "")) and not os.path.lexists(target)
 
     def _in_place(self, journal: Journal, entry: Entry) -> bool:
         target = self._root / unquoted(entry.database)

@@ -206,6 +206,10 @@ def test_live_leaves_everything_where_it_is_and_says_what_does_not_open(target: 
     assert content(target) == before
     broken = {one.database: one.ailment for one in placer.sick}
     assert broken["app.db"] is Ailment.NOT_A_DATABASE
+    # A guard that was restarted since says it too.
+    again = Placer(target, Site.BACKUP, scratch)
+    assert again.turn(want, prover, FREE) == said
+    assert again.sick == placer.sick
 
 
 @pytest.mark.parametrize(("more", "live_stays"), [(1, True), (-1, False)])
@@ -292,6 +296,23 @@ def test_an_unfinished_placing_of_an_earlier_move_is_finished_first(target: Path
     assert [old for old in before.values() if old not in kept(target)] == []
 
 
+def test_an_unfinished_placing_leaves_alone_what_came_after_it(target: Path) -> None:
+    """Killed before it moved anything; then the app lived elsewhere, and replication brought what it wrote there."""
+    count = 0
+    while not list(target.rglob("backup.json")):
+        count += 1
+        assert killed_after(target, count)
+    for part in ("", "-wal", "-shm", "-journal"):
+        Path(f"{target / 'app.db'}{part}").unlink()
+    database(target / "app.db", rows=99)
+    scratch, want = target.parent / "scratch", wanted(duty=Duty.PROVE, epoch=8, move="media/sonarr#8@later")
+    prover = Prover(target, scratch)
+    prover.turn(want, Clock(), FREE)
+    said = Placer(target, Site.BACKUP, scratch).turn(want, prover, FREE)
+    assert (said.done, said.databases, numbers(target / "app.db")) == (True, (), list(range(1, 100)))
+    assert "app.db" in said.live
+
+
 def test_without_room_for_all_copies_nothing_is_begun(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(target)
     usage = shutil.disk_usage(target)
@@ -310,3 +331,4 @@ def test_a_link_on_the_way_is_not_followed(target: Path) -> None:
     said = place(target)
     assert (said.done, "link" in said.why) == (False, True)
     assert list(outside.iterdir()) == []
+    assert not (target / ".failoverd" / "moves").exists()
