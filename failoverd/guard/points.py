@@ -158,7 +158,7 @@ class Maker:
         self._walked: timedelta | None = None
         self._due: dict[str, timedelta] = {}
         self._states: dict[str, sqlite.State] = {}
-        self._began: dict[str, timedelta] = {}
+        self._current: dict[str, timedelta] = {}
         self._kept: dict[str, Kept] = {}
         self._sick: dict[str, Sickness] = {}
         self._epoch = -1
@@ -179,7 +179,7 @@ class Maker:
         if wanted.epoch != self._epoch:
             # A point is due at once: those of another epoch do not count any more.
             self._epoch, self._due = wanted.epoch, {}
-            self._kept, self._states, self._began = {}, {}, {}
+            self._kept, self._states, self._current = {}, {}, {}
         now = clock().mono
         if self._walked is None or now - self._walked >= FIND_EVERY:
             self._walked = now
@@ -192,7 +192,7 @@ class Maker:
         wrong: list[Sickness] = []
         self._found = {one.database: one for one in find(self._root, wrong, pace)}
         self._lost = wrong
-        for held in (self._due, self._states, self._began, self._kept, self._sick):
+        for held in (self._due, self._states, self._current, self._kept, self._sick):
             for name in held.keys() - self._found.keys():
                 del held[name]
 
@@ -202,6 +202,7 @@ class Maker:
             state = sqlite.state(inside(self._root, unquoted(name)))
             if name in self._kept and self._states.get(name) == state:
                 self._kept[name] = replace(self._kept[name], current_at=began.wall)
+                self._current[name] = began.mono
             else:
                 self._make(found, wanted, clock, pace)
                 # Of before the copy: a change during it makes another point due.
@@ -241,8 +242,9 @@ class Maker:
             counter_after=0,
         )
         point = make(self._root, look, draft, pace)
-        ended, last = clock(), self._began.get(name)
-        self._began[name] = began.mono
+        # Until then the point before this one held everything.
+        ended, last = clock(), self._current.get(name)
+        self._current[name] = began.mono
         self._kept[name] = Kept(
             database=name,
             size=point.size,
