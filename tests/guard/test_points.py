@@ -116,9 +116,10 @@ def test_every_point_made_under_a_writer_opens_and_is_a_prefix_of_what_was_commi
     path = database(tmp_path / "app.db", wal=wal, rows=rows, width=1000)
     maker, clock = Maker(tmp_path, Site.PRIMARY), Clock()
     with writing(path, pause) as writer:
-        for _ in range(12):
+        # In rollback mode a writer that never rests may leave no gap for a reader; that is said, and tried again.
+        while not maker.kept or maker.kept[0].serial < 12:
             maker.turn(wanted(interval=timedelta(0), keep=99), clock, FREE)
-            assert maker.sick == ()
+            assert {one.ailment for one in maker.sick} <= ({Ailment.LOCKED} if not wal else set())
             time.sleep(0.02)
         last = writer.committed()
     there = lying(tmp_path)
