@@ -30,3 +30,13 @@ class SystemClock:
 async def sleep(duration: timedelta) -> None:
     """Wait for `duration`."""
     await asyncio.sleep(duration.total_seconds())
+
+
+def spent() -> tuple[float, float]:
+    """CPU seconds this thread has used so far, and the monotonic clock's seconds: what a pace is kept by."""
+    return time.thread_time(), time.monotonic()
+
+
+def pause(seconds: float) -> None:
+    """Hold up this thread; never to be called where an event loop runs."""
+    time.sleep(seconds)

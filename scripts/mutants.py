@@ -14,6 +14,7 @@ from pathlib import Path
 
 from scripts.breakage import Mutant
 from scripts.breakages import MUTANTS
+from scripts.breakages_guard import GUARD_MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("failoverd", "tests", "docs", "scripts", "pyproject.toml", "README.md", "config.example.toml")
@@ -49,7 +50,9 @@ def main() -> int:
     """Run every mutant and print the table."""
     words = sys.argv[1:]
     chosen = [
-        one for one in MUTANTS if not words or any(word in f"{one.promise} {one.what}".split() for word in words)
+        one
+        for one in MUTANTS + GUARD_MUTANTS
+        if not words or any(word in f"{one.promise} {one.what}".split() for word in words)
     ]
     missed = 0
     with tempfile.TemporaryDirectory(prefix="failoverd-mutants-") as name:

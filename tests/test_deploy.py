@@ -144,7 +144,7 @@ def test_every_object_names_its_namespace_because_kustomize_must_not() -> None:
 def test_every_file_of_the_folder_is_used() -> None:
     kustomization = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
     used = {*kustomization["resources"], *kustomization["configMapGenerator"][0]["files"]}
-    there = {path.name for path in KUBERNETES.iterdir()}
+    there = {path.name for path in KUBERNETES.iterdir() if path.is_file()}
     assert there == used | {"kustomization.yaml", "secret.example.yaml"}
 
 

@@ -187,6 +187,7 @@ def test_the_import_contracts_hold() -> None:
         ("adapters/web", "daemon"),
         ("simulator/world", "adapters/kubernetes"),
         ("guard/place", "core/moves"),
+        ("guard/points", "adapters/kubernetes"),
         ("loop", "adapters/syncthing"),
     ],
 )

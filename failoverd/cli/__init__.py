@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from failoverd.cli import configuration, fence, look, operate, replay, running
+from failoverd.cli import configuration, fence, guarding, look, operate, replay, running
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.parser import Handler, build
 from failoverd.config import ConfigError
@@ -24,6 +24,7 @@ HANDLERS: Mapping[str, Handler] = {
     "pause": operate.act,
     "resume": operate.act,
     "fence test": fence.test,
+    "guard": guarding.guard,
     "config check": configuration.check,
     "config show": configuration.print_shown,
     "config schema": configuration.print_schema,

@@ -74,7 +74,8 @@ def print_example(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every
 
 def print_rbac(arguments: argparse.Namespace) -> int:
     """Print Roles and their bindings."""
-    print(rbac.manifest(loaded_apart(arguments), arguments.user), end="")
+    config = loaded_apart(arguments)
+    print(rbac.guard_manifest(config) if arguments.guard else rbac.manifest(config, arguments.user), end="")
     return Exit.OK
 
 

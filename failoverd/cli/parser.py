@@ -58,6 +58,7 @@ def build() -> Parser:
     _looking(commands)
     _acting(commands)
     _fencing(commands)
+    _guarding(commands)
     _configuring(commands)
     _simulating(commands)
     _replaying(commands)
@@ -156,6 +157,22 @@ def _fencing(commands: Commands[Parser]) -> None:
     _files(test)
 
 
+def _guarding(commands: Commands[Parser]) -> None:
+    guard = _add(commands, "guard", "run beside the data: make restore points, prove that they open, place one")
+    guard.add_argument("--site", type=Site, choices=list(Site), required=True, help="the site whose copies these are")
+    guard.add_argument(
+        "--copy",
+        action="append",
+        required=True,
+        metavar="NAMESPACE/CLAIM=FOLDER",
+        help="a copy to guard and where it is mounted; as often as there are copies",
+    )
+    guard.add_argument("--namespace", default="failoverd", metavar="NAME", help="the daemon's namespace (failoverd)")
+    guard.add_argument(
+        "--scratch", type=Path, default=Path("/scratch"), metavar="FOLDER", help="for private copies (/scratch)"
+    )
+
+
 def _configuring(commands: Commands[Parser]) -> None:
     config = commands.add_parser("config", help="check, show and explain the configuration")
     inner = config.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
@@ -170,6 +187,7 @@ def _configuring(commands: Commands[Parser]) -> None:
     _add(inner, "example", "print a file with every key and its default")
     rbac = _add(inner, "rbac", "print the Roles that the configured apps need, as YAML")
     rbac.add_argument("--user", action="append", default=[], metavar="NAME", help="bind the operator's Role to NAME")
+    rbac.add_argument("--guard", action="store_true", help="those of the guards at the disks instead")
 
 
 def _simulating(commands: Commands[Parser]) -> None:

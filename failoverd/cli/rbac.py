@@ -8,15 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from failoverd.adapters import kubernetes
+from failoverd.adapters.kubernetes import guards
 from failoverd.adapters.kubernetes.commands import OPERATOR_NEEDS
 from failoverd.adapters.kubernetes.rbac import Grant, Need, expand
 from failoverd.adapters.syncthing import access
 from failoverd.config import Config
 from failoverd.config.edges import Via
+from failoverd.core.rules import Site
 
 HEAD = "# Printed by `failoverd config rbac` for the apps of one configuration: print it anew when these change.\n"
+GUARD_HEAD = HEAD.replace("rbac`", "rbac --guard`")
 DAEMON = "failoverd"
 OPERATOR = "failoverd-operator"
+GUARD = "failoverd-guard"
 
 
 WAYS = {Via.DIRECT: (True,), Via.PROXY: (False,), Via.AUTO: (True, False)}
@@ -41,6 +45,25 @@ def daemon_grants(config: Config) -> tuple[Grant, ...]:
 def operator_grants(config: Config) -> tuple[Grant, ...]:
     """The rules of somebody who commands by the CLI."""
     return expand(OPERATOR_NEEDS, config.rules, config.settings.kubernetes.namespace)
+
+
+def guard_grants(config: Config, namespace: str, site: Site) -> tuple[Grant, ...]:
+    """The rules of the guard at `site` of the apps in `namespace`: its own objects, by name."""
+    fixed = guards.objects(config.rules.apps, namespace, site)
+    return expand(guards.needs(fixed), config.rules, config.settings.kubernetes.namespace)
+
+
+def guard_manifest(config: Config) -> str:
+    """A ServiceAccount for each site in each of the apps' namespaces, and its Role beside the daemon, as YAML."""
+    parts = []
+    for namespace in sorted({app.namespace for app in config.rules.apps}):
+        for site in Site:
+            account = f"{GUARD}-{site}"
+            parts.append(_account(account, namespace))
+            # Roles of several namespaces stand side by side in the daemon's.
+            role = f"{GUARD}-{namespace}-{site}"
+            parts += _roles(role, guard_grants(config, namespace, site), _subject(account, namespace))
+    return GUARD_HEAD + "---\n".join(parts)
 
 
 def manifest(config: Config, users: Sequence[str]) -> str:

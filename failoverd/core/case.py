@@ -92,14 +92,18 @@ class Case:
         ]
 
     def strangers(self) -> list[Pod]:
-        """Unfinished pods that mount our claims and are neither the workload's nor VolSync's movers.
+        """Unfinished pods that mount our claims and are neither the workload's nor VolSync's movers nor our guards.
 
         A pod object on a node that is provably off writes nothing, and nobody will end it.
         """
         if isinstance(self.workload, Unknown):
             return []
         dead = {name for name, verdict in self.verdicts.items() if verdict.proven}
-        return [pod for pod in self.workload.pods if not (pod.owned or pod.mover or pod.finished or pod.node in dead)]
+        return [
+            pod
+            for pod in self.workload.pods
+            if not (pod.owned or pod.mover or pod.guard or pod.finished or pod.node in dead)
+        ]
 
     @property
     def patching(self) -> bool:

@@ -27,3 +27,13 @@ CONFIG_KEY = "config.toml"
 MEMORY = "failoverd-memory"
 COMMANDS = "failoverd-commands"
 HISTORY = "failoverd-history"
+PART_OF = "failoverd"
+GUARD_COMPONENT = "guard"
+"""Labels `app.kubernetes.io/part-of` and `app.kubernetes.io/component` of a guard's pod: it may mount our claims."""
+GUARD_FOLDER = ".failoverd"
+"""In the root of a volume: the guard's restore points, and what was displaced by placing one. It is replicated."""
+
+
+def guard_object(namespace: str, claim: str) -> str:
+    """The ConfigMap about the copy in `claim`. No dot can be in a namespace, so two claims never share a name."""
+    return f"failoverd-guard.{namespace}.{claim}"

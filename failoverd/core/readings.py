@@ -243,6 +243,8 @@ class Pod:
     """Whether it belongs to the app's workload."""
     mover: bool = False
     """Whether it is VolSync's mover of one of our sources."""
+    guard: bool = False
+    """Whether it is our guard at the disk."""
     ready: bool = False
     deleting: bool = False
     finished: bool = False

@@ -196,6 +196,7 @@ def pod(raw: Raw, app: App, uid: str, claims: tuple[str, ...]) -> Pod:
         claims=claims,
         owned=_owned(meta, labels, app, uid),
         mover=_mover(labels, app),
+        guard=_guard(labels),
         ready=any(dig(c, "type") == "Ready" and dig(c, "status") == "True" for c in conditions),
         deleting=dig(meta, "deletionTimestamp") is not None,
         finished=need(status, "phase", kind=str) in {"Succeeded", "Failed"},
@@ -222,6 +223,13 @@ def _mover(labels: Raw, app: App) -> bool:
         labels.get("app.kubernetes.io/part-of") == "volsync"
         and labels.get("app.kubernetes.io/component") == "syncthing-mover"
         and labels.get("app.kubernetes.io/name") in sources((app,))
+    )
+
+
+def _guard(labels: Raw) -> bool:
+    return (
+        labels.get("app.kubernetes.io/part-of") == names.PART_OF
+        and labels.get("app.kubernetes.io/component") == names.GUARD_COMPONENT
     )
 
 

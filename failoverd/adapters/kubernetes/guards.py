@@ -1,0 +1,140 @@
+"""What a guard asks of the API server: one ConfigMap per copy of a volume, in the daemon's namespace.
+
+Its `wanted` is the daemon's, its `observed` the guard's. The daemon makes the object; a guard may read it and change
+it, and nothing else in the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from pydantic import TypeAdapter, ValidationError
+
+from failoverd.adapters.kubernetes.client import MERGE_PATCH, Client
+from failoverd.adapters.kubernetes.rbac import Need, Where
+from failoverd.core import names
+from failoverd.core.points import POINTS_SCHEMA, Observed, Wanted
+from failoverd.core.rules import App, Site
+
+WANTED, OBSERVED = "wanted", "observed"
+LIMIT = 900_000
+"""Bytes of an `observed`: a ConfigMap may hold 1 MiB in all, what is wanted included."""
+
+_WANTED: TypeAdapter[Wanted] = TypeAdapter(Wanted)
+_OBSERVED: TypeAdapter[Observed] = TypeAdapter(Observed)
+
+
+class Unreadable(Exception):
+    """The object is there and says nothing that can be acted on; the text names the place and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is wanted, and the API server's time when it was read."""
+
+    wanted: Wanted
+    date: datetime
+
+
+def objects(apps: Iterable[App], namespace: str, site: Site) -> tuple[str, ...]:
+    """The objects of one guard: of every volume of `apps` in `namespace`, the copy at `site`. Sorted."""
+    claims = {volume.copy(site).claim for app in apps if app.namespace == namespace for volume in app.volumes}
+    return tuple(sorted(names.guard_object(namespace, claim) for claim in claims))
+
+
+def needs(fixed: Iterable[str]) -> tuple[Need, ...]:
+    """What a guard of these objects needs."""
+    return (Need(where=Where.OWN, group="", resource="configmaps", verbs=("get", "patch"), fixed=tuple(fixed)),)
+
+
+class GuardObject:
+    """The object of one copy, as its guard sees it."""
+
+    def __init__(self, client: Client, own: str, name: str) -> None:
+        self.where = f"ConfigMap {own}/{name}"
+        self._client = client
+        self._path = f"/api/v1/namespaces/{own}/configmaps/{name}"
+
+    async def read(self) -> Order:
+        """What is wanted now, from the API server itself. Raises KubeError, Unreadable."""
+        answer = await self._client.request("GET", self._path)
+        if answer.date is None:
+            raise Unreadable(f"{self.where}: the API server's answer has no Date, and points carry its time")
+        data = answer.body.get("data")
+        text = data.get(WANTED) if isinstance(data, dict) else None
+        if not isinstance(text, str) or not text:
+            raise Unreadable(f"{self.where} has no `{WANTED}` yet")
+        return Order(wanted=parse(text, self.where), date=answer.date)
+
+    async def write(self, observed: Observed) -> None:
+        """Say what was seen and done. Raises KubeError."""
+        body = {"data": {OBSERVED: observed_text(observed)}}
+        query = {"fieldManager": f"{names.FIELD_MANAGER}-guard"}
+        await self._client.request("PATCH", self._path, body, content_type=MERGE_PATCH, query=query)
+
+
+def wanted_text(wanted: Wanted) -> str:
+    """What the daemon writes."""
+    return _WANTED.dump_json(wanted).decode()
+
+
+def observed_text(observed: Observed) -> str:
+    """What a guard writes: all of it, or as much as the object can hold, with the number of entries left out."""
+    text = _OBSERVED.dump_json(observed).decode()
+    for most in (1000, 300, 100, 30, 10, 3, 0):
+        if len(text) <= LIMIT:
+            break
+        text = _OBSERVED.dump_json(_cut(observed, most)).decode()
+    return text
+
+
+def _cut(observed: Observed, most: int) -> Observed:
+    """At most `most` entries of every kind."""
+    placed = observed.placed
+    lists: list[tuple[object, ...]] = [observed.kept, observed.proven, observed.sick]
+    if placed is not None:
+        lists += [placed.databases, placed.live, placed.displaced]
+        placed = replace(
+            placed,
+            databases=placed.databases[:most],
+            live=placed.live[:most],
+            displaced=placed.displaced[:most],
+        )
+    return replace(
+        observed,
+        kept=observed.kept[:most],
+        proven=observed.proven[:most],
+        sick=observed.sick[:most],
+        placed=placed,
+        left_out=sum(max(0, len(one) - most) for one in lists),
+    )
+
+
+def parse(text: str, where: str) -> Wanted:
+    """What is wanted, out of its text. Raises Unreadable."""
+    try:
+        wanted = _WANTED.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "it"
+        raise Unreadable(f"{where}: {WANTED}: {place} can't be understood: {first['msg']}") from None
+    if wanted.schema > POINTS_SCHEMA:
+        raise Unreadable(f"{where}: {WANTED} is of a newer failoverd: run that")
+    if not (0 < wanted.share <= 1 and wanted.keep > 0 and wanted.epoch >= 0):
+        raise Unreadable(f"{where}: {WANTED}: share must be above 0 and at most 1, keep at least 1, epoch at least 0")
+    return wanted
+
+
+def observed(text: str, where: str) -> Observed:
+    """What a guard said, out of its text. Raises Unreadable."""
+    try:
+        found = _OBSERVED.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "it"
+        raise Unreadable(f"{where}: {OBSERVED}: {place} can't be understood: {first['msg']}") from None
+    if found.schema > POINTS_SCHEMA:
+        raise Unreadable(f"{where}: {OBSERVED} is of a newer failoverd: run that")
+    return found

@@ -1,0 +1,209 @@
+"""What is said between the daemon and the guards at the disks, and what a restore point says of itself.
+
+A path is relative to the volume's root and percent-encoded byte by byte (as in a URL): names may hold newlines and
+bytes that are no UTF-8, and both the manifest and the Kubernetes API carry text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from failoverd.core.rules import Site
+
+POINTS_SCHEMA = 1
+"""Of manifests, wanted and observed; a reader refuses a higher one."""
+
+
+class Duty(StrEnum):
+    """What a guard does at its copy: make points, prove them, or keep its hands off."""
+
+    MAKE = "make"
+    PROVE = "prove"
+    REST = "rest"
+
+
+class Placing(StrEnum):
+    """Which copy of a database an app is started with after an unplanned failover."""
+
+    NEWEST = "newest"
+    """The newest point of the epoch that opens, or the live copy where that is provably as new."""
+    LIVE = "live"
+    """Whatever replication left there."""
+
+
+class Ailment(StrEnum):
+    """Why there is no point of a database, or why a copy does not open."""
+
+    LOCKED = "locked"
+    CORRUPT = "corrupt"
+    NOT_A_DATABASE = "not a database"
+    """Encrypted, or overwritten: the file's first bytes are not SQLite's."""
+    UNCHECKED = "cannot be checked"
+    """The check itself needs something that only the app brings, for example a collation of its own."""
+    UNREADABLE = "unreadable"
+    NO_ROOM = "no room"
+    CHANGING = "changes faster than it can be copied"
+    INTERRUPTED = "interrupted"
+    """Only the app may roll back the transaction that a crash left behind."""
+    FOREIGN = "foreign"
+    """Points of a later epoch lie here: whoever wants this one knows less than the disk."""
+    MISMATCH = "does not match its manifest"
+    NONE = "no point"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One consistent copy of one database: the content of its manifest.
+
+    Ordered by (`epoch`, `serial`). The serial is the guard's own count within the epoch, because SQLite has none that
+    would do: the header's change counter (offset 24) stands still in WAL mode (100 commits moved it by 1), and the
+    WAL's own counters begin anew when the last connection closes. Both are recorded all the same.
+    """
+
+    database: str
+    site: Site
+    epoch: int
+    serial: int
+    made_at: datetime
+    """Just before the snapshot was taken, by the API server's clock."""
+    size: int
+    """Bytes of the copy."""
+    sha256: str
+    wal: bool
+    """Whether the database was in WAL mode."""
+    counter_before: int
+    """The header's change counter before the snapshot, and after it: rollback mode counts every transaction there."""
+    counter_after: int
+    wal_changes: int = 0
+    """The WAL index's count of transactions before the snapshot; 0 without a WAL."""
+    mode: int = 0o644
+    """Permission bits of the database file."""
+    schema: int = POINTS_SCHEMA
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """What points are ordered by, never a time."""
+        return self.epoch, self.serial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the daemon wants of the guard at one copy of a volume."""
+
+    duty: Duty
+    epoch: int
+    active: Site
+    """The site whose points of `epoch` count. While databases are placed: the lost one, and the epoch of then."""
+    interval: timedelta = timedelta(seconds=5)
+    """Between two points of one database, where the share allows it."""
+    keep: int = 10
+    """Points of one database to keep at most; the newest is kept whatever its age."""
+    keep_for: timedelta = timedelta(hours=1)
+    share: float = 0.1
+    """Of one core's time, at most, averaged over a few seconds."""
+    recheck: timedelta = timedelta(hours=1)
+    """After this long a point that was proven is proven again: disks forget."""
+    move: str = ""
+    """Id of the move that waits for databases to be placed here; empty for none."""
+    place: Placing = Placing.NEWEST
+    owner: tuple[int, int] | None = None
+    """uid and gid that the app's files must have; None: not looked at."""
+    room: int = 0
+    """Bytes that must be free before the app may start here."""
+    ask: str = ""
+    """Any new text has everything proven again at once; `Observed.asked` repeats it when that is done."""
+    schema: int = POINTS_SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sickness:
+    """One database, or one point of it, that is not well."""
+
+    database: str
+    ailment: Ailment
+    text: str
+
+
+class Obstacle(StrEnum):
+    """What in a volume stands in the way of an app's start."""
+
+    MISSING = "missing"
+    EMPTY = "empty"
+    OWNER = "wrong owner"
+    READ_ONLY = "read only"
+    ROOM = "too little room"
+    MARKER = "folder marker missing"
+    """Syncthing stops such a folder, and nothing would be replicated from it."""
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One obstacle, with its numbers."""
+
+    obstacle: Obstacle
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One database at the active side, and its newest point."""
+
+    database: str
+    size: int
+    serial: int
+    made_at: datetime
+    current_at: datetime
+    """The last moment the database was seen not to have changed since the point."""
+    every: timedelta
+    """From one point to the next, as it went last: the cost of a large one is spread by the share."""
+    age: timedelta
+    """How old the newest point was just before this one was complete: what a loss then would have cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """The newest point of one database that opens, at the standby."""
+
+    database: str
+    serial: int
+    made_at: datetime
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What became of a placing: the databases put in place, and every file that had to make room."""
+
+    move: str
+    done: bool
+    databases: tuple[str, ...] = ()
+    live: tuple[str, ...] = ()
+    """Databases whose live copy was left where it is."""
+    displaced: tuple[str, ...] = ()
+    """Where the displaced files are now, as paths of the volume."""
+    why: str = ""
+    """What stopped it; it goes on when that is mended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What a guard last saw and did at one copy."""
+
+    site: Site
+    at: datetime
+    """By the API server's clock."""
+    duty: Duty
+    epoch: int
+    kept: tuple[Kept, ...] = ()
+    proven: tuple[Proven, ...] = ()
+    sick: tuple[Sickness, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    """What would stand in the way of a start here."""
+    placed: Placed | None = None
+    asked: str = ""
+    left_out: int = 0
+    """Entries left out because the object must stay small."""
+    schema: int = POINTS_SCHEMA

@@ -1,0 +1,292 @@
+"""Placing: the newest point that opens becomes the database the app is started with.
+
+What must never be: a database beside a `-wal` or `-journal` of another one. So the order is fixed. A journal first;
+then every copy beside its database, under a temporary name; then, of one database after the other, the file itself
+is moved aside, its `-wal`, `-shm` and `-journal` after it, and the copy is renamed in last of all. Between any two
+of these there is either the old database with all that belongs to it, or none, or the point alone. What is moved
+aside is kept under `.failoverd/moves/MOVE/`, together, so that it opens there.
+
+The app is not running while this goes on; that is for the daemon to see to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import TypeAdapter, ValidationError
+
+from failoverd.core.names import GUARD_FOLDER
+from failoverd.core.points import Placed, Placing, Sickness, Wanted
+from failoverd.core.rules import Site
+from failoverd.guard import sqlite
+from failoverd.guard.files import (
+    TEMPORARY,
+    copied,
+    hashed,
+    inside,
+    quoted,
+    shown,
+    sync_file,
+    sync_folder,
+    unquoted,
+    write_whole,
+)
+from failoverd.guard.pace import Pace
+from failoverd.guard.proof import Prover, live_opens
+from failoverd.guard.shelf import Lying
+from failoverd.guard.sqlite import Sick
+
+PARTS = ("", *sqlite.SIDECARS)
+"""A database and what belongs to it, in the order in which they are moved aside."""
+
+
+class Blocked(Exception):
+    """Placing cannot go on; the text says why. It is taken up again where it stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One database to be placed. Paths are quoted; `had` lists the parts there were when this was planned."""
+
+    database: str
+    point: str
+    sha256: str
+    size: int
+    mode: int
+    had: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """What one move places at one site. Replication may carry it to the other site, where it means nothing."""
+
+    move: str
+    site: Site
+    entries: tuple[Entry, ...]
+    live: tuple[str, ...]
+    sick: tuple[Sickness, ...] = ()
+    """Live copies that do not open and have no point to take their place."""
+    done: bool = False
+
+
+_JOURNAL: TypeAdapter[Journal] = TypeAdapter(Journal)
+
+
+class Placer:
+    """Places databases of one volume. `pace` is called before each operation on the disk, and may end it there."""
+
+    def __init__(self, root: Path, site: Site, scratch: Path) -> None:
+        self._root = root
+        self._site = site
+        self._scratch = scratch
+        self.sick: tuple[Sickness, ...] = ()
+        """Live copies that do not open and have no point to take their place."""
+
+    def turn(self, wanted: Wanted, prover: Prover, pace: Pace) -> Placed:
+        """Close the holes that an earlier move left, then do this one's; doing it again changes nothing.
+
+        `prover` has just looked. Raises Halt.
+        """
+        try:
+            for journal in self._begun(wanted.move):
+                # Only where its database is away: whatever stands in its place came later, and is this move's affair.
+                self._carry_out(journal, [entry for entry in journal.entries if self._hole(journal, entry)], pace)
+            own = self._read(self._folder(wanted.move))
+            if own is None:
+                own = self._plan(wanted, prover, pace)
+                pace()
+                self._write(own)
+            if not own.done:
+                left = [entry for entry in own.entries if not self._in_place(own, entry)]
+                own = self._carry_out(own, left, pace)
+            self.sick = own.sick
+            return self._said(own)
+        except Blocked as error:
+            return Placed(move=wanted.move, done=False, why=str(error))
+        except (OSError, ValueError) as error:
+            return Placed(move=wanted.move, done=False, why=shown(str(error)))
+
+    def unfinished(self) -> tuple[str, ...]:
+        """The moves whose placing was begun here and not finished."""
+        try:
+            return tuple(journal.move for journal in self._begun(""))
+        except (Blocked, OSError) as error:
+            return (f"unknown: {shown(str(error))}",)
+
+    # -- what to do
+
+    def _plan(self, wanted: Wanted, prover: Prover, pace: Pace) -> Journal:
+        entries, live, sick = [], [], []
+        names = sorted(prover.newest.keys() | prover.live.keys())
+        for database in names:
+            point = prover.newest.get(database) if wanted.place is Placing.NEWEST else None
+            path = self._path(database)
+            if point is not None and not self._live_is_as_new(path, point, pace):
+                entries.append(self._entry(database, path, point))
+                continue
+            live.append(database)
+            if point is None:
+                try:
+                    live_opens(path, self._scratch, pace)
+                except Sick as error:
+                    sick.append(Sickness(database=database, ailment=error.ailment, text=f"live copy: {error}"))
+        free, needed = shutil.disk_usage(self._root).free, sum(entry.size for entry in entries)
+        if needed > free:
+            raise Blocked(f"placing needs {needed} bytes, {free} are free")
+        return Journal(move=wanted.move, site=self._site, entries=tuple(entries), live=tuple(live), sick=tuple(sick))
+
+    def _path(self, database: str) -> Path:
+        """Where a database is or will be. Raises ValueError where a link is: before anything is planned."""
+        try:
+            return inside(self._root, unquoted(database))
+        except FileNotFoundError:
+            return self._root / unquoted(database)
+
+    def _live_is_as_new(self, path: Path, lying: Lying, pace: Pace) -> bool:
+        """Only where it can be known: in rollback mode the header counts transactions, in WAL mode nothing does."""
+        try:
+            head = sqlite.header(path)
+            if head is None or head.wal or lying.point.wal or os.path.lexists(f"{path}-wal"):
+                return False
+            if head.counter < lying.point.counter_after:
+                return False
+            live_opens(path, self._scratch, pace)
+        except (FileNotFoundError, Sick):
+            return False
+        return True
+
+    def _entry(self, database: str, path: Path, lying: Lying) -> Entry:
+        return Entry(
+            database=database,
+            point=quoted(str(lying.file.relative_to(self._root))),
+            sha256=lying.point.sha256,
+            size=lying.point.size,
+            mode=lying.point.mode & 0o777,
+            had=tuple(part for part in PARTS if os.path.lexists(f"{path}{part}")),
+        )
+
+    # -- doing it
+
+    def _carry_out(self, journal: Journal, left: list[Entry], pace: Pace) -> Journal:
+        for entry in left:
+            self._stage(journal, entry, pace)
+        for entry in left:
+            self._swap(journal, entry, pace)
+        done = replace(journal, done=True)
+        pace()
+        self._write(done)
+        return done
+
+    def _hole(self, journal: Journal, entry: Entry) -> bool:
+        target = self._root / unquoted(entry.database)
+        return os.path.lexists(self._aside(journal, entry, "")) and not os.path.lexists(target)
+
+    def _in_place(self, journal: Journal, entry: Entry) -> bool:
+        target = self._root / unquoted(entry.database)
+        moved = "" not in entry.had or os.path.lexists(self._aside(journal, entry, ""))
+        return moved and os.path.lexists(target) and not os.path.lexists(self._staged(journal, entry))
+
+    def _stage(self, journal: Journal, entry: Entry, pace: Pace) -> None:
+        """A copy, because the point itself must stay: the app may yet break what it is started with."""
+        staged = self._staged(journal, entry)
+        pace()
+        try:
+            inside(self._root, unquoted(entry.database))
+        except FileNotFoundError:
+            staged.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(staged) and hashed(staged, pace) == entry.sha256:
+            return
+        point = inside(self._root, unquoted(entry.point))
+        pace()
+        if copied(point, staged, pace) != entry.sha256:
+            raise Blocked(f"{shown(point)} changed since it was proven")
+        pace()
+        sync_file(staged, entry.mode)
+        sync_folder(staged.parent)
+
+    def _swap(self, journal: Journal, entry: Entry, pace: Pace) -> None:
+        target = inside(self._root, unquoted(entry.database))
+        for part in entry.had:
+            source, aside = Path(f"{target}{part}"), self._aside(journal, entry, part)
+            if not os.path.lexists(source):
+                continue
+            if os.path.lexists(aside):
+                raise Blocked(f"{shown(source)} is there again after it was moved aside: was the app started?")
+            pace()
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            pace()
+            source.rename(aside)
+            sync_folder(aside.parent)
+            sync_folder(source.parent)
+        for part in PARTS:
+            if os.path.lexists(f"{target}{part}"):
+                raise Blocked(f"{shown(target)}{part} appeared after placing began: was the app started?")
+        pace()
+        self._staged(journal, entry).rename(target)
+        sync_folder(target.parent)
+        pace()
+
+    # -- where things are
+
+    def _folder(self, move: str) -> Path:
+        name = quote(move, safe="")
+        if not move or len(name) > 150 or name.startswith("."):
+            name = f"move-{hashlib.sha256(move.encode()).hexdigest()[:16]}"
+        return self._root / GUARD_FOLDER / "moves" / name
+
+    def _aside(self, journal: Journal, entry: Entry, part: str) -> Path:
+        slot = f"{journal.entries.index(entry):04d}"
+        return self._folder(journal.move) / slot / (Path(unquoted(entry.database)).name + part)
+
+    def _staged(self, journal: Journal, entry: Entry) -> Path:
+        mark = hashlib.sha256(f"{journal.move}\n{entry.database}".encode()).hexdigest()[:16]
+        return (self._root / unquoted(entry.database)).with_name(f"{TEMPORARY[0]}failoverd-{mark}.tmp")
+
+    # -- the journal
+
+    def _begun(self, but: str) -> list[Journal]:
+        found = []
+        folder = self._root / GUARD_FOLDER / "moves"
+        for place in sorted(folder.iterdir()) if folder.is_dir() else []:
+            journal = self._read(place)
+            if journal is not None and not journal.done and journal.move != but:
+                found.append(journal)
+        return found
+
+    def _read(self, folder: Path) -> Journal | None:
+        """The journal of a move at this site, None where there is none. Raises Blocked for one that is no journal."""
+        path = folder / f"{self._site}.json"
+        try:
+            journal = _JOURNAL.validate_json(path.read_bytes(), strict=True)
+        except FileNotFoundError:
+            return None
+        except (ValidationError, NotADirectoryError):
+            raise Blocked(f"{shown(path)} cannot be understood: what it moved aside lies beside it") from None
+        return journal
+
+    def _write(self, journal: Journal) -> None:
+        folder = self._folder(journal.move)
+        folder.mkdir(parents=True, exist_ok=True)
+        for parent in (folder.parent, folder.parent.parent, self._root):
+            sync_folder(parent)
+        write_whole(folder / f"{self._site}.json", _JOURNAL.dump_json(journal, indent=1).decode() + "\n")
+
+    def _said(self, journal: Journal) -> Placed:
+        displaced = [
+            self._aside(journal, entry, part)
+            for entry in journal.entries
+            for part in entry.had
+            if os.path.lexists(self._aside(journal, entry, part))
+        ]
+        return Placed(
+            move=journal.move,
+            done=True,
+            databases=tuple(entry.database for entry in journal.entries),
+            live=journal.live,
+            displaced=tuple(quoted(str(path.relative_to(self._root))) for path in displaced),
+        )

@@ -1,0 +1,118 @@
+"""Where restore points lie in a volume, and their manifests.
+
+`.failoverd/points/DATABASE/EPOCH-SERIAL-SITE.sqlite`, beside it a manifest `.json`. A point is one whose manifest is
+there and true: the manifest is written last and removed first, so neither a killed guard nor a replication that has
+brought half of it can leave something that looks like a point and is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from failoverd.core.names import GUARD_FOLDER
+from failoverd.core.points import POINTS_SCHEMA, Ailment, Point, Sickness
+from failoverd.guard.files import quoted, shown, sync_folder, temporary, unquoted, write_whole
+
+MANIFEST_LIMIT = 64 * 1024
+"""Bytes; ours have about 500."""
+
+_POINT: TypeAdapter[Point] = TypeAdapter(Point)
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """A point where it lies."""
+
+    point: Point
+    file: Path
+    manifest: Path
+
+
+def folder(root: Path, database: str) -> Path:
+    """Where the points of a database (a quoted path) lie: a name that people recognise and no two databases share."""
+    tail = re.sub(r"[^A-Za-z0-9._-]", "_", database.rsplit("/", 1)[-1])[:40]
+    return root / GUARD_FOLDER / "points" / f"{tail}-{hashlib.sha256(database.encode()).hexdigest()[:16]}"
+
+
+def file_of(root: Path, point: Point) -> Path:
+    """The point's copy of the database."""
+    return folder(root, point.database) / f"{point.epoch:08d}-{point.serial:08d}-{point.site}.sqlite"
+
+
+def put(root: Path, point: Point, pace: Callable[[], None]) -> None:
+    """Make a point of a copy that is on disk under its temporary name; its manifest comes last. Raises OSError."""
+    file = file_of(root, point)
+    temporary(file).rename(file)
+    sync_folder(file.parent)
+    pace()
+    write_whole(file.with_suffix(".json"), _POINT.dump_json(point, indent=1).decode() + "\n")
+
+
+def drop(lying: Lying) -> None:
+    """Remove a point, its manifest first. Raises OSError."""
+    lying.manifest.unlink(missing_ok=True)
+    sync_folder(lying.manifest.parent)
+    lying.file.unlink(missing_ok=True)
+
+
+def sweep(place: Path) -> None:
+    """Remove what a killed guard left in a folder of points: copies under a temporary name or without a manifest."""
+    for entry in _entries(place):
+        orphan = entry.suffix == ".sqlite" and not entry.with_suffix(".json").exists()
+        if orphan or entry.name.startswith(TEMPORARY_HERE):
+            entry.unlink(missing_ok=True)
+
+
+TEMPORARY_HERE = ".syncthing.0"
+"""How our own temporary names begin here: an epoch has 8 digits, and no cluster reaches a ten millionth move."""
+
+
+def lying(root: Path, wrong: list[Sickness], database: str = "") -> Iterator[Lying]:
+    """Every point of a volume, or of one database, in no order; manifests not to be believed are added to `wrong`."""
+    for place in [folder(root, database)] if database else _entries(root / GUARD_FOLDER / "points"):
+        for manifest in _entries(place):
+            if manifest.suffix == ".json" and not manifest.name.startswith("."):
+                found = _read(root, manifest)
+                if isinstance(found, Sickness):
+                    wrong.append(found)
+                else:
+                    yield found
+
+
+def _read(root: Path, manifest: Path) -> Lying | Sickness:
+    where = quoted(str(manifest.relative_to(root)))
+    try:
+        handle = os.open(manifest, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as opened:
+            point = _POINT.validate_json(opened.read(MANIFEST_LIMIT), strict=True)
+        if point.schema > POINTS_SCHEMA:
+            return Sickness(database=where, ailment=Ailment.MISMATCH, text="written by a newer failoverd: run that")
+        unquoted(point.database)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the manifest"
+        return Sickness(database=where, ailment=Ailment.MISMATCH, text=f"{place}: {first['msg']}")
+    except (OSError, ValueError) as error:
+        return Sickness(database=where, ailment=Ailment.UNREADABLE, text=shown(str(error)))
+    file = file_of(root, point)
+    if point.made_at.tzinfo is None or file.with_suffix(".json") != manifest:
+        text = "it stands where the manifest of another point belongs"
+        return Sickness(database=point.database, ailment=Ailment.MISMATCH, text=text)
+    return Lying(point, file, manifest)
+
+
+def _entries(place: Path) -> list[Path]:
+    """What is in a folder that is no link; nothing where there is none."""
+    try:
+        if place.is_symlink():
+            return []
+        return sorted(place.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
