@@ -18,9 +18,9 @@ BIN = Path(sys.executable).parent
 
 # Everything core may take from the standard library: values and the means to combine them.
 PURE = {
-    "__future__", "abc", "bisect", "collections", "dataclasses", "datetime", "enum", "fractions", "functools",
-    "hashlib", "heapq", "itertools", "math", "operator", "re", "statistics", "string", "textwrap", "types",
-    "typing",
+    "__future__", "abc", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions",
+    "functools", "hashlib", "heapq", "itertools", "math", "operator", "re", "statistics", "string", "textwrap",
+    "types", "typing",
 }  # fmt: skip
 
 # Written so that no pattern matches itself.

@@ -222,8 +222,7 @@ def _folder_health(name: str, site: Site, folder: Folder) -> Iterator[Objection]
     if folder.type == Role.SEND_RECEIVE:
         yield _object(Why.NOT_ADOPTED, f"{name} at {site} is sendreceive: roles not adopted")
     if folder.type == Role.RECEIVE_ONLY and folder.receive_only:
-        changed = f"{name} at {site}: {folder.receive_only} local changes on a standby"
-        yield _object(Why.NOT_CLEAN, f"{changed}: revert them in its Syncthing")
+        yield _object(Why.NOT_CLEAN, f"{name} at {site}: {folder.receive_only} local changes on a standby")
 
 
 def data_age(case: Case, wish: Wish) -> Iterator[Objection]:

@@ -194,11 +194,13 @@ def _watch_clean(case: Case, volume: Volume, standby: Folder) -> Tended:
             "which copy is the true one must be decided by hand",
         )
     changed = copy.device and copy.device != standby.device
-    if standby.type == Role.RECEIVE_ONLY and not changed:
+    own = standby.idle and standby.receive_only
+    if standby.type == Role.RECEIVE_ONLY and not (changed or own):
         if not copy.device:  # the loser of a planned move: its installation was not known while it was active
             memory = with_standby(memory, site, replace(copy, device=standby.device))
         return Tended(memory=memory, alarms=_odd(case, volume, standby))
     why = "is another Syncthing installation" if changed else f"is {standby.type}"
+    why = f"has {standby.receive_only} local changes" if own and not changed else why
     alarm = Objection(
         why=Why.NOT_CLEAN, text=f"{volume.name} at {site} {why}: it must be taken back before it counts again"
     )
@@ -211,7 +213,7 @@ def _odd(case: Case, volume: Volume, standby: Folder) -> tuple[Objection, ...]:
     site, active = case.was.active.other, case.folder(volume, case.was.active)
     told = [active.unlike(standby)] if isinstance(active, Folder) else []
     if standby.receive_only:
-        told.append(f"{standby.receive_only} local changes on a standby: revert them in its Syncthing")
+        told.append(f"{standby.receive_only} local changes on a standby")
     said = "; ".join(text for text in told if text)
     return (Objection(why=Why.NOT_CLEAN, text=f"{volume.name} at {site}: {said}"),) if said else ()
 

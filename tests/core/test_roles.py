@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from failoverd.core.memory import Phase
+from failoverd.core.memory import Phase, Standing
 from failoverd.core.model import (
+    Revert,
     Role,
     Scan,
     SetIgnores,
@@ -235,8 +236,22 @@ def test_a_standby_that_is_another_installation_must_be_taken_back():
     assert copy_of(life, B).device == "WIPED"
 
 
-def test_local_changes_on_a_standby_are_an_alarm():
+def test_local_changes_on_a_standby_are_an_alarm_and_are_taken_back_keeping_them():
     life = healthy()
     life.world.folders[THERE] = replace(life.world.folders[THERE], receive_only=2)
     life.tick()
-    assert "2 local changes on a standby" in str(life.decision.apps[KEY].alarms[0])
+    assert "2 local changes" in str(life.decision.apps[KEY].alarms[0])
+    assert life.app().volumes["data"].copies[B].standing is Standing.OUTDATED
+    kept = []
+    carry = life.world.do
+
+    def do(action):
+        if isinstance(action, Revert):
+            kept.append(life.world.folders[THERE].versioning)
+        return carry(action)
+
+    life.do = do
+    life.until(lambda one: one.app().volumes["data"].copies[B].standing is Standing.CLEAN, 60)
+    assert life.world.folders[THERE].receive_only == 0
+    assert kept
+    assert all(kept)
