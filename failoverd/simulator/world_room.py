@@ -197,7 +197,9 @@ def register_node(world: World, name: str) -> None:
 
 def mend(world: World, node: Node) -> None:
     """The node lets pods in again, has room, and nothing is planned for it."""
-    node.taints, node.pressures, node.rebooting, node.deleted = (), (), False, False
+    node.taints, node.pressures, node.rebooting = (), (), False
+    if node.deleted:  # its kubelet registers it once it runs again
+        world.time.after(node.boot_ms, lambda: register_node(world, node.name))
     node.tenants.clear()
     uncordon(world, node.name)
 
