@@ -190,8 +190,11 @@ def delete_node(world: World, name: str) -> None:
 
 
 def register_node(world: World, name: str) -> None:
-    """Its kubelet registers it again."""
-    world.nodes[name].deleted = False
+    """Its kubelet registers it again, if it runs."""
+    node = world.nodes[name]
+    if not (node.powered and node.booted and node.kubelet):
+        return
+    node.deleted = False
     _changed(world)
 
 
