@@ -192,8 +192,8 @@ def _configuring(commands: Commands[Parser]) -> None:
 
 def _simulating(commands: Commands[Parser]) -> None:
     for name, text in (
-        ("demo", "watch a node die and its app move: simulated cluster, real daemon"),
-        ("simulate", "run scenarios in a simulated world"),
+        ("demo", "watch a node die and its app move: simulated cluster, real daemon (--hold leaves it running)"),
+        ("simulate", "run scenarios in a simulated world (--help and docs/simulator.md tell of its options)"),
     ):
         parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", add_help=False)
         parser.set_defaults(command=name)

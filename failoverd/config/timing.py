@@ -241,5 +241,6 @@ def _at_least(key: Path, value: timedelta, least: timedelta, why: str, *others: 
 
 def _at_most(key: Path, value: timedelta, most: timedelta, why: str, *others: Path) -> Iterator[Violation]:
     if value > most:
-        text = f'"{show(value)}" is more than {why}; largest value that works: "{show(most)}"'
+        works = f'largest value that works: "{show(most)}"' if most > timedelta(0) else "no value works beside it"
+        text = f'"{show(value)}" is more than {why}; {works}'
         yield Violation(key=key, others=others, text=text)
