@@ -119,7 +119,7 @@ def remember(
 ) -> tuple[Memory, Watch]:
     """Put new proofs into Memory, in batches or when it has `changed` anyway: each write costs the cluster one."""
     due = watch.saved_at is None or now.mono - watch.saved_at >= rules.timings.save_proofs_every
-    if not (changed or due):
+    if not (changed or due or _first(memory, watch)):
         return memory, watch
     apps = dict(memory.apps)
     for (key, name), seen in watch.volumes.items():
@@ -131,6 +131,15 @@ def remember(
             proven = replace(volume, proven_at=seen.proven_at, proven_sequence=seen.proven_sequence)
             apps[key] = replace(was, volumes={**was.volumes, name: proven})
     return replace(memory, apps=apps), replace(watch, saved_at=now.mono)
+
+
+def _first(memory: Memory, watch: Watch) -> bool:
+    """Whether a volume has a proof and none is remembered: to another instance its age would be unknown."""
+    for (key, name), seen in watch.volumes.items():
+        was = memory.apps.get(key) if seen.proven_at is not None else None
+        if was is not None and was.move is None and name in was.volumes and was.volumes[name].proven_at is None:
+            return True
+    return False
 
 
 def holds(standby: Folder, scanned: Scanned) -> bool:

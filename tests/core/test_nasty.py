@@ -265,3 +265,15 @@ def test_power_cut_again_and_again_for_nothing_uses_up_the_budget():
     assert replace(life.app(), moves=(cut,)).counted(since) == [cut]
     assert replace(life.app(), moves=(replace(cut, marks=()),)).counted(since) == []
     assert replace(life.app(), moves=(replace(cut, command="c1"),)).counted(since) == []
+
+
+def test_the_first_proof_after_a_move_survives_a_restart_right_after_it():
+    life = by_hand()
+    life.world.off.add(W1)
+    life.until(arrived(B))
+    life.world.off.clear()
+    life.until(lambda one: one.watch.volumes[KEY, "data"].proven_at is not None, 600)
+    assert life.app().volumes["data"].proven_at is not None
+    life.restart()
+    life.tick()
+    assert life.decision.apps[KEY].ages["data"] is not None
