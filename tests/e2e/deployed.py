@@ -217,7 +217,7 @@ class Systemd:
             for line in re.findall(r"(?m)^Environment=(.+)$", unit)
             for one in line.replace("%d", CREDENTIALS).split()
         ]
-        (command,) = re.findall(r"(?m)^ExecStart=(.+)$", unit)
+        (command,) = (one.replace("%d", CREDENTIALS) for one in re.findall(r"(?m)^ExecStart=(.+)$", unit))
         root = shlex.quote(str(self.root))
         user = f"setpriv --reuid={DYNAMIC_USER} --regid={DYNAMIC_USER} --clear-groups"
         script = (
