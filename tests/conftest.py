@@ -15,8 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Side by side, the longest first, which are those with a timeout of their own: begun last, one process
-    would be alone with it. They are handed out one by one (`--maxschedchunk 1`), for in parts of the list one process
-    would get them all."""
+    would be alone with it."""
     if not hasattr(config, "workerinput"):
         return
 
