@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from failoverd.core.memory import AppMemory, CopyMemory, Kind, Memory, Standing
 from failoverd.core.model import (
@@ -56,6 +56,10 @@ class Case:
     def place(self, site: Site) -> Place:
         """Where `site` is."""
         return self.rules.place(self.app, site)
+
+    def overdue(self, since: datetime, limit: timedelta) -> bool:
+        """Whether what began then takes too long. In the future it began by a clock that was set since."""
+        return not timedelta(0) <= self.date - since <= limit
 
     def verdict(self, site: Site) -> Verdict:
         """The verdict on the node of `site`."""

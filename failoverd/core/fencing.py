@@ -35,10 +35,10 @@ def fencing(case: Case, move: Move) -> Step:
             return Step(was=call_off(case, why), event=Event.CALLED_OFF)
     if began is None:
         if not (verdict.fenceable or move.forced):
-            if _late(case, move.began_at):
+            if case.overdue(move.began_at, case.rules.timings.fence_timeout):
                 return Step(was=call_off(case, "the fence could not begin"), event=Event.CALLED_OFF)
             return Step(was=case.was, waiting=f"the silence of {node} to be certain again")
-    elif _late(case, began):
+    elif case.overdue(began, case.rules.timings.fence_timeout):
         silent = case.app.require is Require.SILENCE and verdict.health is Health.DOWN
         if move.forced or (silent and guest_state(case, node) is None):
             return Step(was=case.was, event=Event.FENCE_GIVEN_UP)
@@ -47,11 +47,6 @@ def fencing(case: Case, move: Move) -> Step:
         # not our doing: it gets the dwell of a guest that might be rebooting, and is not started by us later
         return Step(was=case.was, waiting=f"for {node}, which is off already, to stay off")
     return Step(was=case.was, actions=off(case, node, "may still be writing"), waiting=f"{node} to be confirmed off")
-
-
-def _late(case: Case, since: datetime) -> bool:
-    """Whether a fence has taken too long. What began in the future did so by a clock that was set since."""
-    return not timedelta(0) <= case.date - since <= case.rules.timings.fence_timeout
 
 
 FENCE_AGAIN = timedelta(seconds=5)

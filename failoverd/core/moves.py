@@ -155,8 +155,7 @@ def _hopeless(case: Case, move: Move, since: str) -> bool:
     if not move.kind.planned:
         return False
     began = marked(move, since)
-    # what began in the future did so by a clock that was set since
-    late = began is not None and not timedelta(0) <= case.date - began <= case.rules.timings.barrier_timeout
+    late = began is not None and case.overdue(began, case.rules.timings.barrier_timeout)
     return late or case.verdict(move.source).health is Health.DOWN
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,6 +23,7 @@ WANTED, OBSERVED = "wanted", "observed"
 LIMIT = 900_000
 """Bytes of an `observed`: a ConfigMap may hold 1 MiB in all, what is wanted included."""
 
+Told = TypeVar("Told", Wanted, Observed)
 _WANTED: TypeAdapter[Wanted] = TypeAdapter(Wanted)
 _OBSERVED: TypeAdapter[Observed] = TypeAdapter(Observed)
 
@@ -114,14 +116,7 @@ def _cut(observed: Observed, most: int) -> Observed:
 
 def parse(text: str, where: str) -> Wanted:
     """What is wanted, out of its text. Raises Unreadable."""
-    try:
-        wanted = _WANTED.validate_json(text, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "it"
-        raise Unreadable(f"{where}: {WANTED}: {place} can't be understood: {first['msg']}") from None
-    if wanted.schema > POINTS_SCHEMA:
-        raise Unreadable(f"{where}: {WANTED} is of a newer failoverd: run that")
+    wanted = _read(_WANTED, text, f"{where}: {WANTED}")
     if not (0 < wanted.share <= 1 and wanted.keep > 0 and wanted.epoch >= 0):
         raise Unreadable(f"{where}: {WANTED}: share must be above 0 and at most 1, keep at least 1, epoch at least 0")
     return wanted
@@ -129,12 +124,16 @@ def parse(text: str, where: str) -> Wanted:
 
 def observed(text: str, where: str) -> Observed:
     """What a guard said, out of its text. Raises Unreadable."""
+    return _read(_OBSERVED, text, f"{where}: {OBSERVED}")
+
+
+def _read(adapter: TypeAdapter[Told], text: str, where: str) -> Told:
     try:
-        found = _OBSERVED.validate_json(text, strict=True)
+        found = adapter.validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "it"
-        raise Unreadable(f"{where}: {OBSERVED}: {place} can't be understood: {first['msg']}") from None
+        raise Unreadable(f"{where}: {place} can't be understood: {first['msg']}") from None
     if found.schema > POINTS_SCHEMA:
-        raise Unreadable(f"{where}: {OBSERVED} is of a newer failoverd: run that")
+        raise Unreadable(f"{where} is of a newer failoverd: run that")
     return found
