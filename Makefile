@@ -31,7 +31,7 @@ lint: .venv ## style, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 unit: .venv ## the tests alone: make unit ARGS='-k roles'
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 format: .venv ## rewrite the code in the project's style
 	$(BIN)/ruff format .

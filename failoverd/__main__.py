@@ -13,13 +13,7 @@ def main() -> int:
     except RuntimeError:
         # The user of a service may have none, and the Kubernetes client asks for it when it is imported.
         os.environ["HOME"] = "/"
-    try:
-        cli = importlib.import_module("failoverd.cli")
-    except ModuleNotFoundError as error:
-        if error.name != "failoverd.cli":
-            raise
-        sys.stderr.write("failoverd: this version has no command line yet\n")
-        return 2
+    cli = importlib.import_module("failoverd.cli")
     return int(cli.main() or 0)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failoverd import __version__
-from failoverd.cli import HANDLERS, main
+from failoverd.cli import HANDLERS, handler, main
 from failoverd.cli.exits import MEANINGS, Exit
 from failoverd.cli.reference import commands, markdown
 from failoverd.cli.table import table
@@ -54,6 +54,16 @@ def config(tmp_path: Path) -> str:
 
 def test_every_command_has_a_handler_and_no_handler_is_idle() -> None:
     assert {name for name, _ in commands()} == set(HANDLERS)
+    assert all(callable(handler(name)) for name in HANDLERS)
+
+
+def test_help_and_a_look_at_the_configuration_import_no_client_of_a_cluster(config: str) -> None:
+    program = "import sys, failoverd.cli as cli; cli.main(sys.argv[1:]); assert 'kubernetes' not in sys.modules"
+    for arguments in (["config", "check", "--config", config], ["config", "schema"], []):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_page_is_the_generated_one_and_names_every_command_and_option() -> None:
@@ -298,7 +308,7 @@ def test_an_app_must_be_one_that_is_configured(
 def test_a_fault_of_ours_is_one_line_too(
     monkeypatch: pytest.MonkeyPatch, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(HANDLERS, "config check", lambda _: 1 // 0)
+    monkeypatch.setattr("failoverd.cli.configuration.check", lambda _: 1 // 0)
     assert main(["config", "check", "--config", config]) == Exit.INTERNAL
     said = capsys.readouterr().err
     assert said.count("\n") == 1

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+from scripts.locks import LOCKS, ROOT, normalised, pinned
+
 BIN = Path(sys.executable).parent
 
 # Everything core may take from the standard library: values and the means to combine them.
@@ -46,18 +46,6 @@ def listed(*options: str) -> list[Path]:
 def python_files() -> list[Path]:
     """Every Python file, also those not yet added: a rule should break before the commit, not after."""
     return [path for path in listed("--cached", "--others", "--exclude-standard") if path.suffix == ".py"]
-
-
-def pinned(lock: str) -> dict[str, str]:
-    """Package name -> version, as the lock says."""
-    lines = (ROOT / lock).read_text().splitlines()
-    found = (re.match(r"([A-Za-z0-9_.-]+)==(\S+)", line) for line in lines)
-    return {match[1]: match[2] for match in found if match}
-
-
-def normalised(requirement: str) -> str:
-    """A requirement's package name in the one spelling locks use."""
-    return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9_.-]", requirement, maxsplit=1)[0]).lower()
 
 
 @pytest.mark.parametrize("lock", LOCKS)

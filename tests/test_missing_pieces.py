@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_frame import ROOT
+from scripts.locks import ROOT
 
 # Imported first: whom we become may not be allowed to read the interpreter's own files.
 NOBODY = "os.geteuid() or os.setresuid(65534, 65534, 65534)"

@@ -6,34 +6,41 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from failoverd.cli import configuration, fence, guarding, look, operate, replay, running
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.parser import Handler, build
+from failoverd.cli.parts import part
 from failoverd.config import ConfigError
 
-HANDLERS: Mapping[str, Handler] = {
-    "run": running.run,
-    "once": running.once,
-    "status": look.status,
-    "why": look.why,
-    "history": look.history,
-    "switchover": operate.act,
-    "failover": operate.act,
-    "failback": operate.act,
-    "release": operate.act,
-    "pause": operate.act,
-    "resume": operate.act,
-    "fence test": fence.test,
-    "guard": guarding.guard,
-    "config check": configuration.check,
-    "config show": configuration.print_shown,
-    "config schema": configuration.print_schema,
-    "config example": configuration.print_example,
-    "config rbac": configuration.print_rbac,
-    "demo": running.demo,
-    "simulate": running.simulate,
-    "replay": replay.replay,
+HANDLERS: Mapping[str, str] = {
+    "run": "running.run",
+    "once": "running.once",
+    "status": "look.status",
+    "why": "look.why",
+    "history": "look.history",
+    "switchover": "operate.act",
+    "failover": "operate.act",
+    "failback": "operate.act",
+    "release": "operate.act",
+    "pause": "operate.act",
+    "resume": "operate.act",
+    "fence test": "fence.test",
+    "guard": "guarding.guard",
+    "config check": "configuration.check",
+    "config show": "configuration.print_shown",
+    "config schema": "configuration.print_schema",
+    "config example": "configuration.print_example",
+    "config rbac": "configuration.print_rbac",
+    "demo": "running.demo",
+    "simulate": "running.simulate",
+    "replay": "replay.replay",
 }
+"""Where in this package each command is done."""
+
+
+def handler(command: str) -> Handler:
+    """What does `command`, imported now. Raises KeyError for one that is not in `HANDLERS`."""
+    module, _, name = HANDLERS[command].partition(".")
+    return part(f"{__name__}.{module}", name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command is None:
             parser.print_help()
             return Exit.USAGE
-        status = int(HANDLERS[command](arguments))
+        status = int(handler(command)(arguments))
         sys.stdout.flush()
         return status
     except Stop as stop:

@@ -9,8 +9,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from failoverd.cli import rbac
 from failoverd.cli.exits import Exit
+from failoverd.cli.parts import part
 from failoverd.config import Config, ConfigError, Problem, load, reference, show
 
 DEFAULT = Path("/etc/failoverd/config.toml")
@@ -75,7 +75,8 @@ def print_example(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every
 def print_rbac(arguments: argparse.Namespace) -> int:
     """Print Roles and their bindings."""
     config = loaded_apart(arguments)
-    print(rbac.guard_manifest(config) if arguments.guard else rbac.manifest(config, arguments.user), end="")
+    more = () if arguments.guard else (arguments.user,)
+    print(part("failoverd.cli.rbac", "guard_manifest" if arguments.guard else "manifest")(config, *more), end="")
     return Exit.OK
 
 

@@ -17,7 +17,7 @@ from failoverd.adapters.fencing import Fence, FenceError
 from failoverd.cli.cluster import connect
 from failoverd.cli.configuration import loaded
 from failoverd.cli.exits import Exit, Stop
-from failoverd.cli.running import part
+from failoverd.cli.parts import part
 from failoverd.cli.table import brief
 from failoverd.clock import SystemClock, sleep
 from failoverd.config import Config

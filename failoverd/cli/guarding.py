@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from failoverd.cli.exits import Exit, Stop
-from failoverd.cli.running import part
+from failoverd.cli.parts import part
 
 _COPY = re.compile(r"([a-z0-9-]+)/([a-z0-9.-]+)=(.+)")
 

@@ -6,15 +6,13 @@ Those parts are imported only here and only then, so that `failoverd config chec
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from failoverd.adapters.kubernetes.errors import KubeError
 from failoverd.cli.configuration import loaded, path_of
 from failoverd.cli.exits import Exit, Stop
+from failoverd.cli.parts import part
 from failoverd.config import Config
 from failoverd.config.resolve import SERVICE_ACCOUNT, usual_kubeconfig
 
@@ -64,16 +62,3 @@ def simulate(arguments: argparse.Namespace) -> int:
 def _config(arguments: argparse.Namespace) -> Config:
     config = loaded(arguments)
     return replace(config, kubeconfig=arguments.kubeconfig) if arguments.kubeconfig else config
-
-
-def part(module: str, name: str) -> Callable[..., Any]:
-    """`name` of `module`, imported now. Raises Stop where there is none."""
-    try:
-        found: Callable[..., Any] | None = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        found = None
-    if found is None:
-        raise Stop(Exit.REFUSED, f"not available in this version: {module}.{name} is missing")
-    return found

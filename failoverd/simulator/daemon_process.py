@@ -7,15 +7,21 @@ import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
+from collections.abc import Sequence
 from typing import IO
 
+AS_INSTALLED = ("-m", "failoverd")
 
-async def start(*arguments: str, output: int | IO[bytes]) -> Process:
-    """`failoverd ARGUMENTS`; what it says goes to `output`. Settings of the caller's environment do not reach it."""
+
+async def start(*arguments: str, output: int | IO[bytes], program: Sequence[str] = AS_INSTALLED) -> Process:
+    """`failoverd ARGUMENTS`; what it says goes to `output`. Settings of the caller's environment do not reach it.
+
+    `program` is what Python is to run it by.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FAILOVERD")}
     # A session of its own: Ctrl-C is for who started it, who then ends it in order.
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "failoverd", *arguments,
+        sys.executable, *program, *arguments,
         stdin=DEVNULL, stdout=output, stderr=STDOUT, env=environment, start_new_session=True,
     )  # fmt: skip
 

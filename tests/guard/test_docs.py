@@ -13,8 +13,8 @@ from failoverd.core.points import Ailment, Duty, Point, Wanted
 from failoverd.guard import shelf
 from failoverd.guard.keeper import BELIEVED
 from failoverd.guard.sqlite import AT_ONCE
+from scripts.locks import ROOT
 from tests.guard.databases import T0, wanted
-from tests.test_frame import ROOT
 
 PAGE = (ROOT / "docs" / "guard.md").read_text()
 
