@@ -1,0 +1,77 @@
+"""A while of random faults: never two writers, every app up on one side at the end, memory flat, refusals explained.
+
+`make soak` plays an hour; here it is six minutes. `SOAK_SEED` and `SOAK_MINUTES` in the environment choose others.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from functools import partial
+
+import pytest
+
+from tests.e2e.daemon import Table, until
+from tests.e2e.soak import SETTLE, Soak, Watcher
+from tests.e2e.world import APPS, NODE, World, figure
+
+MINUTES = float(os.environ.get("SOAK_MINUTES", "4.5"))
+"""Of faults; with what it takes to be well again it is about a minute and a half more."""
+SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1_000_000))
+FLAT = 1.15
+"""How much more the daemon may weigh at the end than at the beginning."""
+
+
+@pytest.mark.timeout(60 * MINUTES + SETTLE + 240)
+def test_random_faults(world: World) -> None:
+    world.begin()
+    known = {name: len(world.daemon.history(name)) for name in APPS}
+    soak = Soak(world, SEED)
+    print(f"SOAK_SEED={SEED} SOAK_MINUTES={MINUTES:g}")
+    with Watcher(world) as watcher:
+        soak.run(MINUTES * 60)
+        calm = time.monotonic()
+        world.lab.restore()
+        if world.daemon.pid is None:
+            world.daemon.start()
+        sites = {name: until(partial(rests, world, name), SETTLE, f"{name} rests") for name in APPS}
+        faults = ", ".join(f"{count} {what}" for what, count in soak.told.items())
+        figure(f"soak, seed {SEED}: {faults}; all apps at rest {time.monotonic() - calm:.0f} s after the last")
+    # Git's last word is what runs, once everybody is home; those who stayed away hold it back until then.
+    until(lambda: at_home_as_committed(soak, sites), 120, "every app at home is as committed")
+    for name in APPS:
+        assert world.two_writers(name) == 0, f"{name}: two writers although fenced"
+        assert world.events(name, NODE[sites[name]], "broken") == []
+        for volume in APPS[name].volumes:
+            rows = world.rows(NODE[sites[name]], name, volume)
+            assert [row.n for row in rows] == list(range(1, len(rows) + 1)), f"{name} {volume.name}: a gap"
+        moves = world.daemon.history(name)[known[name] :]
+        assert len({one["id"] for one in moves}) == len(moves), moves
+        # "aborted: …": whatever did not end as it was meant to says why.
+        assert [one for one in moves if one["outcome"] != "done" and not one["outcome"].partition(": ")[2]] == []
+        told = Counter(f"{one['kind']} {one['outcome']}" for one in moves)
+        figure(f"soak: {name}: {', '.join(f'{count} {what}' for what, count in told.items()) or 'no move'}")
+    assert world.conflicts() == []
+    assert watcher.untold() == []
+    first, last = watcher.heaviest()
+    figure(f"soak: {len(watcher.samples)} looks, {first:.0f} MiB at first, {last:.0f} MiB at last")
+    assert last <= FLAT * first, "it grows"
+
+
+def rests(world: World, name: str) -> str | None:
+    """The site at which an app is Ready with a clean standby; raises AssertionError or is None while it is not."""
+    app: Table = world.daemon.app(name)
+    world.well(app, app["active"])
+    return str(app["active"]) if world.ready_on(name) == NODE[app["active"]] else None
+
+
+def at_home_as_committed(soak: Soak, sites: dict[str, str]) -> bool:
+    """Whether every app that is at home is of the last revision in Git."""
+    found = soak.revisions()
+    stale = {
+        name: found[name] for name, site in sites.items() if site == "primary" and found[name] != str(soak.revision)
+    }
+    assert stale == {}, f"Git has revision {soak.revision}"
+    return True
