@@ -15,7 +15,7 @@ from tests.e2e.world import FIGURES
 
 SECONDS = 30.0
 READS, WRITES, MEMORY = 75, 3 * 12, 3 * 110
-"""A minute, with one read for every app and minute far beyond it (30 were measured with 5 apps and with 50); a minute;
+"""A minute, where 30 were measured with 5 apps and with 50, and one for every app would make it 80; a minute;
 MiB."""
 
 
