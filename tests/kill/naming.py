@@ -15,6 +15,8 @@ MEMORY = "configmaps/failoverd-memory"
 _API = re.compile(r"^/(?:api/v1|apis/[^/]+/[^/]+)/")
 _PROXY = re.compile(r"services/https:volsync-(?P<source>[^/]+)-api:[^/]+/proxy/rest/(?P<path>.*)$")
 _UPID = re.compile(r"UPID[^/]*")
+_LANE = re.compile(r"-x\d+\b")
+"""Ends the names of what lies beside other worlds at one real API server."""
 _POD = re.compile(r"\bpods/[^/?]+")
 
 
@@ -55,7 +57,7 @@ def name_of(front: str, method: str, path: str, query: Mapping[str, str], body: 
     if found:
         what = f" {_folder_change(body)}" if method == "PATCH" else ""
         return f"{method} syncthing {found['source']} {found['path']}{what}"
-    short = _POD.sub("pods/*", _API.sub("", path))
+    short = _LANE.sub("", _POD.sub("pods/*", _API.sub("", path)))
     short = re.sub(r"namespaces/[^/]+/", "", short)
     verb = "WATCH" if query.get("watch") else method
     if method == "PATCH" and ("deployments/" in short or "statefulsets/" in short):

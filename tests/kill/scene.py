@@ -118,28 +118,47 @@ class Scene:
     """The app's `spec` before anybody touched it."""
     before: str = ""
     """Id of the last move before the one that is looked at."""
+    known: frozenset[str] = frozenset()
+    """Ids of the moves that were in the history before it."""
+    key: str = APP
+    """Of the app."""
+    space: str = NAMESPACE
+    """Where the daemon keeps what is its own."""
     unreadable: str = ""
     """Why Memory could not be read at some moment, if it ever could not."""
     _text: str = ""
     _commands: int = 0
+    _started: int = 0
 
     # ---------------------------------------------------------------- the daemon
 
     async def start(self, hooks: Hooks | None = None) -> Life:
         """Start an instance; it runs until it is killed or the scene ends."""
-        config = CONFIG.replace("REQUIRE", self.setting.require).replace("BARRIER", self.setting.barrier_timeout)
-        if self.setting.fenced:
-            config += FENCE.replace("PROXMOX", self.power.urls["proxmox"]).replace("TOKEN", self.served.proxmox.token)
         life = Life(
-            server=Behind(url=self.served.kube_url, trust=self.served.trust()), token=self.served.kube.token,
-            config=config, virtual=self.virtual, folder=self.folder / f"life-{len(self.lives)}",
-            ledger=Ledger(hooks or Hooks()),
+            server=self.server(), token=self.token(), config=self.config(), virtual=self.virtual,
+            folder=self.folder / f"life-{self._started}", ledger=Ledger(hooks or Hooks()),
         )  # fmt: skip
+        self._started += 1
         if not self.lives:
             self.power.ledger = life.ledger
         self.lives.append(life)
         await life.start()
         return life
+
+    def config(self) -> str:
+        """The daemon's, with `{kubeconfig}` where that goes."""
+        config = CONFIG.replace("REQUIRE", self.setting.require).replace("BARRIER", self.setting.barrier_timeout)
+        if self.setting.fenced:
+            config += FENCE.replace("PROXMOX", self.power.urls["proxmox"]).replace("TOKEN", self.served.proxmox.token)
+        return config
+
+    def server(self) -> Behind:
+        """The API server."""
+        return Behind(url=self.served.kube_url, trust=self.served.trust())
+
+    def token(self) -> str:
+        """Of the daemon's identity there."""
+        return self.served.kube.token
 
     def kill(self) -> None:
         """The first life ends as by SIGKILL."""
@@ -154,10 +173,14 @@ class Scene:
         """Seconds since the world began."""
         return self.served.world.time.now_ms / 1000
 
+    def kept(self, plural: str, name: str) -> Mapping[str, Any]:
+        """An object of the daemon's as the API server has it; empty when there is none."""
+        return self.served.kube.store.objects.get((plural, self.space, name)) or {}
+
     def memory(self) -> Memory | None:
         """What the cluster remembers; None when nothing."""
-        raw = self.served.kube.store.objects.get(("configmaps", NAMESPACE, "failoverd-memory"))
-        text = str(raw["data"].get("memory.json", "")) if raw else ""
+        raw = self.kept("configmaps", "failoverd-memory")
+        text = str((raw.get("data") or {}).get("memory.json", ""))
         if text and text != self._text:
             self._text = text
             found = decode(text, "Memory")
@@ -170,7 +193,7 @@ class Scene:
     def app(self) -> AppMemory | None:
         """What it remembers of the app."""
         memory = self.memory()
-        return memory.apps.get(APP) if memory else None
+        return memory.apps.get(self.key) if memory else None
 
     def last_move(self) -> Move | None:
         """The last finished move."""
@@ -179,18 +202,17 @@ class Scene:
 
     def running(self, site: Site) -> bool:
         """Whether a pod of the app is Ready at `site`."""
-        truth = self.served.world.apps[APP]
+        truth = self.served.world.apps[self.key]
         node = self.served.world.place(truth, site).node
         return any(pod.ready and pod.node == node for pod in truth.pods)
 
     def holder(self) -> str:
         """Who leads, by the Lease; empty when nobody does."""
-        raw = self.served.kube.store.objects.get(("leases", NAMESPACE, "failoverd"))
-        return str(raw["spec"].get("holderIdentity", "")) if raw else ""
+        return str((self.kept("leases", "failoverd").get("spec") or {}).get("holderIdentity", ""))
 
     async def history(self) -> list[Mapping[str, Any]]:
         """The moves in the history. Raises KubeError."""
-        return [one for one in await History(self.operator, NAMESPACE).read() if "epoch" in one]
+        return [one for one in await History(self.operator, self.space).read() if "epoch" in one]
 
     # ---------------------------------------------------------------- acting
 
@@ -211,10 +233,10 @@ class Scene:
         self._commands += 1
         app, now = self.app(), self.served.world.wall()
         asked = Command(
-            id=f"command-{self._commands}", kind=kind, app=APP, target=target, epoch=app.epoch if app else None,
+            id=f"command-{self._commands}", kind=kind, app=self.key, target=target, epoch=app.epoch if app else None,
             expires=now + timedelta(minutes=30), by="operator", why="asked for",
         )  # fmt: skip
-        await commands.write(self.operator, NAMESPACE, asked, now)
+        await commands.write(self.operator, self.space, asked, now)
 
     async def until(self, what: str, reached: Callable[[], bool], within: float = 240) -> None:
         """Wait, judging what is true all the while. Raises NotReached."""
