@@ -156,6 +156,7 @@ async def _link(on: RealScene, link: Link, found: Found) -> None:
             await _cold(on, link, story, found)
             return
         await on.start()
+        await _leads(on)
     await lead(on, BEGINS.get(link.story, Start.HOME))
     if link.successor == "other":
         await on.start()
@@ -174,6 +175,7 @@ async def _link(on: RealScene, link: Link, found: Found) -> None:
 async def _cold(on: RealScene, link: Link, story: Story, found: Found) -> None:
     trap = _trap(on, link, armed=True)
     await on.start(trap.hooks())
+    on.led_since = on.now
     await on.begin(story.trigger)
     await _go(on, link, story, trap)
     found.reached = trap.sprung_at is not None
@@ -247,7 +249,6 @@ async def lead(on: RealScene, start: Start) -> None:
     """Bring the app to where a move begins, by whatever moves that takes. Raises NotReached."""
     on.served.tick()
     await on.until("adopted", lambda: watching(on, Site.PRIMARY) or watching(on, Site.BACKUP))
-    await on.rest(max(0.0, WARM - on.now))
     if start is Start.LOST and _at(on) is Start.LOST:
         await on.rest(1)
         return
@@ -256,21 +257,30 @@ async def lead(on: RealScene, start: Start) -> None:
         on.fault("power_on k3s-w1")
         await on.until("taken back", lambda: watching(on, Site.BACKUP, clean=True))
     if start is not Start.AWAY and watching(on, Site.BACKUP):
+        await _seen(on)
         await _asked(on, CommandKind.FAILBACK, None, Site.PRIMARY)
     if start is Start.AWAY and watching(on, Site.PRIMARY):
+        await _seen(on)
         await _asked(on, CommandKind.SWITCHOVER, Site.BACKUP, Site.BACKUP)
     if start is Start.LOST:
         await _seen(on)
         on.fault("power_off k3s-w1")
         await on.until("moved", lambda: watching(on, Site.BACKUP) and on.running(Site.BACKUP))
         await on.rest(3)
-    if start is Start.HOME:
+    if start is not Start.LOST:
         await _seen(on)
     on.truth.excused.clear()
 
 
+async def _leads(on: RealScene) -> None:
+    await on.until("somebody to lead", lambda: on.holder() != "")
+    on.led_since = on.now
+
+
 async def _seen(on: RealScene) -> None:
-    """Until the node at home has renewed its lease twice under the eyes of whoever leads: its guest is proven."""
+    """Until every node has renewed its lease under the eyes of whoever leads: neither an operator's command nor a
+    power cut comes before a daemon knows anything.
+    """
     await on.rest(max(0.0, WARM - (on.now - on.led_since)))
 
 

@@ -26,7 +26,7 @@ from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 from tests.kill.bridge import Bridge
 from tests.kill.instance import Life
 from tests.kill.kubelets import RealWorld
-from tests.kill.plane import Api, Plane, Raw, kubeconfig
+from tests.kill.plane import Api, Plane, Raw, Refused, kubeconfig
 from tests.kill.proxy import Behind, Ledger, Proxy
 from tests.kill.scene import NAMESPACE, NotReached, Scene, Setting
 
@@ -78,7 +78,8 @@ class Account:
         """It may do nothing any more."""
         for raw in self.objects:
             if raw["kind"].endswith("Binding"):
-                await self.api.call("DELETE", f"{_collection(raw)}/{raw['metadata']['name']}")
+                with contextlib.suppress(Refused):  # it is gone already
+                    await self.api.call("DELETE", f"{_collection(raw)}/{raw['metadata']['name']}")
 
     async def rotate(self) -> str:
         """A new token; returns the name of the Secret that the old one was bound to."""
@@ -204,14 +205,14 @@ def _renamed(rules: Rules, number: str) -> Rules:
 
 
 def _rights(scene: RealScene, folder: Path) -> list[Raw]:
-    """What `failoverd config rbac` prints for this configuration, cluster-wide names made this world's own."""
+    """What `failoverd config rbac` prints for this configuration, names that others share made this world's own."""
     path = folder / "for-rbac.toml"
     path.touch(mode=0o600)
     (folder / "nobody").write_text("{}")
     path.write_text(scene.config().format(kubeconfig=folder / "nobody"))
     found = []
     for raw in yaml.safe_load_all(rbac.manifest(load(path), ())):
-        if raw["kind"].startswith("ClusterRole"):
+        if raw["metadata"].get("namespace") not in (scene.space, scene.key.partition("/")[0]):
             raw["metadata"]["name"] += f"-{scene.number}"
             if "roleRef" in raw:
                 raw["roleRef"]["name"] += f"-{scene.number}"
