@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import yaml  # type: ignore[import-untyped]
 
 from failoverd.adapters.kubernetes.client import Client
@@ -78,7 +79,7 @@ class Account:
         """It may do nothing any more."""
         for raw in self.objects:
             if raw["kind"].endswith("Binding"):
-                with contextlib.suppress(Refused):  # it is gone already
+                with contextlib.suppress(Refused, aiohttp.ClientError):  # it is gone already, or the server is
                     await self.api.call("DELETE", f"{_collection(raw)}/{raw['metadata']['name']}")
 
     async def rotate(self) -> str:
