@@ -20,6 +20,7 @@ from pathlib import Path
 
 from failoverd.core.model import CommandKind
 from failoverd.core.rules import Site
+from tests.kill import real_faults
 from tests.kill.instance import Life
 from tests.kill.judge import judge
 from tests.kill.kills import LEADS_FIRST, Point, Side, Trap
@@ -158,12 +159,18 @@ async def _link(on: RealScene, link: Link, found: Found) -> None:
         await on.start()
         await _leads(on)
     await lead(on, BEGINS.get(link.story, Start.HOME))
+    on.known = frozenset(str(one["id"]) for one in await on.history())
+    if link.fault:
+        story = real_faults.lenient(story)
+        found.reached, broken = await real_faults.go(on, story, link.call, link.fault)
+        on.current.ledger.hooks = Hooks()
+        found.wrong += [*broken, *await judge(on, story)]
+        return
     if link.successor == "other":
         await on.start()
         await on.rest(LEADS_FIRST)
     trap = _trap(on, link)
     trap.armed = True
-    on.known = frozenset(str(one["id"]) for one in await on.history())
     first = len(on.current.ledger.calls)
     await on.begin(story.trigger)
     await _go(on, link, story, trap)

@@ -1,6 +1,6 @@
 """`python -m tests.kill.real`: the daemon as a process at a real API server, ended by SIGKILL before and after every
-distinct request of every kind of move. What was played is kept, so that it goes on where it was stopped; a change of
-the daemon's code begins anew.
+distinct request of every kind of move; or the server's answers spoilt. What was played is kept, so that it goes on
+where it was stopped; a change of the daemon's code begins anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from tests.kill import real_faults
 from tests.kill.__main__ import BOOKKEEPING, ROOT, code
 from tests.kill.chains import SUCCESSORS, Found, Link, drawn, play, rows
 from tests.kill.kills import Side
@@ -64,7 +65,10 @@ def work(plane: Plane, path: Path, now: str, end: float, row: list[Link]) -> Non
     """One row, unless the time is over."""
     signal.signal(signal.SIGTERM, _end)
     if time.time() < end:
-        play(plane, row, partial(keep, path, now))
+        try:
+            play(plane, row, partial(keep, path, now))
+        except Exception as error:  # not every one can be handed to another process
+            raise RuntimeError(f"{row[0].name}: {type(error).__name__}: {error}") from None
 
 
 def points(story: str, calls: Sequence[str], successors: Sequence[str]) -> list[Link]:
@@ -81,6 +85,16 @@ def points(story: str, calls: Sequence[str], successors: Sequence[str]) -> list[
 def dullness(link: Link) -> int:
     """What is likeliest to hurt comes first: acts before our own bookkeeping, reads last."""
     return 3 if " | GET " in link.call or " | WATCH " in link.call else 2 if BOOKKEEPING.search(link.call) else 1
+
+
+def faults(story: str, calls: Sequence[str]) -> list[Link]:
+    """Every fault once: what is over with one answer at each distinct call, what lasts at the stop."""
+    if STORIES[story].cold:
+        return []  # a row begins with its adoption
+    return [
+        Link(story=story, call=real_faults.where(fault, calls), side="", successor="", fault=fault)
+        for fault in real_faults.FAULTS
+    ]
 
 
 def undisturbed(story: str) -> Link:
@@ -142,6 +156,7 @@ def report(links: Sequence[Link], journal: Journal) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Returns 0 when nothing was violated, 1 when something was."""
     parser = argparse.ArgumentParser(prog="python -m tests.kill.real", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("kills", "faults"), default="kills")
     parser.add_argument("--stories", nargs="+", choices=list(STORIES), default=list(STORIES), metavar="STORY")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="only so many, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
@@ -163,7 +178,8 @@ def main(arguments: list[str] | None = None) -> int:
             told = journal.found.get(undisturbed(story).name)
             if told is None or told.wrong:
                 raise SystemExit(f"{story}: not even undisturbed does it go well")
-            asked.extend(points(story, told.calls, successors))
+            made = points(story, told.calls, successors) if given.what == "kills" else faults(story, told.calls)
+            asked.extend(made)
         if given.sample:
             asked[:] = drawn(asked, given.sample, given.seed)
             print(f"sample of {len(asked)} by seed {given.seed}", flush=True)
