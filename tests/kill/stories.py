@@ -156,7 +156,7 @@ STORIES = {
             name="aborted", prelude=_warm, trigger=_command(CommandKind.SWITCHOVER, Site.BACKUP),
             ended=at_rest_somewhere,
             kind=Kind.SWITCHOVER, may_abort=True, outcome="aborted", tend=_hang_in_barrier,
-            setting=Setting(barrier_timeout="30s"),
+            setting=Setting(barrier_timeout="33s"),
         ),
     )
 }  # fmt: skip
