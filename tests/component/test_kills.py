@@ -24,7 +24,7 @@ from tests.kill.virtual import run
 
 SECONDS = 6
 """CPU time given to each sample."""
-STOP = "PATCH deployments/sonarr reconcile=disabled epoch=1 active=primary replicas=0"
+STOP = "PATCH deployments/sonarr reconcile=disabled epoch active=primary replicas=0"
 HISTORY = Point("failover", "watching, primary outdated | GET configmaps/failoverd-history", Side.BEFORE)
 
 

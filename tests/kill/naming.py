@@ -126,7 +126,8 @@ def _patch(body: bytes) -> str:
             continue
         last = str(op.get("path", "")).rpartition("/")[2].replace("~1", "/").rpartition("/")[2]
         value = op.get("value")
-        shown = f"={value}" if isinstance(value, str | int) and len(str(value)) < 24 else ""
+        tells = isinstance(value, str | int) and len(str(value)) < 24 and last != "epoch"  # each move has its own
+        shown = f"={value}" if tells else ""
         told.append(f"{'-' if op.get('op') == 'remove' else ''}{last}{shown}")
     return " ".join(told)
 
