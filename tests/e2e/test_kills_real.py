@@ -29,9 +29,9 @@ ROWS = (("switchover", "failback"), ("failover", "take-back"))
 
 @pytest.fixture
 def plane() -> Iterator[Plane]:
-    with tempfile.TemporaryDirectory(prefix="failoverd-plane-") as name:
-        with running(Path(name), cache.ensure().kube) as found:
-            yield found
+    kube = cache.ensure().kube
+    with tempfile.TemporaryDirectory(prefix="failoverd-plane-") as name, running(Path(name), kube) as found:
+        yield found
 
 
 def drawn(story: str, chance: random.Random) -> Link:

@@ -26,6 +26,7 @@ from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 from tests.kill.instance import Life
 from tests.kill.proxy import Behind, Hooks, Ledger, Proxy
 from tests.kill.virtual import VirtualClock
+from tests.two_sites import SITES, fence
 
 APP = "media/sonarr"
 NAMESPACE = "failoverd"
@@ -34,18 +35,9 @@ STEP = timedelta(milliseconds=200)
 LOOK = 0.25
 """Seconds between two looks at what is true."""
 
-CONFIG = """
-mode = "active"
-[sites.primary]
-node = "k3s-w1"
-node_selector = {{ role = "primary" }}
-domain = "pve"
-[sites.backup]
-node = "k3s-w2"
-node_selector = {{ role = "backup" }}
-domain = "unraid"
-[[witness]]
-node = "k3s-cp1"
+CONFIG = (
+    SITES
+    + """
 [failover]
 require = "REQUIRE"
 proof_after = "3s"
@@ -77,14 +69,7 @@ format = "json"
 name = "sonarr"
 namespace = "media"
 """
-FENCE = """
-[[fencing]]
-node = "k3s-w1"
-type = "proxmox-lxc"
-guest = "pve/101"
-url = "PROXMOX"
-token = "TOKEN"
-"""
+)
 
 
 class NotReached(Exception):
@@ -149,7 +134,7 @@ class Scene:
         """The daemon's, with `{kubeconfig}` where that goes."""
         config = CONFIG.replace("REQUIRE", self.setting.require).replace("BARRIER", self.setting.barrier_timeout)
         if self.setting.fenced:
-            config += FENCE.replace("PROXMOX", self.power.urls["proxmox"]).replace("TOKEN", self.served.proxmox.token)
+            config += fence(self.power.urls["proxmox"], self.served.proxmox.token)
         return config
 
     def server(self) -> Behind:
