@@ -71,7 +71,7 @@ def test_before_and_after_are_what_they_say(side: Side, carried_out: int, tmp_pa
     story = STORIES["failover"]
 
     async def story_until_the_kill() -> int:
-        async with scene(tmp_path, Setting(), virtual=True) as on:
+        async with scene(tmp_path, Setting()) as on:
             trap = kills.Trap(point, on.kill, armed=True)
             await on.start(trap.hooks())
             await story.prelude(on)
@@ -110,5 +110,5 @@ def test_a_token_that_is_never_read_again_is_noticed(monkeypatch: pytest.MonkeyP
 
 
 def test_a_run_that_breaks_is_a_violation_and_ends_nothing():
-    _, found = play(Task("name", "kill", "no such story", "", "before", "restart", real=False))
+    _, found = play(Task("name", "kill", "no such story", "", "before", "restart"))
     assert found["wrong"] == ["KeyError: 'no such story'"]

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from multiprocessing import get_context
@@ -102,15 +102,16 @@ def undisturbed(story: str) -> Link:
     return Link(story=story, call="", side="", successor="")
 
 
-def spread(plane: Plane, journal: Journal, links: Iterable[Link], given: argparse.Namespace, end: float) -> None:
+def spread(plane: Plane, journal: Journal, links: Sequence[Link], given: argparse.Namespace, end: float) -> None:
     """Play all of them, several rows side by side."""
+    longest = min(given.row, max(1, len(links) // given.jobs))  # nobody waits for one long row in the end
     now = code()
     for _ in range(AGAIN):
         todo = [link for link in links if link.name not in journal.found]
         if not todo or time.time() > end:
             break
         with get_context("spawn").Pool(given.jobs, maxtasksperchild=4) as pool:
-            for _ in pool.imap_unordered(partial(work, plane, journal.path, now, end), list(rows(todo, given.row))):
+            for _ in pool.imap_unordered(partial(work, plane, journal.path, now, end), list(rows(todo, longest))):
                 pass
         journal.read()
 

@@ -14,7 +14,6 @@ from typing import Any
 from failoverd.adapters.kubernetes import commands
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.memory import History, decode
-from failoverd.clock import SystemClock
 from failoverd.core.memory import AppMemory, Memory, Move
 from failoverd.core.model import Command, CommandKind
 from failoverd.core.rules import Require, Site
@@ -240,7 +239,7 @@ class Scene:
             self.truth.look()
             if self.now >= end:
                 return
-            await asyncio.sleep(min(LOOK, max(end - self.now, 0.01)) / self.served.factor)
+            await asyncio.sleep(min(LOOK, max(end - self.now, 0.01)))
 
     def told(self) -> str:
         """Where everything stands, in a line."""
@@ -253,7 +252,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path, setting: Setting, *, virtual: bool, factor: float = 1.0) -> AsyncIterator[Scene]:
+async def scene(folder: Path, setting: Setting) -> AsyncIterator[Scene]:
     """A world of its own, and everything taken away afterwards."""
     fenced = ("k3s-w1",) if setting.fenced else ()
     app = replace(simple_app(), require=Require(setting.require))
@@ -261,12 +260,12 @@ async def scene(folder: Path, setting: Setting, *, virtual: bool, factor: float 
     spec = WorldSpec(
         rules=rules, shared_access=True, seed=1, boot=timedelta(seconds=5), rhythm=Rhythm(on_ms=1_000, off_ms=3_000)
     )
-    clock = VirtualClock() if virtual else SystemClock()
-    async with Serve(spec, folder, factor=factor, clock=clock, step=STEP) as served:
+    clock = VirtualClock()
+    async with Serve(spec, folder, clock=clock, step=STEP) as served:
         operator = await Client.load(served.kubeconfig, clock=clock)
         power = Proxy({"proxmox": Behind(url=served.proxmox_url)}, folder, Ledger())
         await power.__aenter__()
-        made = Scene(served, folder, setting, virtual, operator, Truth(served.world), power)
+        made = Scene(served, folder, setting, True, operator, Truth(served.world), power)
         made.spec = served.world.apps[APP].raw["spec"]
         try:
             yield made
