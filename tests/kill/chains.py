@@ -90,8 +90,11 @@ class Found:
 
 def rows(links: Sequence[Link], longest: int = LONGEST) -> Iterator[list[Link]]:
     """The links in rows of one setting each, so that where one ends the next begins whenever there is one."""
-    for setting in sorted({_setting_name(link.story) for link in links}):
-        yield from _rows([link for link in links if _setting_name(link.story) == setting], longest)
+    settings = {_setting_name(link.story) for link in links}
+    every = [list(_rows([link for link in links if _setting_name(link.story) == one], longest)) for one in settings]
+    # in turns, so that what comes first in one setting is not behind everything of another
+    placed = [(at / len(rows_of_one), row) for rows_of_one in every for at, row in enumerate(rows_of_one)]
+    yield from (row for _, row in sorted(placed, key=lambda one: one[0]))
 
 
 def _rows(links: Sequence[Link], longest: int) -> Iterator[list[Link]]:
