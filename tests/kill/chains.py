@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import signal
 import tempfile
 import time
 from collections import defaultdict, deque
@@ -126,7 +127,13 @@ def _setting_name(story: str) -> str:
 
 def play(plane: Plane, row: list[Link], report: Callable[[Found], None]) -> None:
     """One row, in a world of its own, in this process and in real time."""
+    signal.signal(signal.SIGTERM, in_order)
     asyncio.run(_play(plane, row, report))
+
+
+def in_order(number: int, _: object) -> None:
+    """What is ended by a signal takes down what it has started."""
+    raise SystemExit(128 + number)
 
 
 async def _play(plane: Plane, row: list[Link], report: Callable[[Found], None]) -> None:

@@ -17,7 +17,8 @@ _PROXY = re.compile(r"services/https:volsync-(?P<source>[^/]+)-api:[^/]+/proxy/r
 _UPID = re.compile(r"UPID[^/]*")
 _LANE = re.compile(r"-x\d+\b")
 """Ends the names of what lies beside other worlds at one real API server."""
-_POD = re.compile(r"\bpods/[^/?]+")
+_POD = re.compile(r"\b(pods|events)/[^/?]+")
+"""Whose names are made by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def name_of(front: str, method: str, path: str, query: Mapping[str, str], body: 
     if found:
         what = f" {_folder_change(body)}" if method == "PATCH" else ""
         return f"{method} syncthing {found['source']} {found['path']}{what}"
-    short = _LANE.sub("", _POD.sub("pods/*", _API.sub("", path)))
+    short = _LANE.sub("", _POD.sub(r"\1/*", _API.sub("", path)))
     short = re.sub(r"namespaces/[^/]+/", "", short)
     verb = "WATCH" if query.get("watch") else method
     if method == "PATCH" and ("deployments/" in short or "statefulsets/" in short):

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ctypes
 import json
 import secrets
+import signal
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -144,6 +146,7 @@ def _start(folder: Path, kube: Path, processes: list[subprocess.Popen[bytes]]) -
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread runs yet
                 )
             )
 
@@ -168,6 +171,11 @@ def _start(folder: Path, kube: Path, processes: list[subprocess.Popen[bytes]]) -
     start("kube-controller-manager", *alone, f"--secure-port={free_port()}", f"--controllers={CONTROLLERS}")
     start("kube-scheduler", *alone, f"--secure-port={free_port()}")
     return plane
+
+
+def _die_with_parent() -> None:
+    """Whoever started it may be ended without a chance to end it (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 async def _ready(plane: Plane, processes: list[subprocess.Popen[bytes]], folder: Path) -> None:

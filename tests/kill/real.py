@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.kill import real_faults
 from tests.kill.__main__ import BOOKKEEPING, ROOT, code
-from tests.kill.chains import SUCCESSORS, Found, Link, drawn, play, rows
+from tests.kill.chains import SUCCESSORS, Found, Link, drawn, in_order, play, rows
 from tests.kill.kills import Side
 from tests.kill.plane import Plane, running
 from tests.kill.stories import STORIES
@@ -63,7 +63,6 @@ def keep(path: Path, now: str, found: Found) -> None:
 
 def work(plane: Plane, path: Path, now: str, end: float, row: list[Link]) -> None:
     """One row, unless the time is over."""
-    signal.signal(signal.SIGTERM, _end)
     if time.time() < end:
         try:
             play(plane, row, partial(keep, path, now))
@@ -118,17 +117,13 @@ def spread(plane: Plane, journal: Journal, links: Sequence[Link], given: argpars
 
 def at_plane(act: Callable[[Plane], None]) -> None:
     """Do it while a control plane runs. What is ended by SIGTERM takes down what it has started."""
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, in_order)
     with tempfile.TemporaryDirectory(prefix="failoverd-plane-") as name, running(Path(name), _kube()) as plane:
         act(plane)
 
 
 def _kube() -> Path:
     return cache.ensure().kube
-
-
-def _end(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
 
 
 def report(links: Sequence[Link], journal: Journal) -> int:
