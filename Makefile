@@ -6,7 +6,7 @@ BOOTSTRAP = command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) found:
   $(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-runtime test lint format unit demo chaos kills faults lab lab-down e2e soak bench image lock mutants
+.PHONY: help .venv .venv-runtime test lint format unit demo chaos kills faults kills-real faults-real lab lab-down e2e soak bench image lock mutants
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*## /  make \1\t/' | expand -t 18
@@ -48,6 +48,12 @@ kills: .venv ## the daemon killed before and after every request of every kind o
 
 faults: .venv ## an answer spoilt at every request of every kind of move, resumable: make faults ARGS='--jobs 2'
 	$(BIN)/python -m tests.kill faults $(ARGS)
+
+kills-real: .venv ## the same by SIGKILL at a real API server, resumable: make kills-real ARGS='--jobs 8 --minutes 40'
+	$(BIN)/python -m tests.kill.real kills $(ARGS)
+
+faults-real: .venv ## the real API server's answers spoilt, tokens revoked, rights withdrawn, resumable
+	$(BIN)/python -m tests.kill.real faults $(ARGS)
 
 lab: .venv ## a real cluster on this machine (root, Linux), left up
 	$(BIN)/python -m tests.lab up

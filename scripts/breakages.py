@@ -29,6 +29,13 @@ MUTANTS = (
         "tests/core/test_roles.py",
     ),
     _row(
+        "I9",
+        "a lease that may not be read is told as one that was not seen yet",
+        "failoverd/core/hysteresis.py",
+        ('["not seen yet"]), *unknown]', '["not seen yet"])]'),
+        "tests/core/test_hysteresis.py",
+    ),
+    _row(
         "I2",
         "a fenced guest that runs again in mid-move is left running",
         "failoverd/core/moves.py",

@@ -269,9 +269,9 @@ def _evidence(timings: Timings, reading: NodeReading, seen: NodeWatch, silent: t
         said.append(f"guest {reading.guest.state}" + (f" ({reading.guest.busy})" if reading.guest.busy else ""))
     elif isinstance(reading.guest, Unknown):
         said.append(f"guest unknown: {reading.guest.why}")
-    if isinstance(reading.lease, Unknown):
-        said.append(f"lease unknown: {reading.lease.why}")
-    return said if seen.stamp is not None else ["not seen yet"]
+    unknown = [f"lease unknown: {reading.lease.why}"] if isinstance(reading.lease, Unknown) else []
+    # One that was never seen may be so because it may not be read: that is what has to be mended then.
+    return [*(said if seen.stamp is not None else ["not seen yet"]), *unknown]
 
 
 def _doubts(rules: Rules, reading: NodeReading, seen: NodeWatch, name: str, now: Now) -> list[Objection]:

@@ -81,13 +81,19 @@ def run(world: World, main: Coroutine[object, object, T]) -> T:
     try:
         return loop.run_until_complete(main)
     finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        end(loop)
         gc.set_threshold(*often)
-        loop.close()
+
+
+def end(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel the tasks that are left on a loop, see them end, and close it."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
 
 
 async def until(world: World, at_ms: int) -> None:

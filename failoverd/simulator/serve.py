@@ -12,6 +12,7 @@ import contextlib
 import json
 import secrets
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from email.utils import format_datetime
@@ -51,6 +52,8 @@ class Serve:
     factor: float = 1.0
     clock: SystemClock = field(default_factory=SystemClock)
     step: timedelta = STEP
+    make: Callable[[WorldSpec], World] = World
+    """Of which kind the world is."""
     world: World = field(init=False)
     kube: KubeApi = field(init=False)
     proxmox: ProxmoxApi = field(init=False)
@@ -70,7 +73,7 @@ class Serve:
 
     def __post_init__(self) -> None:
         self._began = self.clock.now()
-        self.world = World(replace(self.spec, beginning=self._began.wall))
+        self.world = self.make(replace(self.spec, beginning=self._began.wall))
         store = Store(self.world, wall=lambda: f"{self.world.wall():%Y-%m-%dT%H:%M:%SZ}")
         syncthing = SyncthingApi(self.world, self.tick, self.syncthing_faults, scan=SCAN / self.factor)
         self.kube = KubeApi(

@@ -11,26 +11,13 @@ from typing import Any
 import httpx
 
 from failoverd.simulator.daemon_process import free_port, start
+from tests.two_sites import SITES, fence
 
 Status = dict[str, Any]
-CONFIG = """
-mode = "active"
-[sites.primary]
-node = "k3s-w1"
-node_selector = {{ role = "primary" }}
-domain = "pve"
-[sites.backup]
-node = "k3s-w2"
-node_selector = {{ role = "backup" }}
-domain = "unraid"
-[[witness]]
-node = "k3s-cp1"
-[[fencing]]
-node = "k3s-w1"
-type = "proxmox-lxc"
-guest = "pve/101"
-url = "{served.proxmox_url}"
-token = "{served.proxmox.token}"
+CONFIG = (
+    SITES
+    + fence("{served.proxmox_url}", "{served.proxmox.token}")
+    + """
 [failover]
 proof_after = "4s"
 up_after = "2s"
@@ -43,6 +30,7 @@ kubeconfig = "{served.kubeconfig}"
 [syncthing]
 via = "{via}"
 """
+)
 """Of the usual pair on a served world, in a hurry; apps come behind it."""
 
 

@@ -15,7 +15,7 @@ import pytest
 from failoverd.adapters.kubernetes import client
 from failoverd.core import moves
 from failoverd.scribe import Scribe
-from tests.kill import kills, spoils
+from tests.kill import chains, kills, real, spoils
 from tests.kill.kills import Point, Side, points
 from tests.kill.play import Task, play
 from tests.kill.scene import Setting, scene
@@ -24,7 +24,7 @@ from tests.kill.virtual import run
 
 SECONDS = 6
 """CPU time given to each sample."""
-STOP = "PATCH deployments/sonarr reconcile=disabled epoch=1 active=primary replicas=0"
+STOP = "PATCH deployments/sonarr reconcile=disabled epoch active=primary replicas=0"
 HISTORY = Point("failover", "watching, primary outdated | GET configmaps/failoverd-history", Side.BEFORE)
 
 
@@ -71,7 +71,7 @@ def test_before_and_after_are_what_they_say(side: Side, carried_out: int, tmp_pa
     story = STORIES["failover"]
 
     async def story_until_the_kill() -> int:
-        async with scene(tmp_path, Setting(), virtual=True) as on:
+        async with scene(tmp_path, Setting()) as on:
             trap = kills.Trap(point, on.kill, armed=True)
             await on.start(trap.hooks())
             await story.prelude(on)
@@ -110,5 +110,26 @@ def test_a_token_that_is_never_read_again_is_noticed(monkeypatch: pytest.MonkeyP
 
 
 def test_a_run_that_breaks_is_a_violation_and_ends_nothing():
-    _, found = play(Task("name", "kill", "no such story", "", "before", "restart", real=False))
+    _, found = play(Task("name", "kill", "no such story", "", "before", "restart"))
     assert found["wrong"] == ["KeyError: 'no such story'"]
+
+
+def test_rows_play_every_point_once_and_mix_no_worlds():
+    every = [link for story in STORIES for link in real.points(story, ["a", "b", "c"], real.SUCCESSORS)]
+    made = list(chains.rows(every, 4))
+    assert sorted(link.name for row in made for link in row) == sorted(link.name for link in every)
+    for row in made:
+        assert len(row) <= 4
+        assert len({str(STORIES[link.story].setting) for link in row}) == 1
+        assert all(link.story not in ("adoption",) for link in row[1:]), "an adoption begins with an empty cluster"
+        assert all(link.story != "release" for link in row[:-1]), "nothing is left to be moved after a release"
+
+
+def test_a_move_goes_on_where_the_one_before_it_ended():
+    stories = ["switchover", "failback", "failover", "take-back", "failback", "switchover"]
+    every = [
+        chains.Link(story=story, call=str(at), side="before", successor="other") for at, story in enumerate(stories)
+    ]
+    assert [link.story for link in next(chains.rows(every, 8))] == [
+        "switchover", "failback", "failover", "take-back", "failback", "switchover"
+    ]  # fmt: skip

@@ -37,6 +37,15 @@ def test_a_node_is_up_after_its_dwell_and_not_before():
     assert health(life) is Health.UP
 
 
+def test_a_lease_that_was_never_seen_because_it_may_not_be_read_says_so():
+    world = World(some_rules())
+    world.nodes[W1] = {"lease": Unknown("403 leases is forbidden")}
+    life = Life(world)
+    life.run(18)
+    assert life.decision.verdicts[W1].evidence == ("not seen yet", "lease unknown: 403 leases is forbidden")
+    assert life.decision.verdicts[W2].evidence[0].startswith("lease moved")
+
+
 def test_one_bad_reading_changes_nothing_and_three_do():
     life = healthy()
     life.world.nodes[W1] = {"node": NodeObject(ready="False")}

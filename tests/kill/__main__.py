@@ -87,16 +87,16 @@ def _kills(story: str, calls: list[str], given: argparse.Namespace) -> list[Task
         successor = SUCCESSORS[number // 2 % 2] if given.successor == "both" else given.successor
         if "proxmox" in point.call or STORIES[story].cold:
             successor = "restart"  # both instances reach the hypervisor at one address; a cold one is alone
-        found.append(Task(f"{point} | {successor}", "kill", story, point.call, point.side, successor, given.real))
+        found.append(Task(f"{point} | {successor}", "kill", story, point.call, point.side, successor))
     return found
 
 
 def _faults(story: str, calls: list[str], given: argparse.Namespace) -> list[Task]:
     del given
-    every = [Task(f"{story} | every call once | {fault}", fault, story, spoils.EVERY, "", "", False)
+    every = [Task(f"{story} | every call once | {fault}", fault, story, spoils.EVERY, "", "")
              for fault in (*spoils.ANSWERS, *spoils.WRITES)]  # fmt: skip
     return every + [
-        Task(f"{story} | {call} | {fault}", fault, story, call, "", "", False)
+        Task(f"{story} | {call} | {fault}", fault, story, call, "", "")
         for call in calls
         for fault in spoils.fitting(call)
     ]
@@ -112,9 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
     parser.add_argument("--state", type=Path, metavar="FILE", help="what was played (build/kills.json)")
     parser.add_argument("--successor", choices=(*SUCCESSORS, "both"), default="both", help="who goes on (in turns)")
-    parser.add_argument("--real", action="store_true", help="the daemon as a process, SIGKILL, in real time")
     given = parser.parse_args(arguments)
-    state = given.state or ROOT / "build" / f"{given.what}{'-real' if given.real else ''}.json"
+    state = given.state or ROOT / "build" / f"{given.what}.json"
     try:
         tally = load(state, code())
     except (OSError, ValueError, TypeError) as error:

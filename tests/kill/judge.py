@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from failoverd.core.memory import Phase, Standing
 from failoverd.core.rules import Site
-from tests.kill.scene import APP, Scene
+from tests.kill.scene import Scene
 from tests.kill.stories import Story
 
 NOT_YET = "the standby is still outdated"
@@ -28,7 +28,7 @@ async def judge(scene: Scene, story: Story) -> list[str]:
 
 
 def _state(scene: Scene, story: Story) -> Iterator[str]:
-    app, truth = scene.app(), scene.served.world.apps[APP]
+    app, truth = scene.app(), scene.served.world.apps[scene.key]
     if app is None:
         yield "nothing is remembered"
         return
@@ -49,7 +49,7 @@ def _state(scene: Scene, story: Story) -> Iterator[str]:
             lost = app.volumes[name].copies[site].standing is Standing.OUTDATED
             if not lost and side.kind.value != wanted:
                 yield f"{name} at {site} is {side.kind.value}"
-    for promise, text in scene.truth._unrest(APP, truth, app):
+    for promise, text in scene.truth._unrest(scene.key, truth, app):
         if NOT_YET not in text:
             yield f"{promise}: {text}"
 
@@ -65,7 +65,7 @@ async def _history(scene: Scene, story: Story) -> list[str]:
     if missing:
         found.append(f"no history entry of {', '.join(missing)}")
     if story.kind is not None:
-        mine = [entry for entry in entries if entry["kind"] == story.kind.value]
+        mine = [one for one in entries if one["kind"] == story.kind.value and str(one["id"]) not in scene.known]
         done = [entry for entry in mine if entry["outcome"] == "done"]
         if len(done) != 1 and not (story.may_abort and mine and not done):
             told = [f"{entry['id']} {entry['outcome']}" for entry in mine]

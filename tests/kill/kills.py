@@ -89,12 +89,12 @@ async def _ended(scene: Scene, story: Story) -> None:
     await scene.rest(AFTERWARDS)
 
 
-async def record(story: Story, *, virtual: bool = True, factor: float = 1.0) -> tuple[list[str], Verdict]:
+async def record(story: Story) -> tuple[list[str], Verdict]:
     """The move as it goes undisturbed: its calls in order, each named once; and whether all is well then."""
     seen: list[Call] = []
     verdict = Verdict(None, "")
     with tempfile.TemporaryDirectory(prefix="failoverd-kill-") as name, heard() as log:
-        async with scene(Path(name), story.setting, virtual=virtual, factor=factor) as on:
+        async with scene(Path(name), story.setting) as on:
             try:
                 life = await on.start()
                 await story.prelude(on)
@@ -112,11 +112,11 @@ async def record(story: Story, *, virtual: bool = True, factor: float = 1.0) -> 
     return list(dict.fromkeys(call.point for call in seen)), verdict
 
 
-async def perform(point: Point, successor: str, *, virtual: bool = True, factor: float = 1.0) -> Verdict:
+async def perform(point: Point, successor: str) -> Verdict:
     """One run: `successor` is `restart` (the same instance again) or `other` (the second one goes on)."""
     story, verdict = STORIES[point.story], Verdict(point, successor)
     with tempfile.TemporaryDirectory(prefix="failoverd-kill-") as name, heard() as log:
-        async with scene(Path(name), story.setting, virtual=virtual, factor=factor) as on:
+        async with scene(Path(name), story.setting) as on:
             trap = Trap(point, on.kill, armed=story.cold, now=lambda: on.now)
             try:
                 await _play(on, story, trap, successor)

@@ -15,7 +15,10 @@ MEMORY = "configmaps/failoverd-memory"
 _API = re.compile(r"^/(?:api/v1|apis/[^/]+/[^/]+)/")
 _PROXY = re.compile(r"services/https:volsync-(?P<source>[^/]+)-api:[^/]+/proxy/rest/(?P<path>.*)$")
 _UPID = re.compile(r"UPID[^/]*")
-_POD = re.compile(r"\bpods/[^/?]+")
+_LANE = re.compile(r"-x\d+\b")
+"""Ends the names of what lies beside other worlds at one real API server."""
+_POD = re.compile(r"\b(pods|events)/[^/?]+")
+"""Whose names are made by chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ def name_of(front: str, method: str, path: str, query: Mapping[str, str], body: 
     if found:
         what = f" {_folder_change(body)}" if method == "PATCH" else ""
         return f"{method} syncthing {found['source']} {found['path']}{what}"
-    short = _POD.sub("pods/*", _API.sub("", path))
+    short = _LANE.sub("", _POD.sub(r"\1/*", _API.sub("", path)))
     short = re.sub(r"namespaces/[^/]+/", "", short)
     verb = "WATCH" if query.get("watch") else method
     if method == "PATCH" and ("deployments/" in short or "statefulsets/" in short):
@@ -124,7 +127,8 @@ def _patch(body: bytes) -> str:
             continue
         last = str(op.get("path", "")).rpartition("/")[2].replace("~1", "/").rpartition("/")[2]
         value = op.get("value")
-        shown = f"={value}" if isinstance(value, str | int) and len(str(value)) < 24 else ""
+        tells = isinstance(value, str | int) and len(str(value)) < 24 and last != "epoch"  # each move has its own
+        shown = f"={value}" if tells else ""
         told.append(f"{'-' if op.get('op') == 'remove' else ''}{last}{shown}")
     return " ".join(told)
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from tests.kill import kills, spoils
-from tests.kill.kills import Point, Side, Verdict
+from tests.kill.kills import Point, Side
 from tests.kill.virtual import run
-
-REAL_FACTOR = 3.0
-"""How much faster than real time the world goes where the daemon is a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +22,6 @@ class Task:
     call: str
     side: str
     successor: str
-    real: bool
 
 
 def play(task: Task) -> tuple[Task, dict[str, Any]]:
@@ -36,19 +30,11 @@ def play(task: Task) -> tuple[Task, dict[str, Any]]:
     try:
         if task.what == "kill":
             point = Point(task.story, task.call, Side(task.side))
-            made = kills.perform(
-                point, task.successor, virtual=not task.real, factor=REAL_FACTOR if task.real else 1.0
-            )
+            made = kills.perform(point, task.successor)
         else:
             made = spoils.perform(task.story, task.call, task.what)
-        verdict = _run(made, real=task.real)
+        verdict = run(made)
     except Exception as error:  # a run that breaks is a result, and must not end the others
         return task, {"wrong": [f"{type(error).__name__}: {error}"], "reached": False, "took": 0.0}
     took = time.perf_counter() - began
     return task, {"wrong": verdict.wrong, "reached": verdict.reached, "took": round(took, 2)}
-
-
-def _run(made: Coroutine[Any, Any, Verdict], *, real: bool) -> Verdict:
-    if real:
-        return asyncio.run(made)
-    return run(made)

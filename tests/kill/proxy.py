@@ -40,6 +40,11 @@ class Behind:
     url: str
     trust: ssl.SSLContext | None = None
     """What its certificate is checked against; None for plain HTTP."""
+    services: Behind | None = None
+    """Who answers for the services behind it, once it has said itself that it may be asked: nothing listens there
+    as far as the server knows."""
+    token: str = ""
+    """Shown to this one instead of the instance's own."""
 
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -201,11 +206,29 @@ class Proxy:
             return gone(request)
 
     async def _forward(self, ledger: Ledger, call: Call, request: web.Request) -> web.StreamResponse:
-        assert self._session is not None
         server = self.behind[call.front]
+        if server.services is not None and "/services/https:" in call.path:
+            return await self._service(server, ledger, call, request)
+        return await self._send(server, ledger, call, request)
+
+    async def _service(self, server: Behind, ledger: Ledger, call: Call, request: web.Request) -> web.StreamResponse:
+        """A service that lies elsewhere: asked there if the server lets the instance through to it."""
+        assert server.services is not None
+        assert self._session is not None
+        headers = {"Authorization": request.headers.get("Authorization", "")}
+        url = URL(server.url + request.raw_path, encoded=True)
+        async with self._session.get(url, headers=headers, ssl=server.trust or False) as answer:
+            if answer.status in (401, 403):
+                return web.Response(status=answer.status, body=await answer.read(), content_type="application/json")
+        return await self._send(server.services, ledger, call, request)
+
+    async def _send(self, server: Behind, ledger: Ledger, call: Call, request: web.Request) -> web.StreamResponse:
+        assert self._session is not None
         headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
         if call.token in ledger.tokens:
             headers["Authorization"] = f"Bearer {ledger.tokens[call.token]}"
+        if server.token:
+            headers["Authorization"] = f"Bearer {server.token}"
         url = URL(server.url + request.raw_path, encoded=True)
         async with self._session.request(
             call.method, url, data=call.body or None, headers=headers, allow_redirects=False,

@@ -14,7 +14,6 @@ from typing import Any
 from failoverd.adapters.kubernetes import commands
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.memory import History, decode
-from failoverd.clock import SystemClock
 from failoverd.core.memory import AppMemory, Memory, Move
 from failoverd.core.model import Command, CommandKind
 from failoverd.core.rules import Require, Site
@@ -26,6 +25,7 @@ from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 from tests.kill.instance import Life
 from tests.kill.proxy import Behind, Hooks, Ledger, Proxy
 from tests.kill.virtual import VirtualClock
+from tests.two_sites import SITES, fence
 
 APP = "media/sonarr"
 NAMESPACE = "failoverd"
@@ -34,18 +34,9 @@ STEP = timedelta(milliseconds=200)
 LOOK = 0.25
 """Seconds between two looks at what is true."""
 
-CONFIG = """
-mode = "active"
-[sites.primary]
-node = "k3s-w1"
-node_selector = {{ role = "primary" }}
-domain = "pve"
-[sites.backup]
-node = "k3s-w2"
-node_selector = {{ role = "backup" }}
-domain = "unraid"
-[[witness]]
-node = "k3s-cp1"
+CONFIG = (
+    SITES
+    + """
 [failover]
 require = "REQUIRE"
 proof_after = "3s"
@@ -77,14 +68,7 @@ format = "json"
 name = "sonarr"
 namespace = "media"
 """
-FENCE = """
-[[fencing]]
-node = "k3s-w1"
-type = "proxmox-lxc"
-guest = "pve/101"
-url = "PROXMOX"
-token = "TOKEN"
-"""
+)
 
 
 class NotReached(Exception):
@@ -118,28 +102,47 @@ class Scene:
     """The app's `spec` before anybody touched it."""
     before: str = ""
     """Id of the last move before the one that is looked at."""
+    known: frozenset[str] = frozenset()
+    """Ids of the moves that were in the history before it."""
+    key: str = APP
+    """Of the app."""
+    space: str = NAMESPACE
+    """Where the daemon keeps what is its own."""
     unreadable: str = ""
     """Why Memory could not be read at some moment, if it ever could not."""
     _text: str = ""
     _commands: int = 0
+    _started: int = 0
 
     # ---------------------------------------------------------------- the daemon
 
     async def start(self, hooks: Hooks | None = None) -> Life:
         """Start an instance; it runs until it is killed or the scene ends."""
-        config = CONFIG.replace("REQUIRE", self.setting.require).replace("BARRIER", self.setting.barrier_timeout)
-        if self.setting.fenced:
-            config += FENCE.replace("PROXMOX", self.power.urls["proxmox"]).replace("TOKEN", self.served.proxmox.token)
         life = Life(
-            server=Behind(url=self.served.kube_url, trust=self.served.trust()), token=self.served.kube.token,
-            config=config, virtual=self.virtual, folder=self.folder / f"life-{len(self.lives)}",
-            ledger=Ledger(hooks or Hooks()),
+            server=self.server(), token=self.token(), config=self.config(), virtual=self.virtual,
+            folder=self.folder / f"life-{self._started}", ledger=Ledger(hooks or Hooks()),
         )  # fmt: skip
+        self._started += 1
         if not self.lives:
             self.power.ledger = life.ledger
         self.lives.append(life)
         await life.start()
         return life
+
+    def config(self) -> str:
+        """The daemon's, with `{kubeconfig}` where that goes."""
+        config = CONFIG.replace("REQUIRE", self.setting.require).replace("BARRIER", self.setting.barrier_timeout)
+        if self.setting.fenced:
+            config += fence(self.power.urls["proxmox"], self.served.proxmox.token)
+        return config
+
+    def server(self) -> Behind:
+        """The API server."""
+        return Behind(url=self.served.kube_url, trust=self.served.trust())
+
+    def token(self) -> str:
+        """Of the daemon's identity there."""
+        return self.served.kube.token
 
     def kill(self) -> None:
         """The first life ends as by SIGKILL."""
@@ -154,10 +157,14 @@ class Scene:
         """Seconds since the world began."""
         return self.served.world.time.now_ms / 1000
 
+    def kept(self, plural: str, name: str) -> Mapping[str, Any]:
+        """An object of the daemon's as the API server has it; empty when there is none."""
+        return self.served.kube.store.objects.get((plural, self.space, name)) or {}
+
     def memory(self) -> Memory | None:
         """What the cluster remembers; None when nothing."""
-        raw = self.served.kube.store.objects.get(("configmaps", NAMESPACE, "failoverd-memory"))
-        text = str(raw["data"].get("memory.json", "")) if raw else ""
+        raw = self.kept("configmaps", "failoverd-memory")
+        text = str((raw.get("data") or {}).get("memory.json", ""))
         if text and text != self._text:
             self._text = text
             found = decode(text, "Memory")
@@ -170,7 +177,7 @@ class Scene:
     def app(self) -> AppMemory | None:
         """What it remembers of the app."""
         memory = self.memory()
-        return memory.apps.get(APP) if memory else None
+        return memory.apps.get(self.key) if memory else None
 
     def last_move(self) -> Move | None:
         """The last finished move."""
@@ -179,18 +186,17 @@ class Scene:
 
     def running(self, site: Site) -> bool:
         """Whether a pod of the app is Ready at `site`."""
-        truth = self.served.world.apps[APP]
+        truth = self.served.world.apps[self.key]
         node = self.served.world.place(truth, site).node
         return any(pod.ready and pod.node == node for pod in truth.pods)
 
     def holder(self) -> str:
         """Who leads, by the Lease; empty when nobody does."""
-        raw = self.served.kube.store.objects.get(("leases", NAMESPACE, "failoverd"))
-        return str(raw["spec"].get("holderIdentity", "")) if raw else ""
+        return str((self.kept("leases", "failoverd").get("spec") or {}).get("holderIdentity", ""))
 
     async def history(self) -> list[Mapping[str, Any]]:
         """The moves in the history. Raises KubeError."""
-        return [one for one in await History(self.operator, NAMESPACE).read() if "epoch" in one]
+        return [one for one in await History(self.operator, self.space).read() if "epoch" in one]
 
     # ---------------------------------------------------------------- acting
 
@@ -211,10 +217,10 @@ class Scene:
         self._commands += 1
         app, now = self.app(), self.served.world.wall()
         asked = Command(
-            id=f"command-{self._commands}", kind=kind, app=APP, target=target, epoch=app.epoch if app else None,
+            id=f"command-{self._commands}", kind=kind, app=self.key, target=target, epoch=app.epoch if app else None,
             expires=now + timedelta(minutes=30), by="operator", why="asked for",
         )  # fmt: skip
-        await commands.write(self.operator, NAMESPACE, asked, now)
+        await commands.write(self.operator, self.space, asked, now)
 
     async def until(self, what: str, reached: Callable[[], bool], within: float = 240) -> None:
         """Wait, judging what is true all the while. Raises NotReached."""
@@ -233,7 +239,7 @@ class Scene:
             self.truth.look()
             if self.now >= end:
                 return
-            await asyncio.sleep(min(LOOK, max(end - self.now, 0.01)) / self.served.factor)
+            await asyncio.sleep(min(LOOK, max(end - self.now, 0.01)))
 
     def told(self) -> str:
         """Where everything stands, in a line."""
@@ -246,7 +252,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path, setting: Setting, *, virtual: bool, factor: float = 1.0) -> AsyncIterator[Scene]:
+async def scene(folder: Path, setting: Setting) -> AsyncIterator[Scene]:
     """A world of its own, and everything taken away afterwards."""
     fenced = ("k3s-w1",) if setting.fenced else ()
     app = replace(simple_app(), require=Require(setting.require))
@@ -254,12 +260,12 @@ async def scene(folder: Path, setting: Setting, *, virtual: bool, factor: float 
     spec = WorldSpec(
         rules=rules, shared_access=True, seed=1, boot=timedelta(seconds=5), rhythm=Rhythm(on_ms=1_000, off_ms=3_000)
     )
-    clock = VirtualClock() if virtual else SystemClock()
-    async with Serve(spec, folder, factor=factor, clock=clock, step=STEP) as served:
+    clock = VirtualClock()
+    async with Serve(spec, folder, clock=clock, step=STEP) as served:
         operator = await Client.load(served.kubeconfig, clock=clock)
         power = Proxy({"proxmox": Behind(url=served.proxmox_url)}, folder, Ledger())
         await power.__aenter__()
-        made = Scene(served, folder, setting, virtual, operator, Truth(served.world), power)
+        made = Scene(served, folder, setting, True, operator, Truth(served.world), power)
         made.spec = served.world.apps[APP].raw["spec"]
         try:
             yield made

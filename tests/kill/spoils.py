@@ -166,7 +166,7 @@ async def perform(story_name: str, call: str, fault: str) -> Verdict:
         story = replace(story, ended=at_rest_somewhere, may_abort=True, home=False)
     verdict = Verdict(None, "")
     with tempfile.TemporaryDirectory(prefix="failoverd-spoil-") as name, heard() as log:
-        async with scene(Path(name), story.setting, virtual=True) as on:
+        async with scene(Path(name), story.setting) as on:
             spoiler = Spoiler(fault, call, on)
             try:
                 await _play(on, story, spoiler)

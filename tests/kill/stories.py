@@ -39,7 +39,7 @@ class Story:
 
 
 async def _warm(scene: Scene) -> None:
-    await scene.until("adopted", lambda: _watching(scene, Site.PRIMARY, clean=True))
+    await scene.until("adopted", lambda: watching(scene, Site.PRIMARY, clean=True))
     await scene.rest(max(0.0, WARM - scene.now))
 
 
@@ -50,18 +50,19 @@ async def _nothing(scene: Scene) -> None:
 async def _away(scene: Scene) -> None:
     await _warm(scene)
     await scene.command(CommandKind.SWITCHOVER, Site.BACKUP)
-    await scene.until("away", lambda: _watching(scene, Site.BACKUP, clean=True) and scene.running(Site.BACKUP))
+    await scene.until("away", lambda: watching(scene, Site.BACKUP, clean=True) and scene.running(Site.BACKUP))
     await scene.rest(3)
 
 
 async def _lost(scene: Scene) -> None:
     await _warm(scene)
     scene.fault("power_off k3s-w1")
-    await scene.until("moved", lambda: _watching(scene, Site.BACKUP) and scene.running(Site.BACKUP))
+    await scene.until("moved", lambda: watching(scene, Site.BACKUP) and scene.running(Site.BACKUP))
     await scene.rest(3)
 
 
-def _watching(scene: Scene, site: Site, *, clean: bool = False) -> bool:
+def watching(scene: Scene, site: Site, *, clean: bool = False) -> bool:
+    """Whether the app is watched at this site, and the standby is clean if that matters."""
     app = scene.app()
     if app is None or app.phase is not Phase.WATCHING or app.active is not site or app.move is not None:
         return False
@@ -75,7 +76,7 @@ def _done(scene: Scene) -> bool:
 
 
 def _at(site: Site, *, clean: bool = False) -> Callable[[Scene], bool]:
-    return lambda scene: _watching(scene, site, clean=clean) and scene.running(site) and _done(scene)
+    return lambda scene: watching(scene, site, clean=clean) and scene.running(site) and _done(scene)
 
 
 def at_rest_somewhere(scene: Scene) -> bool:
@@ -84,7 +85,7 @@ def at_rest_somewhere(scene: Scene) -> bool:
 
 
 def _released(scene: Scene) -> bool:
-    app, truth = scene.app(), scene.served.world.apps["media/sonarr"]
+    app, truth = scene.app(), scene.served.world.apps[scene.key]
     kinds = {side.kind.value for pair in truth.pairs.values() for side in pair.sides.values()}
     return app is not None and app.phase is Phase.RELEASED and kinds == {"sendreceive"}
 
@@ -105,12 +106,12 @@ def _command(kind: CommandKind, target: Site | None = None) -> Part:
 
 def _hang_in_barrier(scene: Scene) -> None:
     """The standby's Syncthing answers nothing from the moment the app was stopped until the move is given up."""
-    app, side = scene.app(), scene.served.world.apps["media/sonarr"].pairs["data"].sides[Site.BACKUP]
+    app, side = scene.app(), scene.served.world.apps[scene.key].pairs["data"].sides[Site.BACKUP]
     stopped = app is not None and app.phase in (Phase.STOPPING, Phase.BARRIER)
     if stopped and not side.hung:
-        scene.fault("syncthing_hang media/sonarr data backup")
+        scene.fault(f"syncthing_hang {scene.key} data backup")
     elif not stopped and side.hung:
-        scene.fault("syncthing_wake media/sonarr data backup")
+        scene.fault(f"syncthing_wake {scene.key} data backup")
 
 
 STORIES = {
@@ -142,11 +143,11 @@ STORIES = {
         ),
         Story(
             name="take-back", prelude=_lost, trigger=_fault("power_on k3s-w1"),
-            ended=lambda scene: _watching(scene, Site.BACKUP, clean=True) and scene.running(Site.BACKUP),
+            ended=lambda scene: watching(scene, Site.BACKUP, clean=True) and scene.running(Site.BACKUP),
         ),
         Story(
             name="adoption", prelude=_nothing, trigger=_nothing, cold=True, home=True,
-            ended=lambda scene: _watching(scene, Site.PRIMARY, clean=True) and scene.running(Site.PRIMARY),
+            ended=lambda scene: watching(scene, Site.PRIMARY, clean=True) and scene.running(Site.PRIMARY),
         ),
         Story(
             name="release", prelude=_warm, trigger=_command(CommandKind.RELEASE), ended=_released, home=True,
@@ -155,6 +156,7 @@ STORIES = {
             name="aborted", prelude=_warm, trigger=_command(CommandKind.SWITCHOVER, Site.BACKUP),
             ended=at_rest_somewhere,
             kind=Kind.SWITCHOVER, may_abort=True, outcome="aborted", tend=_hang_in_barrier,
+            setting=Setting(barrier_timeout="33s"),
         ),
     )
 }  # fmt: skip

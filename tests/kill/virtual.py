@@ -17,6 +17,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from failoverd.clock import SystemClock
 from failoverd.core.model import Now
+from failoverd.simulator.clock import end
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -82,10 +83,4 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     try:
         return loop.run_until_complete(main)
     finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+        end(loop)
