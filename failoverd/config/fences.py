@@ -84,7 +84,8 @@ class Fences:
             self._say((*path, "url"), f'"{table.url}" is not an address; write it as "https://host:8006"')
         token = self.secrets.read(table, path, "token", needed=True)
         if token and not re.fullmatch(r"[^@!\s]+@[^@!\s]+![^=\s]+=[0-9A-Za-z-]+", token):
-            self._say((*path, "token"), "is not an API token; it looks like user@realm!name=uuid")
+            where, what = self.secrets.origin_of(table, path, "token")
+            self._say(where, f"{what}is not an API token; it looks like user@realm!name=uuid")
         return Fence(
             name=table.node,
             node=table.node,
