@@ -20,6 +20,7 @@ from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.lease import LeaseLeadership, LeaseTimings, identity
 from failoverd.adapters.kubernetes.memory import History, MemoryStore
 from failoverd.adapters.kubernetes.read import KubeReader
+from failoverd.adapters.kubernetes.taint import Taints
 from failoverd.adapters.kubernetes.write import delete_pod, patch_release, patch_workload
 from failoverd.adapters.notify import Notifier
 from failoverd.adapters.notify.channel import Target
@@ -183,6 +184,7 @@ def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: b
         delete_pod=partial(delete_pod, client),
         sides=movers,
         fences=fences,
+        taints=Taints(client),
         api_now=observer.api_now,
         verify=serving.verify,
     )

@@ -76,6 +76,7 @@ class _Resolver:
             own_domain=self._own_domain(dict(witnesses)),
             fence_when=settings.failover.fence_when,
             after_fence=settings.failover.after_fence,
+            out_of_service=tuple(sorted({table.node for table in settings.fencing if table.out_of_service})),
             drain=settings.planned.drain,
             max_unhealthy=settings.failover.max_unhealthy,
             timings=_timings(settings),

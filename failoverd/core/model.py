@@ -25,6 +25,8 @@ from failoverd.core.actions import (
     Scanned,
     SetIgnores,
     SetRole,
+    TaintNode,
+    UntaintNode,
     Verify,
 )
 from failoverd.core.memory import Kind, Memory, Phase
@@ -102,8 +104,10 @@ __all__ = [
     "Snapshot",
     "Standby",
     "Suspension",
+    "TaintNode",
     "Toleration",
     "Unknown",
+    "UntaintNode",
     "Verdict",
     "Verify",
     "VolumeWatch",

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from failoverd.simulator import json_patch, serve_discovery, serve_table
+from failoverd.simulator import json_patch, serve_discovery, serve_table, world_room, world_taint
 from failoverd.simulator.serve_checks import Refused, check, check_version, qualified
 from failoverd.simulator.serve_faults import WireFault, status, strike
 from failoverd.simulator.serve_objects import Raw, from_api, scale
@@ -266,6 +266,10 @@ class KubeApi:
         metadata = new.get("metadata") or {}
         check_version(kind, old, metadata)
         check(kind, new)
+        if key[0] == "nodes":
+            world_taint.written(self.world, key[2], new)
+            self.store.sync()
+            return self.store.objects[key]
         truth = self._truth(key)
         release = self.world.releases.get(f"{key[1]}/{key[2]}") if key[0] == "helmreleases" else None
         if release is not None:
@@ -286,6 +290,10 @@ class KubeApi:
             uid = raw["metadata"]["uid"]
             message = f"the UID in the precondition ({wanted}) does not match the UID in record ({uid})"
             raise Refused(409, f"{key[0]} {key[2]!r}: {message}", "Conflict")
+        if key[0] == "nodes":
+            world_room.delete_node(self.world, key[2])
+            self.store.sync()
+            return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"})
         if key[0] != "pods":
             self.store.drop(key)
             return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"})

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from failoverd.core import names
 from failoverd.core.rules import Copy, Site, WorkloadKind
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth, PodTruth
@@ -88,9 +89,10 @@ def _node(world: World, node: Node) -> Raw:
         taints += [f"node.kubernetes.io/unreachable:{effect}" for effect in ("NoSchedule", "NoExecute")]
     if taints:
         spec["taints"] = [_taint(text) for text in taints]
-    metadata: Raw = {"labels": node.labels}
-    if node.rebooting:
-        metadata["annotations"] = {KURED: beat}
+    notes = {KURED: beat} if node.rebooting else {}
+    if node.marked:
+        notes |= {names.TAINTED: "failoverd"}
+    metadata: Raw = {"labels": node.labels, **({"annotations": notes} if notes else {})}
     pressures = ("MemoryPressure", "DiskPressure", "PIDPressure")
     status: Raw = {
         "conditions": [

@@ -44,7 +44,7 @@ SCALED = ("deployments", "statefulsets")
 KINDS = {
     kind.plural: kind
     for kind in (
-        Kind("", "v1", "nodes", "Node", namespaced=False, short=("no",)),
+        Kind("", "v1", "nodes", "Node", namespaced=False, verbs=("delete", *_WRITTEN), short=("no",)),
         Kind("", "v1", "namespaces", "Namespace", namespaced=False, short=("ns",)),
         Kind("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False, short=("pv",)),
         Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", short=("pvc",)),

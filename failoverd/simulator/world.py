@@ -300,7 +300,7 @@ class World:
         for truth, site in self.sides_on(node):
             for volume, pair in truth.pairs.items():
                 truth.mover_nodes[volume, site] = False
-                if not node.drained:
+                if not (node.drained or node.out_of_service):
                     pair.boot(site)
 
     def set_link(self, name: str, linked: bool) -> None:

@@ -36,6 +36,7 @@ def node(raw: Raw, name: str) -> NodeObject | Unknown:
             unschedulable=bool(dig(raw, "spec", "unschedulable", kind=bool)),
             deleting=dig(raw, "metadata", "deletionTimestamp") is not None,
             taints=tuple(_taint(taint) for taint in dig(raw, "spec", "taints", kind=list) or []),
+            out_of_service=names.TAINTED in (dig(raw, "metadata", "annotations", kind=Mapping) or {}),
             pressures=fit.pressures(conditions),
             allocatable=fit.allocatable(raw),
             images=fit.images(raw),
