@@ -38,34 +38,6 @@ MUTANTS = (
     ),
     _row(
         "I2",
-        "a node is told out of service by its silence",
-        "failoverd/core/out_of_service.py",
-        ("or not verdict.proven or", "or"),
-        "tests/core/test_out_of_service.py",
-    ),
-    _row(
-        "I2",
-        "a node that lives again stays out of service",
-        "failoverd/core/out_of_service.py",
-        ("else _sign_of_life(reading, verdict)", 'else ""'),
-        "tests/core/test_out_of_service.py",
-    ),
-    _row(
-        "I2",
-        "a node that came back since its guest was seen stopped is tainted",
-        "failoverd/adapters/kubernetes/taint.py",
-        ('for part in ("uid", "resourceVersion")', 'for part in ("uid",)'),
-        "tests/adapters/test_kubernetes_taint.py",
-    ),
-    _row(
-        "I8",
-        "a taint of somebody else is taken off",
-        "failoverd/adapters/kubernetes/taint.py",
-        ("if names.TAINTED not in (dig", "if False and names.TAINTED not in (dig"),
-        "tests/adapters/test_kubernetes_taint.py",
-    ),
-    _row(
-        "I2",
         "the flip goes on while pods are left",
         "failoverd/core/moves.py",
         (

@@ -123,6 +123,8 @@ class Instance:
 
     leader: bool
     holder: str = ""
+    generation: int = 0
+    """How often the lead has changed hands, as the Lease counts it."""
     late: timedelta = timedelta(0)
     """How much later than asked the loop woke up."""
     jumped: timedelta = timedelta(0)

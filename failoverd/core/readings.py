@@ -340,6 +340,8 @@ class Workload:
     epoch: int | None = None
     """Our annotation; None when absent."""
     active: str = ""
+    leader: int | None = None
+    """Our annotation: generation of the leader that wrote last; None when absent."""
     held: bool = False
     """Whether its controller's hold is on the live object."""
     owner: Owner = Owner.NONE

@@ -330,6 +330,7 @@ class WorldLeadership:
         return Instance(
             leader=mine and now_ms < self._last_ok_ms + DEADLINE_MS,
             holder=self.world.leader,
+            generation=self.world.generation,
             link=self.host.linked,
         )
 

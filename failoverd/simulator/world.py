@@ -60,6 +60,8 @@ class World:
     """HelmReleases by `namespace/name`."""
     hosts: dict[str, Host] = field(init=False, default_factory=dict)
     leader: str = "failoverd-0"
+    generation: int = 1
+    """How often the lead has changed hands."""
     api_fault: str = ""
     """What every request to the API server ends with; empty while it answers."""
     api_since_ms: int = 0

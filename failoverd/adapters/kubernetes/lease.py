@@ -122,7 +122,8 @@ class LeaseLeadership:
 
     def instance(self, now: Now) -> Instance:
         """What is known at this moment; `leader` only while the last renewal is recent enough."""
-        return Instance(leader=self._leads(now.mono), holder=self._record.holder if self._record else "")
+        holder = self._record.holder if self._record else ""
+        return Instance(leader=self._leads(now.mono), holder=holder, generation=self.generation)
 
     @property
     def generation(self) -> int:
