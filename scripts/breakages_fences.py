@@ -66,6 +66,27 @@ FENCES = (
     ),
     _row(
         "I5",
+        "after everybody was silent the last to come back is lost at once",
+        "failoverd/core/hysteresis.py",
+        ("    elif watch.doubted_at is not None:\n        since", "    elif False:\n        since"),
+        "tests/core/test_doubt.py",
+    ),
+    _row(
+        "I5",
+        "a guest found off after a long outage of everything is dead at once",
+        "failoverd/core/hysteresis.py",
+        ("blind=reachable and gap > WELL_KNOWN", "blind=False"),
+        "tests/core/test_doubt.py",
+    ),
+    _row(
+        "I5",
+        "a machine whose clock stood still goes on leading",
+        "failoverd/adapters/kubernetes/lease.py",
+        ("        if self._slept(", "        if False and self._slept("),
+        "tests/adapters/test_kubernetes_lease.py",
+    ),
+    _row(
+        "I5",
         "an act outside the cluster rests on an old look at the Lease",
         "failoverd/adapters/kubernetes/lease.py",
         ("max_age: timedelta = timedelta(seconds=1)", "max_age: timedelta = timedelta(seconds=10)"),

@@ -202,6 +202,7 @@ class Why(StrEnum):
     LOOP_LATE = "event loop late"
     NO_WITNESS = "no witness"
     TOO_MANY_SILENT = "too many domains silent"
+    WATCHED_ANEW = "watched anew"
     NOT_DEAD = "not proven dead"
     CONTRADICTION = "evidence contradicts"
     MAPPING = "guest mapping unproven"
@@ -386,6 +387,8 @@ class Watch:
     """Incident -> what was last said of it, so that it is said once."""
     looked_at: timedelta | None = None
     api_seen_at: timedelta | None = None
+    doubted_at: timedelta | None = None
+    """When (monotonic) we last had reason to doubt ourselves; None once that was `silence_after` ago."""
     saved_at: timedelta | None = None
     """When proofs were last put into Memory."""
     verified: Mapping[str, str] = field(default_factory=dict)

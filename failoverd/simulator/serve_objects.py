@@ -11,6 +11,7 @@ from typing import Any
 
 from failoverd.core import names
 from failoverd.core.rules import Copy, Site, WorkloadKind
+from failoverd.core.shared_fate import CONTROL_PLANE
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth, PodTruth
 from failoverd.simulator.world_helm import ReleaseTruth
@@ -92,7 +93,8 @@ def _node(world: World, node: Node) -> Raw:
     notes = {KURED: beat} if node.rebooting else {}
     if node.marked:
         notes |= {names.TAINTED: "failoverd"}
-    metadata: Raw = {"labels": node.labels, **({"annotations": notes} if notes else {})}
+    labels = {**node.labels, **({CONTROL_PLANE[0]: "true"} if node.name == world.spec.api_node else {})}
+    metadata: Raw = {"labels": labels, **({"annotations": notes} if notes else {})}
     pressures = ("MemoryPressure", "DiskPressure", "PIDPressure")
     status: Raw = {
         "conditions": [
