@@ -64,6 +64,7 @@ class KubeApi:
                 route("*", f"{base}{scope}/{{plural}}", self._collection)
                 route("*", f"{base}{scope}/{{plural}}/{{name}}", self._one)
                 route("*", f"{base}{scope}/{{plural}}/{{name}}/scale", self._scaled)
+        route("POST", "/api/v1/namespaces/{namespace}/pods/{name}/eviction", self._evicted)
         return application
 
     # ---------------------------------------------------------------- before everything
@@ -213,8 +214,9 @@ class KubeApi:
                 continue
             for change in self.store.since(last, kind.plural):
                 here = namespace in ("", change.raw["metadata"].get("namespace", ""))
-                if here and matches(change.raw, request.query):
-                    await send(change.type, change.raw)
+                event = change.seen_by(lambda raw: matches(raw, request.query)) if here else ""
+                if event:
+                    await send(event, change.raw)
             last = self.store.version
             if now >= bookmark and request.query.get("allowWatchBookmarks") == "true":
                 bookmark = _next_bookmark(now, end)
@@ -261,6 +263,17 @@ class KubeApi:
             metadata, spec = {**raw["metadata"], "resourceVersion": version}, {**raw["spec"], "replicas": replicas}
             raw = self._replace(kind, key, raw, {**raw, "metadata": metadata, "spec": spec})
         return web.json_response(scale(raw))
+
+    async def _evicted(self, request: web.Request) -> web.StreamResponse:
+        """An ordinary deletion that a budget could refuse; there are no budgets here."""
+        self.store.sync()
+        key = ("pods", request.match_info["namespace"], request.match_info["name"])
+        if key not in self.store.objects:
+            raise Refused(404, f'pods "{key[2]}" not found', "NotFound")
+        if not world_taint.evict(self.world, self.store.objects[key]["metadata"]["uid"]):
+            world_taint.evict_mover(self.world, key[2])
+        self.store.sync()
+        return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"}, status=201)
 
     def _replace(self, kind: Kind, key: Key, old: Raw, new: Raw) -> Raw:
         metadata = new.get("metadata") or {}

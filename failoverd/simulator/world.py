@@ -298,6 +298,8 @@ class World:
         self.tell(f"node {node.name} booted")
         if node.name == self.spec.api_node:
             self.set_api("")
+        if node.kubelet:
+            node.deleted = False  # a kubelet that starts registers its node
         self._talking(node, booted=True)
         for truth, site in self.sides_on(node):
             for volume, pair in truth.pairs.items():

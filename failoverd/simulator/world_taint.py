@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from failoverd.core import names
+from failoverd.core.rules import Site
 from failoverd.simulator.world_node import GRACE_MS, OUT_OF_SERVICE, Node
+from failoverd.simulator.world_room import uncordon
 
 if TYPE_CHECKING:
     from failoverd.simulator.world import World
@@ -26,9 +28,38 @@ def written(world: World, name: str, raw: dict[str, Any]) -> None:
     node = world.nodes[name]
     listed = [_text(taint) for taint in (raw.get("spec") or {}).get("taints") or ()]
     notes = raw["metadata"].get("annotations") or {}
-    node.cordoned = bool((raw.get("spec") or {}).get("unschedulable"))
+    cordoned = bool((raw.get("spec") or {}).get("unschedulable"))
+    if node.cordoned and not cordoned:
+        uncordon(world, name)
+    node.cordoned = cordoned
     mark(world, node, names.TAINTED in notes)
     _become(world, node, tuple(text for text in listed if _key(text) not in CONTROLLERS))
+
+
+def evict(world: World, uid: str) -> bool:
+    """One pod of a workload is evicted; whether there is such a pod."""
+    for truth in world.apps.values():
+        for pod in list(truth.pods):
+            if pod.uid == uid and pod.listed:
+                world.control.delete(truth, pod)
+                return True
+    return False
+
+
+def evict_mover(world: World, name: str) -> None:
+    """The mover behind the pod `volsync-SOURCE-0`: it comes back at once, or once its node is uncordoned."""
+    for truth in world.apps.values():
+        for volume in truth.app.volumes:
+            for site in Site:
+                if name != f"volsync-{volume.copy(site).source}-0":
+                    continue
+                node, pair = world.node_at(truth, site), truth.pairs[volume.name]
+                if node.cordoned:
+                    node.drained = True
+                    pair.stop(site)
+                else:
+                    pair.restart(site)
+                world.touch()
 
 
 def set_out_of_service(world: World, name: str) -> None:
