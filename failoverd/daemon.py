@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -20,6 +21,7 @@ from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.lease import LeaseLeadership, LeaseTimings, identity
 from failoverd.adapters.kubernetes.memory import History, MemoryStore
 from failoverd.adapters.kubernetes.read import KubeReader
+from failoverd.adapters.kubernetes.taint import Taints
 from failoverd.adapters.kubernetes.write import delete_pod, patch_release, patch_workload
 from failoverd.adapters.notify import Notifier
 from failoverd.adapters.notify.channel import Target
@@ -34,7 +36,8 @@ from failoverd.config.resolved import Fence as FenceConfig
 from failoverd.core import say
 from failoverd.core.memory import Memory
 from failoverd.core.model import Decision, Instance, Now, Snapshot, Unknown
-from failoverd.core.rules import Site
+from failoverd.core.rules import Rules, Site
+from failoverd.core.shared_fate import with_control_plane
 from failoverd.execute import DryRun, Hands, WorldExecutor
 from failoverd.loop import Loop
 from failoverd.observe import WorldObserver
@@ -69,6 +72,13 @@ async def check_fences(fences: Mapping[str, Fence]) -> None:
     for node, fence in fences.items():
         for wrong in await fence.check():
             log.warning("a fence would not work", node=node, why=wrong, see=f"failoverd fence test {node}")
+
+
+async def check_control_plane(reader: KubeReader, rules: Rules) -> None:
+    """Say in the log where the control plane fails together with the home of apps."""
+    await reader.ready(timedelta(minutes=1))
+    for wrong in with_control_plane(rules, reader.control_plane()):
+        log.warning("the control plane shares its fate", why=wrong)
 
 
 class TimedObserver(WorldObserver):
@@ -183,6 +193,7 @@ def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: b
         delete_pod=partial(delete_pod, client),
         sides=movers,
         fences=fences,
+        taints=Taints(client),
         api_now=observer.api_now,
         verify=serving.verify,
     )

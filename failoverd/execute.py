@@ -27,6 +27,8 @@ from failoverd.core.model import (
     DropConnection,
     FenceOff,
     FenceOn,
+    Guest,
+    GuestState,
     Now,
     Override,
     PatchOp,
@@ -39,6 +41,9 @@ from failoverd.core.model import (
     Scanned,
     SetIgnores,
     SetRole,
+    TaintNode,
+    Unknown,
+    UntaintNode,
     Verify,
 )
 from failoverd.core.rules import App, Rules, Site
@@ -130,6 +135,22 @@ class Fence(Protocol):
         """Give it back and confirm it."""
         ...
 
+    async def state(self) -> Guest | Unknown:
+        """Whether the guest runs. Never raises."""
+        ...
+
+
+class Taints(Protocol):
+    """The taint `out-of-service` of a node."""
+
+    async def set(self, node: str, why: str, off: Callable[[], Awaitable[None]]) -> str:
+        """Set it, marked as ours, if `off` raises nothing once the node was read; says what was found."""
+        ...
+
+    async def clear(self, node: str) -> str:
+        """Take it off where it is ours; says what was found."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hands:
@@ -144,6 +165,7 @@ class Hands:
     sides: Mapping[Key, Side]
     fences: Mapping[str, Fence]
     """By node."""
+    taints: Taints
     api_now: Callable[[], datetime | None]
     """The API server's time."""
     verify: Callable[[str], Awaitable[str]]
@@ -242,6 +264,21 @@ async def _fence_on(_: Rules, hands: Hands, act: FenceOn) -> Done:
     return Done(detail=await _fence(hands, act.node).on())
 
 
+async def _taint(_: Rules, hands: Hands, act: TaintNode) -> Done:
+    async def off() -> None:
+        # between this answer and the patch nothing may have been written to the node: it would have come back
+        guest = await _fence(hands, act.node).state()
+        if not isinstance(guest, Guest) or guest.state is not GuestState.STOPPED or guest.busy:
+            said = guest.why if isinstance(guest, Unknown) else " ".join(filter(None, (guest.state, guest.busy)))
+            raise NotDone(f"{act.node} is not tainted: its guest was to be stopped, and is: {said}")
+
+    return Done(detail=await hands.taints.set(act.node, act.reason, off))
+
+
+async def _untaint(_: Rules, hands: Hands, act: UntaintNode) -> Done:
+    return Done(detail=await hands.taints.clear(act.node))
+
+
 HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
     {
         PatchWorkload: _patch,
@@ -256,6 +293,8 @@ HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
         Verify: _verify,
         FenceOff: _fence_off,
         FenceOn: _fence_on,
+        TaintNode: _taint,
+        UntaintNode: _untaint,
     }
 )
 TOKENED: frozenset[type[Action]] = frozenset({PatchWorkload})

@@ -22,7 +22,7 @@ from failoverd.adapters.kubernetes.client import KubeError
 from failoverd.config import Config, ConfigError, ConfigSource, load
 from failoverd.core.model import Note
 from failoverd.core.rules import EXPERIMENTAL, Mode
-from failoverd.daemon import Daemon, build, check_fences, configure_logs
+from failoverd.daemon import Daemon, build, check_control_plane, check_fences, configure_logs
 from failoverd.mirror import Mirror
 
 log = structlog.get_logger("failoverd")
@@ -261,6 +261,7 @@ async def _started(daemon: Daemon) -> AsyncIterator[list[asyncio.Task[None]]]:
     looping = asyncio.create_task(daemon.loop.run(), name="loop")
     writing = asyncio.create_task(daemon.scribe.run(), name="scribe")
     checking = asyncio.create_task(check_fences(daemon.fences), name="fences")
+    sharing = asyncio.create_task(check_control_plane(daemon.reader, daemon.config.rules), name="control plane")
     try:
         yield [leading, looping, writing]
     finally:
@@ -268,9 +269,10 @@ async def _started(daemon: Daemon) -> AsyncIterator[list[asyncio.Task[None]]]:
         daemon.loop.stop.set()
         daemon.loop.wake.set()
         await asyncio.wait([looping], timeout=15)
-        for task in (leading, looping, writing, checking):
+        ended = (leading, looping, writing, checking, sharing)
+        for task in ended:
             task.cancel()
-        await asyncio.gather(leading, looping, writing, checking, return_exceptions=True)
+        await asyncio.gather(*ended, return_exceptions=True)
         await daemon.close()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from scripts.breakage import Mutant
 from scripts.breakages import MUTANTS
+from scripts.breakages_fences import FENCES
 from scripts.breakages_guard import GUARD_MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +52,7 @@ def main() -> int:
     words = sys.argv[1:]
     chosen = [
         one
-        for one in MUTANTS + GUARD_MUTANTS
+        for one in MUTANTS + FENCES + GUARD_MUTANTS
         if not words or any(word in f"{one.promise} {one.what}".split() for word in words)
     ]
     missed = 0

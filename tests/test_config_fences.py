@@ -54,6 +54,11 @@ def test_a_command_is_a_list_and_has_a_timeout(folder: Path) -> None:
     assert fence(folder, HOOK + 'timeout = "20s"\n').timeout == timedelta(seconds=20)
 
 
+def test_a_node_is_tainted_where_its_fence_says_so(folder: Path) -> None:
+    assert loaded(folder, SITES + APP + HOOK).rules.out_of_service == ()
+    assert loaded(folder, SITES + APP + HOOK + "out_of_service = true\n").rules.out_of_service == ("k3s-w2",)
+
+
 CASES: list[tuple[str, str, str]] = [
     ("no url", SOCKET.replace('url = "unix:///var/run/docker.sock"\n', ""),
      '10: fencing[0].url: is missing: type "docker" needs it'),

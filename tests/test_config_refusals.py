@@ -58,6 +58,8 @@ CASES: list[tuple[str, str, str]] = [
     ("unknown key", '[failover]\ncooldwon = "1m"\n', '2: failover.cooldwon: unknown key; did you mean "cooldown"?'),
     ("key of another table", '[failover]\nstable_for = "1m"\n',
      "2: failover.stable_for: unknown key here; it belongs to failback.stable_for"),
+    ("key of no table", '[failover]\nmode = "observe"\n',
+     '2: failover.mode: unknown key here; "mode" belongs to no table: write it above the first [table]'),
     ("unknown table", "[falover]\n", '1: falover: unknown key; did you mean "failover"?'),
     ("no unit", "[failover]\n\nmax_data_age = 300\n",
      '3: failover.max_data_age: 300 has no unit; write "300s" for seconds'),
@@ -202,8 +204,17 @@ def test_each_mistake_in_an_app_is_one_line(tmp_path: Path, text: str, line: str
 def test_an_address_in_a_file_of_its_own_is_looked_at_too(tmp_path: Path) -> None:
     (tmp_path / "hook").write_text("https://geheim.example/nope\n")
     (line,) = refusals(tmp_path, '[[notify]]\ntype = "discord"\nurl_file = "hook"\n' + SITES + APP)
-    assert line.startswith("config.toml:3: notify[0].url_file: is not a Discord webhook: ")
+    assert line.startswith("config.toml:3: notify[0].url_file: what hook holds is not a Discord webhook: ")
     assert "geheim" not in line
+
+
+def test_a_bad_token_in_a_file_of_its_own_is_put_right_in_that_file(tmp_path: Path) -> None:
+    (tmp_path / "pve").write_text("geheim\n")
+    fence = FENCE.replace('token = "failoverd@pve!fence=0-1"', 'token_file = "pve"')
+    (line,) = refusals(tmp_path, fence + SITES + APP)
+    assert line == (
+        "config.toml:6: fencing[0].token_file: what pve holds is not an API token; it looks like user@realm!name=uuid"
+    )
 
 
 @pytest.mark.parametrize("kind", ChannelType)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,8 @@ from failoverd.core.model import (
     DropConnection,
     FenceOff,
     FenceOn,
+    Guest,
+    GuestState,
     Override,
     PatchOp,
     PatchRelease,
@@ -31,6 +34,9 @@ from failoverd.core.model import (
     Scanned,
     SetIgnores,
     SetRole,
+    TaintNode,
+    Unknown,
+    UntaintNode,
     Verify,
 )
 from failoverd.core.rules import Site
@@ -39,6 +45,7 @@ from tests.adapters.mover import recorded, serving
 from tests.test_observe import PRIMARY, RULES
 
 AT = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+GONE = Guest(state=GuestState.STOPPED)
 SIDE: dict[str, Any] = {"reason": "test", "app": "media/sonarr", "volume": "data", "site": Site.PRIMARY}
 OPS = (PatchOp(op="test", path="/metadata/uid", value="u"),)
 PATCH = PatchWorkload(reason="test", app="media/sonarr", ops=OPS)
@@ -59,6 +66,8 @@ ALL: list[tuple[Action, tuple[object, ...], str]] = [
     (DropConnection(started="boot-1", **SIDE), ("drop", "boot-1"), "restarted"),
     (FenceOff(reason="test", node="k3s-w1"), ("off",), "CT 101 is stopped"),
     (FenceOn(reason="test", node="k3s-w1"), ("on",), "CT 101 is running"),
+    (TaintNode(reason="test", node="k3s-w1"), ("taint", "k3s-w1", "test"), "tainted"),
+    (UntaintNode(reason="test", node="k3s-w1"), ("untaint", "k3s-w1"), "taken off"),
     (
         Verify(reason="test", app="media/sonarr", move="media/sonarr#1", url="http://x/"),
         ("verify", "http://x/"),
@@ -135,11 +144,25 @@ class Fake:
         await self._do("on")
         return "CT 101 is running"
 
+    guest: Guest | Unknown = GONE
+
+    async def state(self) -> Guest | Unknown:
+        return self.guest
+
+    async def set(self, node: str, why: str, off: Callable[[], Awaitable[None]]) -> str:
+        await off()
+        await self._do("taint", node, why)
+        return "tainted"
+
+    async def clear(self, node: str) -> str:
+        await self._do("untaint", node)
+        return "taken off"
+
 
 def executor(fake: Fake, side: execute.Side | None = None, api_now: datetime | None = AT) -> WorldExecutor:
     hands = Hands(
         patch=fake.patch, patch_release=fake.patch_release, delete_pod=fake.delete_pod, sides={PRIMARY: side or fake},
-        fences={"k3s-w1": fake}, api_now=lambda: api_now, verify=fake.verify,
+        fences={"k3s-w1": fake}, taints=fake, api_now=lambda: api_now, verify=fake.verify,
     )  # fmt: skip
     return WorldExecutor(RULES, SystemClock(), fake, hands)
 
@@ -226,6 +249,21 @@ async def test_what_is_not_configured_is_not_touched(action, text):
     fake = Fake()
     receipt = await executor(fake).execute(action)
     assert (receipt.ok, receipt.detail, fake.done) == (False, text, [])
+
+
+@pytest.mark.parametrize(
+    ("guest", "said"),
+    [
+        (Guest(state=GuestState.RUNNING), "running"),
+        (Guest(state=GuestState.STOPPED, busy="vzstart"), "stopped vzstart"),
+        (Unknown("CT 101: no answer"), "CT 101: no answer"),
+    ],
+)
+async def test_a_node_is_tainted_only_if_its_guest_is_stopped_at_that_very_moment(guest, said):
+    fake = Fake(guest=guest)
+    receipt = await executor(fake).execute(TaintNode(reason="test", node="k3s-w1"))
+    assert fake.done == []
+    assert receipt.detail == f"k3s-w1 is not tainted: its guest was to be stopped, and is: {said}"
 
 
 async def test_no_scan_counts_without_the_api_servers_time():

@@ -93,6 +93,9 @@ class FencingTable(Table):
     """Command: the program and its arguments; `state`, `off` or `on` and the node's name are appended. No shell."""
     timeout: Duration = timedelta(seconds=10)
     """Command: how long one call may take."""
+    out_of_service: bool = False
+    """Whether the node, once proven dead and left, gets the taint `node.kubernetes.io/out-of-service`: the cluster
+    then force-deletes every pod on it and detaches its volumes. Taken off when it returns. Print the Roles anew."""
 
 
 class WitnessTable(Table):

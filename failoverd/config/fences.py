@@ -29,7 +29,8 @@ KEYS: Mapping[FenceType, tuple[str, ...]] = {
     FenceType.DOCKER: ("url", "container", "ca_file", "fingerprint", "cert_file", "key_file"),
     FenceType.COMMAND: ("argv", "timeout"),
 }
-"""What may be written beside `node` and `type`."""
+"""What may be written beside `COMMON`."""
+COMMON = ("node", "type", "out_of_service")
 NEEDED = ("url", "guest", "container", "argv")
 """Of these, what a type has it cannot do without."""
 TLS = ("ca_file", "fingerprint", "cert_file", "key_file")
@@ -67,7 +68,7 @@ class Fences:
 
     def _keys(self, path: Path, table: FencingTable) -> None:
         for name, info in type(table).model_fields.items():
-            if name in ("node", "type"):
+            if name in COMMON:
                 continue
             given = getattr(table, name) != info.get_default(call_default_factory=True)
             if given and name not in KEYS[table.type]:
@@ -84,7 +85,8 @@ class Fences:
             self._say((*path, "url"), f'"{table.url}" is not an address; write it as "https://host:8006"')
         token = self.secrets.read(table, path, "token", needed=True)
         if token and not re.fullmatch(r"[^@!\s]+@[^@!\s]+![^=\s]+=[0-9A-Za-z-]+", token):
-            self._say((*path, "token"), "is not an API token; it looks like user@realm!name=uuid")
+            where, what = self.secrets.origin_of(table, path, "token")
+            self._say(where, f"{what}is not an API token; it looks like user@realm!name=uuid")
         return Fence(
             name=table.node,
             node=table.node,

@@ -143,8 +143,14 @@ def unknown_key(path: Path, origin: Origin) -> Problem:
         return origin.problem(path, f'unknown key; did you mean "{close[0]}"?')
     elsewhere = [name for name in known_keys() if name.rpartition(".")[2] == key and "[" not in name]
     if elsewhere:
-        return origin.problem(path, f"unknown key here; it belongs to {elsewhere[0]}")
+        return origin.problem(path, f"unknown key here; {_belongs(elsewhere[0])}")
     return origin.problem(path, f"unknown key; known here: {', '.join(siblings)}")
+
+
+def _belongs(name: str) -> str:
+    """Where a misplaced key is to stand: one of no table before the first header, for what follows is in that one."""
+    table, _, key = name.rpartition(".")
+    return f"it belongs to {name}" if table else f'"{key}" belongs to no table: write it above the first [table]'
 
 
 def _one(details: ErrorDetails, origin: Origin) -> Problem:

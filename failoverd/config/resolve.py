@@ -76,6 +76,7 @@ class _Resolver:
             own_domain=self._own_domain(dict(witnesses)),
             fence_when=settings.failover.fence_when,
             after_fence=settings.failover.after_fence,
+            out_of_service=tuple(sorted({table.node for table in settings.fencing if table.out_of_service})),
             drain=settings.planned.drain,
             max_unhealthy=settings.failover.max_unhealthy,
             timings=_timings(settings),
@@ -172,10 +173,10 @@ class _Resolver:
 
     def _channel(self, path: Path, table: NotifyTable, name: str) -> Channel:
         url = self.secrets.read(table, path, "url", needed=True)
-        where = (*path, "url_file" if table.url_file else "url")
         wrong = misfit(table.type, url) if url else ""
         if wrong:
-            self._say(where, wrong)
+            where, what = self.secrets.origin_of(table, path, "url")
+            self._say(where, f"{what}{wrong}")
         for field, kind in (("token", ChannelType.NTFY), ("secret", ChannelType.WEBHOOK)):
             given = [name for name in (field, f"{field}_file") if getattr(table, name)]
             if given and table.type is not kind:

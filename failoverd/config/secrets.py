@@ -101,6 +101,14 @@ class Secrets:
             self._say((*path, field), f"is missing: give {field}_file (a file that holds it) or {field}")
         return ""
 
+    def origin_of(self, table: BaseModel, path: Path, field: str) -> tuple[Path, str]:
+        """Where the secret called `field` came from: the key that gave it, and how a message about it begins.
+
+        What is wrong with what a file holds is put right in that file, so the message names it.
+        """
+        file: str = getattr(table, f"{field}_file")
+        return ((*path, f"{field}_file"), f"what {self.place(file)} holds ") if file else ((*path, field), "")
+
     def _file(self, path: Path, file: FilePath) -> str:
         if not self.look(path, file):
             return ""

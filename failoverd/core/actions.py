@@ -150,6 +150,20 @@ class FenceOn(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaintNode(Action):
+    """Tell the cluster that a node is off: the taint `out-of-service`, marked as ours."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UntaintNode(Action):
+    """Take that taint off again, where it is ours."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verify(Action):
     """Ask the app's `verify_url` whether it really serves, for up to a minute."""
 

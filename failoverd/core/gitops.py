@@ -79,7 +79,8 @@ def resume(case: Case) -> tuple[PatchRelease, ...]:
     if not isinstance(release, Release) or release.ours is None or _needed(case):
         return ()
     ours = release.ours
-    ops = [patch.test("/metadata/uid", release.uid), patch.test(patch.annotation(names.SUSPENDED), str(ours))]
+    ops = [patch.test("/metadata/uid", release.uid), patch.test("/metadata/resourceVersion", release.version)]
+    ops.append(patch.test(patch.annotation(names.SUSPENDED), str(ours)))
     if release.suspend is True and ours.suspend is not True:
         ops.append(patch.test(SUSPEND, value=True))
         back = PatchOp(op="remove", path=SUSPEND) if ours.suspend is None else None

@@ -38,6 +38,9 @@ LEASE_INTERVAL = timedelta(seconds=10)
 MISSED = LEASE_INTERVAL + timedelta(seconds=2)
 """A lease that has not moved for so long has missed a renewal: intervals vary by 4 %, and a tick passes until one
 is seen. A guest said to be stopped whose node has missed none may be the wrong guest."""
+WELL_KNOWN = timedelta(seconds=60)
+"""What was unseen for longer (no API server, a process that did not run) may have been an outage of everything: nodes
+come back in any order, and one that is found off may be about to be started."""
 IN_FLIGHT = timedelta(seconds=5)
 """A renewal sent before the power went may still be seen to arrive this much later."""
 
@@ -57,7 +60,17 @@ def look(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now) -> Watch:
         seen = _see_lease(seen, reading, snapshot, now, elapsed, anew=fresh_start)
         seen = _see_health(rules.timings, seen, reading, now, reachable=reachable)
         nodes[name] = _see_fence(_see_guest(seen, reading, snapshot, now), snapshot, name, now)
-    return replace(watch, nodes=nodes, looked_at=now.mono, api_seen_at=now.mono if reachable else watch.api_seen_at)
+    looked = replace(watch, nodes=nodes, looked_at=now.mono)
+    looked = replace(looked, api_seen_at=now.mono if reachable else watch.api_seen_at)
+    return replace(looked, doubted_at=_doubted(rules, looked, now, blind=reachable and gap > WELL_KNOWN))
+
+
+def _doubted(rules: Rules, watch: Watch, now: Now, *, blind: bool) -> timedelta | None:
+    """When we last doubted ourselves: now, where more fell silent than one fault explains or too much went unseen."""
+    if blind or len(silent_domains(rules, watch, now)) > rules.max_unhealthy:
+        return now.mono
+    over = watch.doubted_at is not None and now.mono - watch.doubted_at >= rules.timings.silence_after
+    return None if over else watch.doubted_at
 
 
 def _see_lease(
@@ -371,4 +384,11 @@ def _loneliness(rules: Rules, watch: Watch, name: str, now: Now) -> list[Objecti
                 f"{rules.max_unhealthy} may be",
             )
         )
+    elif watch.doubted_at is not None:
+        since, needed = now.mono - watch.doubted_at, rules.timings.silence_after
+        text = (
+            f"{name} is watched anew since much was silent or unseen at once: for {since.total_seconds():.0f} s of "
+            f"{needed.total_seconds():.0f} s"
+        )
+        found.append(Objection(why=Why.WATCHED_ANEW, text=text))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -10,7 +11,7 @@ from failoverd.core import hysteresis, patch, proof
 from failoverd.core.case import Case, Wish
 from failoverd.core.machine import Event
 from failoverd.core.memory import UNTOUCHED, AppMemory, CopyMemory, Loss, Move, Standing, Undo, VolumeMemory
-from failoverd.core.model import Action, Folder, Health, Objection, Verdict, Why, Workload
+from failoverd.core.model import Action, Folder, Health, Objection, PatchOp, PatchWorkload, Verdict, Why, Workload
 from failoverd.core.rules import Site
 
 KEPT = 20
@@ -28,6 +29,12 @@ class Step:
     waiting: str = ""
     alarms: tuple[Objection, ...] = ()
     """What does not pass by itself and keeps the move from going on."""
+
+
+def written(case: Case, ops: Sequence[PatchOp], reason: str) -> PatchWorkload:
+    """The act of patching the app's workload, signed by whoever leads now."""
+    signed = patch.signed(ops, case.snapshot.instance.generation)
+    return PatchWorkload(app=case.app.key, ops=signed, reason=reason)
 
 
 def mark(move: Move, name: str, at: datetime) -> Move:

@@ -25,6 +25,8 @@ from failoverd.core.actions import (
     Scanned,
     SetIgnores,
     SetRole,
+    TaintNode,
+    UntaintNode,
     Verify,
 )
 from failoverd.core.memory import Kind, Memory, Phase
@@ -102,8 +104,10 @@ __all__ = [
     "Snapshot",
     "Standby",
     "Suspension",
+    "TaintNode",
     "Toleration",
     "Unknown",
+    "UntaintNode",
     "Verdict",
     "Verify",
     "VolumeWatch",
@@ -119,6 +123,8 @@ class Instance:
 
     leader: bool
     holder: str = ""
+    generation: int = 0
+    """How often the lead has changed hands, as the Lease counts it."""
     late: timedelta = timedelta(0)
     """How much later than asked the loop woke up."""
     jumped: timedelta = timedelta(0)
@@ -196,6 +202,7 @@ class Why(StrEnum):
     LOOP_LATE = "event loop late"
     NO_WITNESS = "no witness"
     TOO_MANY_SILENT = "too many domains silent"
+    WATCHED_ANEW = "watched anew"
     NOT_DEAD = "not proven dead"
     CONTRADICTION = "evidence contradicts"
     MAPPING = "guest mapping unproven"
@@ -380,6 +387,8 @@ class Watch:
     """Incident -> what was last said of it, so that it is said once."""
     looked_at: timedelta | None = None
     api_seen_at: timedelta | None = None
+    doubted_at: timedelta | None = None
+    """When (monotonic) we last had reason to doubt ourselves; None once that was `silence_after` ago."""
     saved_at: timedelta | None = None
     """When proofs were last put into Memory."""
     verified: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from failoverd.core.barrier import compare
 from failoverd.core.case import Case
 from failoverd.core.fencing import fencing, guest_state, off, paused
 from failoverd.core.hysteresis import mapped
-from failoverd.core.intent import Step, call_off, finish, flip_to, mark, marked, stand, undo_now
+from failoverd.core.intent import Step, call_off, finish, flip_to, mark, marked, stand, undo_now, written
 from failoverd.core.machine import Event
 from failoverd.core.memory import NOTHING_KNOWN, AppMemory, Move, Phase, Standing
 from failoverd.core.model import (
@@ -24,7 +24,6 @@ from failoverd.core.model import (
     GuestState,
     Health,
     Objection,
-    PatchWorkload,
     Pod,
     Release,
     Role,
@@ -142,7 +141,7 @@ def _halt(case: Case, move: Move, workload: Workload) -> tuple[Action, ...]:
     acts: tuple[Action, ...] = gitops.suspend(case, f"{move.kind} to {move.target}")
     if not patch.is_stopped(workload, move):
         ops = patch.stop(case.app, workload, move)
-        acts += (PatchWorkload(app=case.app.key, ops=ops, reason=f"{move.kind}: hold and replicas 0"),)
+        acts += (written(case, ops, f"{move.kind}: hold and replicas 0"),)
     return acts
 
 
@@ -300,7 +299,7 @@ def starting(case: Case, move: Move) -> Step:
             if again:
                 return Step(was=case.was, actions=again, waiting="the HelmRelease to be suspended again")
             ops = patch.start(case.app, workload, case.was, move.target, case.place(move.target))
-            act = PatchWorkload(app=case.app.key, ops=ops, reason=f"start at {move.target}")
+            act = written(case, ops, f"start at {move.target}")
             return Step(was=case.was, actions=(act,), waiting=f"the workload to name {move.target}'s claims")
         return Step(was=case.was, actions=_undone(case, move), waiting=_not_started(case, move, workload))
     started = mark(move, "started", case.date)
@@ -370,7 +369,7 @@ def aborting(case: Case, move: Move) -> Step:
         again = _undone(case, move)
         return Step(was=case.was, actions=again, waiting=f"workload to carry epoch {move.epoch} and replicas 0")
     ops = patch.start(case.app, workload, case.was, move.source, case.place(move.source))
-    act = PatchWorkload(app=case.app.key, ops=ops, reason="aborted: start where it was")
+    act = written(case, ops, "aborted: start where it was")
     return Step(was=case.was, actions=(act,), waiting=f"the app to start at {move.source} again")
 
 

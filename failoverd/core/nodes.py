@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from failoverd.core import out_of_service
 from failoverd.core.memory import NOTHING_KNOWN, AppMemory, Memory, NodeMemory
 from failoverd.core.model import (
     NEVER_SEEN,
+    UNJUDGED,
     Action,
     Api,
     FenceOff,
@@ -36,9 +38,9 @@ def remember_nodes(
     watch: Watch,
     actions: list[Action],
 ) -> tuple[Memory, list[Action]]:
-    """Memory with this tick's knowledge of nodes, and the starts of fenced nodes that are due."""
+    """Memory with this tick's knowledge of nodes, the starts of fenced nodes that are due, and the taints."""
     nodes: dict[str, NodeMemory] = dict(memory.nodes)
-    starts: list[Action] = []
+    acts: list[Action] = []
     fencing = {act.node for act in actions if isinstance(act, FenceOff)}
     for name in rules.nodes:
         was = nodes.get(name, NOTHING_KNOWN)
@@ -47,12 +49,15 @@ def remember_nodes(
         up = name in verdicts and verdicts[name].health is Health.UP
         heard = seen.fence_asked_at is not None
         now = _fence(memory, rules, now, snapshot, name, asked=name in fencing, up=up, heard=heard)
-        if _start_due(rules, memory, now, snapshot, name) and isinstance(snapshot.api, Api):
-            starts.append(FenceOn(node=name, reason="every move from it has ended"))
+        starting = _start_due(rules, memory, now, snapshot, name)
+        verdict = verdicts.get(name, UNJUDGED)
+        acts += out_of_service.tend(rules, memory, now, snapshot, name, verdict, starting=starting)
+        if starting and isinstance(snapshot.api, Api):
+            acts.append(FenceOn(node=name, reason="every move from it has ended"))
             now = replace(now, started_at=snapshot.api.date)
         if name in nodes or now != NOTHING_KNOWN:
             nodes[name] = now
-    return (memory if nodes == memory.nodes else replace(memory, nodes=nodes)), starts
+    return (memory if nodes == memory.nodes else replace(memory, nodes=nodes)), acts
 
 
 def _mapping(rules: Rules, was: NodeMemory, snapshot: Snapshot, watch: Watch, name: str) -> NodeMemory:

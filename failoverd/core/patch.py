@@ -6,6 +6,7 @@ another write comes in between, so no resourceVersion is needed once our annotat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from failoverd.core import names
@@ -68,10 +69,18 @@ def way_home(app: App, workload: Workload, now: Undo, home: Place) -> Undo:
 
 
 def _token(workload: Workload) -> list[PatchOp]:
+    """What fails once another of us has written: epoch and leader, or where either is missing, any write at all."""
     identity = [test("/metadata/uid", workload.uid)]
-    if workload.epoch is None:
+    if workload.epoch is None or workload.leader is None:
         return [*identity, test("/metadata/resourceVersion", workload.version)]
-    return [*identity, test(annotation(names.EPOCH), str(workload.epoch))]
+    marks = {names.EPOCH: workload.epoch, names.LEADER: workload.leader}
+    return [*identity, *(test(annotation(key), str(value)) for key, value in marks.items())]
+
+
+def signed(ops: Sequence[PatchOp], generation: int) -> tuple[PatchOp, ...]:
+    """`ops` with the generation of the leader that writes them, where they leave marks of ours behind at all."""
+    left = {op.path for op in ops if op.op == "add"} & {annotation(names.EPOCH), annotation(names.ACTIVE)}
+    return (*ops, _set(annotation(names.LEADER), str(generation))) if left else tuple(ops)
 
 
 def _claims_test(app: App, workload: Workload, site: Site) -> list[PatchOp]:
@@ -179,6 +188,8 @@ def _unmark(workload: Workload, undo: Undo) -> list[PatchOp]:
         ops.append(_remove(annotation(names.EPOCH)))
     if workload.active:
         ops.append(_remove(annotation(names.ACTIVE)))
+    if workload.leader is not None:
+        ops.append(_remove(annotation(names.LEADER)))
     if workload.held and not undo.held:
         ops.append(_remove(annotation(workload.owner.hold)))
     return ops
@@ -209,7 +220,7 @@ def restore_hold(app: App, workload: Workload, was: AppMemory, place: Place) -> 
 
 def is_marked(workload: Workload) -> bool:
     """Whether anything of ours is left on it. A hold without our annotations is somebody else's."""
-    return workload.epoch is not None or bool(workload.active)
+    return workload.epoch is not None or workload.leader is not None or bool(workload.active)
 
 
 def release(workload: Workload, replicas: int = 0) -> tuple[PatchOp, ...]:

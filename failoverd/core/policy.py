@@ -40,6 +40,7 @@ OVERRIDABLE = frozenset(
         Why.TASKS_HIDDEN,
         Why.GUEST_BUSY,
         Why.NO_WITNESS,
+        Why.WATCHED_ANEW,
         Why.AGE_UNKNOWN,
         Why.AGE_TOO_OLD,
         Why.SOURCE_ERRORS,
@@ -148,10 +149,10 @@ def lost_side(case: Case, wish: Wish) -> Iterator[Objection]:
 
 
 def domains(case: Case, wish: Wish) -> Iterator[Objection]:
-    """With more failure domains silent than allowed, the fault is more likely ours."""
+    """With more failure domains silent than allowed, or a moment ago, the fault is more likely ours."""
     if wish.kind is Kind.FAILOVER:
         alone = case.verdict(case.was.active).alone
-        yield from (objection for objection in alone if objection.why is Why.TOO_MANY_SILENT)
+        yield from (objection for objection in alone if objection.why in (Why.TOO_MANY_SILENT, Why.WATCHED_ANEW))
 
 
 def target_claims(case: Case, wish: Wish) -> Iterator[Objection]:

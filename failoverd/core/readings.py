@@ -103,6 +103,8 @@ class NodeObject:
     deleting: bool = False
     taints: tuple[str, ...] = ()
     """`key=value:effect`, as kubectl writes them."""
+    out_of_service: bool = False
+    """Whether our mark is on it: that its taint `out-of-service` was set by us."""
     pressures: tuple[str, ...] = ()
     """Conditions that keep pods off: `MemoryPressure`, `DiskPressure`, `PIDPressure`, `NetworkUnavailable`."""
     allocatable: Amounts | None = None
@@ -338,6 +340,8 @@ class Workload:
     epoch: int | None = None
     """Our annotation; None when absent."""
     active: str = ""
+    leader: int | None = None
+    """Our annotation: generation of the leader that wrote last; None when absent."""
     held: bool = False
     """Whether its controller's hold is on the live object."""
     owner: Owner = Owner.NONE

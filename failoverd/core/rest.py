@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from failoverd.core import gitops, links, names, patch, planned, proof, roles
 from failoverd.core.case import Case, Wish
-from failoverd.core.intent import Step, landed_late, mark, marked
+from failoverd.core.intent import Step, landed_late, mark, marked, written
 from failoverd.core.machine import Event
 from failoverd.core.memory import AppMemory, CopyMemory, Kind, Phase, Standing, VolumeMemory
 from failoverd.core.model import (
@@ -17,7 +17,6 @@ from failoverd.core.model import (
     GuestState,
     Health,
     Objection,
-    PatchWorkload,
     Role,
     Scan,
     SetIgnores,
@@ -225,7 +224,7 @@ def _monitor(case: Case) -> tuple[list[Action], list[Objection]]:
     said = "the GitOps hold has vanished" if unheld else f"the workload no longer names {was.active}'s claims"
     alarms.append(Objection(why=Why.DIVERGED, text=f"{said} while {case.app.key} is away from home: put back"))
     ops = patch.restore_hold(case.app, workload, was, case.place(was.active))
-    return [PatchWorkload(app=case.app.key, ops=ops, reason=said)], alarms
+    return [written(case, ops, said)], alarms
 
 
 def _watched(case: Case, was: AppMemory, *, put_back: bool) -> AppMemory:
@@ -252,7 +251,7 @@ def _unmarked(case: Case, workload: Workload) -> list[Action]:
     if epoch is None or workload.replicas == 0 or case.was.active is not case.app.preferred or case.patching:
         return []
     why = "at home nothing of ours is left on it"
-    return [PatchWorkload(app=case.app.key, ops=patch.release(workload), reason=why)]
+    return [written(case, patch.release(workload), why)]
 
 
 def _stability(case: Case, was: AppMemory) -> AppMemory:
@@ -306,7 +305,7 @@ def released(case: Case) -> Step:
     elif patch.is_marked(workload) and not acts and not unread:
         late = landed_late(case)
         ops = patch.release(workload, max(case.was.replicas, 1) if late is not None else 0)
-        acts.append(PatchWorkload(app=case.app.key, ops=ops, reason="released"))
+        acts.append(written(case, ops, "released"))
     elif not acts and not unread:
         acts += gitops.resume(case)
     waiting = "; ".join(unread) or ("everything of ours to be taken off" if acts else "")

@@ -211,6 +211,8 @@ class Rules:
     """The failure domain this instance runs in; empty when unknown."""
     fence_when: FenceWhen = FenceWhen.ALL
     after_fence: AfterFence = AfterFence.START
+    out_of_service: tuple[str, ...] = ()
+    """Nodes that are given the taint `out-of-service` when they are proven dead."""
     drain: Drain = Drain.OFFER
     max_unhealthy: int = 1
     """Failure domains that may be silent at once; with more, nothing moves."""

@@ -16,6 +16,7 @@ from failoverd.core.model import (
     DropConnection,
     FenceOff,
     FenceOn,
+    GuestState,
     Instance,
     Now,
     Override,
@@ -28,12 +29,15 @@ from failoverd.core.model import (
     SetIgnores,
     SetRole,
     Snapshot,
+    TaintNode,
     Unknown,
+    UntaintNode,
     Verify,
 )
 from failoverd.core.rules import SITES, Rules, Site
 from failoverd.loop import Loop
 from failoverd.ports import Conflict, StoreError
+from failoverd.simulator import world_taint
 from failoverd.simulator.clock import WorldClock, until
 from failoverd.simulator.json_patch import PatchFailed
 from failoverd.simulator.world import Host, World
@@ -218,6 +222,19 @@ class WorldExecutor:
         self.world.power_on(action.node)
         return Receipt(action=action, ok=True)
 
+    async def _taint(self, action: TaintNode) -> Receipt:
+        await self._api()
+        node = self.world.nodes[action.node]
+        if node.guest is None or not node.guest.reachable or self.world.guest_state(node) is not GuestState.STOPPED:
+            raise _Refused(f"{action.node} is not tainted: its guest was to be stopped")
+        world_taint.set_out_of_service(self.world, action.node)
+        return Receipt(action=action, ok=True)
+
+    async def _untaint(self, action: UntaintNode) -> Receipt:
+        await self._api()
+        world_taint.clear_out_of_service(self.world, action.node)
+        return Receipt(action=action, ok=True)
+
     async def _verify(self, action: Verify) -> Receipt:
         await self._api()
         truth = self.world.apps[action.app]
@@ -260,6 +277,8 @@ _HANDLERS: dict[type[Action], Callable[..., Awaitable[Receipt]]] = {
     DropConnection: WorldExecutor._drop_connection,
     FenceOff: WorldExecutor._fence_off,
     FenceOn: WorldExecutor._fence_on,
+    TaintNode: WorldExecutor._taint,
+    UntaintNode: WorldExecutor._untaint,
     Verify: WorldExecutor._verify,
 }
 """What carries out each kind of action; a test asks that none is missing."""
@@ -311,6 +330,7 @@ class WorldLeadership:
         return Instance(
             leader=mine and now_ms < self._last_ok_ms + DEADLINE_MS,
             holder=self.world.leader,
+            generation=self.world.generation,
             link=self.host.linked,
         )
 

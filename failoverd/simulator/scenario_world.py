@@ -46,6 +46,8 @@ def spec_of(line: str) -> WorldSpec:
     wanted = take("requests", "")
     if "fence_when" in given:
         rules = replace(rules, fence_when=FenceWhen(take("fence_when")))
+    if take("out_of_service", "no") == "yes":
+        rules = replace(rules, out_of_service=fenced)
     spec = WorldSpec(
         rules=rules,
         seed=int(take("seed", "1")),

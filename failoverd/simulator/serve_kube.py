@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from failoverd.simulator import json_patch, serve_discovery, serve_table
+from failoverd.simulator import json_patch, serve_discovery, serve_table, world_room, world_taint
 from failoverd.simulator.serve_checks import Refused, check, check_version, qualified
 from failoverd.simulator.serve_faults import WireFault, status, strike
 from failoverd.simulator.serve_objects import Raw, from_api, scale
@@ -64,6 +64,7 @@ class KubeApi:
                 route("*", f"{base}{scope}/{{plural}}", self._collection)
                 route("*", f"{base}{scope}/{{plural}}/{{name}}", self._one)
                 route("*", f"{base}{scope}/{{plural}}/{{name}}/scale", self._scaled)
+        route("POST", "/api/v1/namespaces/{namespace}/pods/{name}/eviction", self._evicted)
         return application
 
     # ---------------------------------------------------------------- before everything
@@ -213,8 +214,9 @@ class KubeApi:
                 continue
             for change in self.store.since(last, kind.plural):
                 here = namespace in ("", change.raw["metadata"].get("namespace", ""))
-                if here and matches(change.raw, request.query):
-                    await send(change.type, change.raw)
+                event = change.seen_by(lambda raw: matches(raw, request.query)) if here else ""
+                if event:
+                    await send(event, change.raw)
             last = self.store.version
             if now >= bookmark and request.query.get("allowWatchBookmarks") == "true":
                 bookmark = _next_bookmark(now, end)
@@ -262,10 +264,25 @@ class KubeApi:
             raw = self._replace(kind, key, raw, {**raw, "metadata": metadata, "spec": spec})
         return web.json_response(scale(raw))
 
+    async def _evicted(self, request: web.Request) -> web.StreamResponse:
+        """An ordinary deletion that a budget could refuse; there are no budgets here."""
+        self.store.sync()
+        key = ("pods", request.match_info["namespace"], request.match_info["name"])
+        if key not in self.store.objects:
+            raise Refused(404, f'pods "{key[2]}" not found', "NotFound")
+        if not world_taint.evict(self.world, self.store.objects[key]["metadata"]["uid"]):
+            world_taint.evict_mover(self.world, key[2])
+        self.store.sync()
+        return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"}, status=201)
+
     def _replace(self, kind: Kind, key: Key, old: Raw, new: Raw) -> Raw:
         metadata = new.get("metadata") or {}
         check_version(kind, old, metadata)
         check(kind, new)
+        if key[0] == "nodes":
+            world_taint.written(self.world, key[2], new)
+            self.store.sync()
+            return self.store.objects[key]
         truth = self._truth(key)
         release = self.world.releases.get(f"{key[1]}/{key[2]}") if key[0] == "helmreleases" else None
         if release is not None:
@@ -286,6 +303,10 @@ class KubeApi:
             uid = raw["metadata"]["uid"]
             message = f"the UID in the precondition ({wanted}) does not match the UID in record ({uid})"
             raise Refused(409, f"{key[0]} {key[2]!r}: {message}", "Conflict")
+        if key[0] == "nodes":
+            world_room.delete_node(self.world, key[2])
+            self.store.sync()
+            return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"})
         if key[0] != "pods":
             self.store.drop(key)
             return web.json_response({"kind": "Status", "apiVersion": "v1", "status": "Success"})

@@ -9,7 +9,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from failoverd.core import names
 from failoverd.core.rules import Copy, Site, WorkloadKind
+from failoverd.core.shared_fate import CONTROL_PLANE
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth, PodTruth
 from failoverd.simulator.world_helm import ReleaseTruth
@@ -88,9 +90,11 @@ def _node(world: World, node: Node) -> Raw:
         taints += [f"node.kubernetes.io/unreachable:{effect}" for effect in ("NoSchedule", "NoExecute")]
     if taints:
         spec["taints"] = [_taint(text) for text in taints]
-    metadata: Raw = {"labels": node.labels}
-    if node.rebooting:
-        metadata["annotations"] = {KURED: beat}
+    notes = {KURED: beat} if node.rebooting else {}
+    if node.marked:
+        notes |= {names.TAINTED: "failoverd"}
+    labels = {**node.labels, **({CONTROL_PLANE[0]: "true"} if node.name == world.spec.api_node else {})}
+    metadata: Raw = {"labels": labels, **({"annotations": notes} if notes else {})}
     pressures = ("MemoryPressure", "DiskPressure", "PIDPressure")
     status: Raw = {
         "conditions": [

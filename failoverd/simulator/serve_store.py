@@ -44,7 +44,7 @@ SCALED = ("deployments", "statefulsets")
 KINDS = {
     kind.plural: kind
     for kind in (
-        Kind("", "v1", "nodes", "Node", namespaced=False, short=("no",)),
+        Kind("", "v1", "nodes", "Node", namespaced=False, verbs=("delete", *_WRITTEN), short=("no",)),
         Kind("", "v1", "namespaces", "Namespace", namespaced=False, short=("ns",)),
         Kind("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False, short=("pv",)),
         Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", short=("pvc",)),
@@ -74,6 +74,15 @@ class Change:
     type: str
     plural: str
     raw: Raw
+    before: Raw | None = None
+    """What it was; None where it was not there."""
+
+    def seen_by(self, chosen: Callable[[Raw], bool]) -> str:
+        """The type of event for whoever follows what is `chosen`: an object may come into that, and leave it."""
+        was, now = self.before is not None and chosen(self.before), self.type != "DELETED" and chosen(self.raw)
+        if now:
+            return "MODIFIED" if was else "ADDED"
+        return "DELETED" if was else ""
 
 
 def key_of(plural: str, raw: Raw) -> Key:
@@ -117,11 +126,12 @@ class Store:
         self.version += 1
         kept: Raw = {**raw, "metadata": {**raw["metadata"], "resourceVersion": str(self.version)}}
         kept["metadata"].setdefault("uid", f"00000000-0000-4000-8000-{self.version:012x}")
-        old = self.objects.get(key, kept)["metadata"]
+        before = self.objects.get(key)
+        old = (before or kept)["metadata"]
         same = old["uid"] == kept["metadata"]["uid"] and "creationTimestamp" in old
         kept["metadata"].setdefault("creationTimestamp", old["creationTimestamp"] if same else self.wall())
         self.objects[key] = kept
-        self._note(Change(self.version, kind, plural, kept))
+        self._note(Change(self.version, kind, plural, kept, before))
         return kept
 
     def drop(self, key: Key) -> Raw | None:
@@ -130,7 +140,7 @@ class Store:
         if raw is not None:
             self.version += 1
             last: Raw = {**raw, "metadata": {**raw["metadata"], "resourceVersion": str(self.version)}}
-            self._note(Change(self.version, "DELETED", key[0], last))
+            self._note(Change(self.version, "DELETED", key[0], last, raw))
         return raw
 
     def select(self, plural: str, namespace: str) -> Iterator[Raw]:

@@ -60,6 +60,8 @@ class World:
     """HelmReleases by `namespace/name`."""
     hosts: dict[str, Host] = field(init=False, default_factory=dict)
     leader: str = "failoverd-0"
+    generation: int = 1
+    """How often the lead has changed hands."""
     api_fault: str = ""
     """What every request to the API server ends with; empty while it answers."""
     api_since_ms: int = 0
@@ -296,11 +298,13 @@ class World:
         self.tell(f"node {node.name} booted")
         if node.name == self.spec.api_node:
             self.set_api("")
+        if node.kubelet:
+            node.deleted = False  # a kubelet that starts registers its node
         self._talking(node, booted=True)
         for truth, site in self.sides_on(node):
             for volume, pair in truth.pairs.items():
                 truth.mover_nodes[volume, site] = False
-                if not node.drained:
+                if not (node.drained or node.out_of_service):
                     pair.boot(site)
 
     def set_link(self, name: str, linked: bool) -> None:

@@ -170,7 +170,9 @@ class Control:
             used = bool(pair.sides[site].disk.writers)
             if truth.mover_nodes.get((volume, site), False) is not used:
                 truth.mover_nodes[volume, site] = used
-                pair.restart(site)
+                node = self.world.node_at(truth, site)
+                if not (node.drained or node.out_of_service):  # where nothing is let in, no mover comes back
+                    pair.restart(site)
 
         self.world.time.after(AFFINITY_MS - self.world.time.now_ms % AFFINITY_MS, look)
 

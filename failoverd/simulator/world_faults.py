@@ -290,6 +290,7 @@ def isolate(world: World, host: str, state: str = "on") -> None:
 def leader(world: World, name: str) -> None:
     """Another instance takes the lead."""
     world.leader = name
+    world.generation += 1
 
 
 def lose_memory(world: World) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from failoverd.core import names
 from failoverd.core.model import GuestState
 
+OUT_OF_SERVICE = f"{names.OUT_OF_SERVICE}={names.OUT_OF_SERVICE_VALUE}:{names.OUT_OF_SERVICE_EFFECT}"
 RENEW_MS = 10_000
 GRACE_MS = 50_000
 
@@ -52,6 +54,8 @@ class Node:
     deleted: bool = False
     """Its Node object is gone, and its lease with it."""
     taints: tuple[str, ...] = ()
+    marked: bool = False
+    """Whether our mark is on it: that the taint `out-of-service` among its taints is ours."""
     pressures: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     """Images its kubelet lists; empty: none are listed."""
@@ -75,6 +79,11 @@ class Node:
     def alive(self) -> bool:
         """Whether anything can run on it."""
         return self.powered and self.booted
+
+    @property
+    def out_of_service(self) -> bool:
+        """Whether it carries the taint by which its pods are force-deleted."""
+        return OUT_OF_SERVICE in self.taints
 
     @property
     def talks(self) -> bool:

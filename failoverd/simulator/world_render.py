@@ -145,7 +145,7 @@ def site_of(app: App, raw: Raw) -> Site | None:
 def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = True) -> Workload:
     """The raw object as the core reads it."""
     marks, labels = notes(raw), raw["metadata"].get("labels") or {}
-    found, epoch = selector(raw), marks.get(names.EPOCH)
+    found = selector(raw)
     who = owner(labels)
     replicas = int(raw["spec"].get("replicas", 1))
     return Workload(
@@ -155,7 +155,8 @@ def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = Tru
         claims=claims(raw),
         selector=None if found is None else tuple(sorted(found.items())),
         annotations=bool(marks),
-        epoch=int(epoch) if epoch is not None and str(epoch).lstrip("-").isdigit() else None,
+        epoch=_number(marks, names.EPOCH),
+        leader=_number(marks, names.LEADER),
         active=marks.get(names.ACTIVE, ""),
         held=bool(who.hold) and held(raw, who.hold),
         owner=who,
@@ -165,6 +166,11 @@ def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = Tru
         updated=updated,
         needs=_needs(raw),
     )
+
+
+def _number(marks: dict[str, str], key: str) -> int | None:
+    text = marks.get(key)
+    return int(text) if text is not None and str(text).lstrip("-").isdigit() else None
 
 
 def _owner_name(labels: dict[str, str]) -> str:

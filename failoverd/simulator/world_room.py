@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from failoverd.core.model import Amounts, NodeObject
 from failoverd.core.quantities import amounts, total
 from failoverd.simulator.world_app import PodTruth
-from failoverd.simulator.world_node import Node
+from failoverd.simulator.world_node import OUT_OF_SERVICE, Node
 
 if TYPE_CHECKING:
     from failoverd.simulator.world import World
@@ -30,23 +30,24 @@ BACK_MS = 3_000
 def shown(node: Node, *, ready: bool) -> NodeObject:
     """The node's object."""
     taints = node.taints if ready else (*node.taints, UNREACHABLE)
-    flags = (ready, node.cordoned, node.rebooting)
+    flags = (ready, node.cordoned, node.rebooting, node.marked)
     return _shown(flags, taints, node.pressures, node.images, tuple(node.has.items()))
 
 
 @lru_cache(maxsize=256)
 def _shown(
-    flags: tuple[bool, bool, bool],
+    flags: tuple[bool, bool, bool, bool],
     taints: tuple[str, ...],
     pressures: tuple[str, ...],
     images: tuple[str, ...],
     has: tuple[tuple[str, str], ...],
 ) -> NodeObject:
-    ready, cordoned, rebooting = flags
+    ready, cordoned, rebooting, marked = flags
     return NodeObject(
         ready="True" if ready else "Unknown",
         unschedulable=cordoned,
         taints=taints,
+        out_of_service=marked,
         pressures=pressures,
         allocatable=amounts(dict(has)),
         images=frozenset(images) or None,
@@ -184,7 +185,9 @@ def kured(world: World, name: str, takes: str = "30s") -> None:
 
 def delete_node(world: World, name: str) -> None:
     """Somebody deletes the Node object: its lease goes with it, and what ran there runs on for now."""
-    world.nodes[name].deleted = True
+    node = world.nodes[name]
+    node.deleted, node.marked = True, False
+    node.taints = tuple(taint for taint in node.taints if taint != OUT_OF_SERVICE)
     world.tell(f"node {name} deleted")
     world.touch()
 
@@ -200,7 +203,7 @@ def register_node(world: World, name: str) -> None:
 
 def mend(world: World, node: Node) -> None:
     """The node lets pods in again, has room, and nothing is planned for it."""
-    node.taints, node.pressures, node.rebooting = (), (), False
+    node.taints, node.marked, node.pressures, node.rebooting = (), False, (), False
     if node.deleted:  # its kubelet registers it once it runs again
         world.time.after(node.boot_ms, lambda: register_node(world, node.name))
     node.tenants.clear()

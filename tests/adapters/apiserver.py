@@ -195,6 +195,9 @@ def json_patch(target: dict[str, Any], op: dict[str, Any]) -> None:
         place = place[int(part)] if isinstance(place, list) else place.get(part)
         if place is None:
             raise Refused(422, f"no {op['path']}")
+    if last == "-" and isinstance(place, list):
+        place.append(op["value"])
+        return
     key: Any = int(last) if isinstance(place, list) else last
     if op["op"] == "test":
         if (place[key] if isinstance(place, list) else place.get(key)) != op["value"]:

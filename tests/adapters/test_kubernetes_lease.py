@@ -236,6 +236,29 @@ async def test_an_act_is_preceded_by_a_read_on_a_new_connection_at_most_once_a_s
     assert server.count("GET", "leases") == before + 2
 
 
+async def test_a_machine_that_was_paused_with_its_clock_leads_no_more_until_it_has_looked(server, clock, make):
+    old, new = make("old"), make("new")
+    assert await old.turn()
+    assert await old.fresh(clock.now())
+    clock.wall += timedelta(seconds=60)  # paused for a minute: its monotonic clock stood still
+    taken = {**server.objects[LEASE]["spec"], "holderIdentity": new.holder, "leaseTransitions": 1}
+    server.put(LEASE, {"metadata": dict(server.objects[LEASE]["metadata"]), "spec": taken})
+    assert not old.instance(clock.now()).leader
+    assert not await old.fresh(clock.now())
+    assert not await old.turn()
+
+
+async def test_a_clock_that_is_set_forward_costs_one_renewal(server, clock, make):
+    one = make("one")
+    assert await one.turn()
+    clock.wall += timedelta(hours=2)
+    assert not one.instance(clock.now()).leader
+    assert await one.turn()
+    assert one.instance(clock.now()).leader
+    clock.wall -= timedelta(hours=2)  # set back: no time is missing
+    assert one.instance(clock.now()).leader
+
+
 async def test_an_act_is_not_allowed_when_the_lease_cannot_be_read_or_is_anothers(server, clock, make):
     one = make("one")
     await one.turn()

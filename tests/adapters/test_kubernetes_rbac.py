@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from failoverd.adapters.kubernetes import commands, events, lease, memory, rbac, read, shared, write
+from failoverd.adapters.kubernetes import commands, events, lease, memory, rbac, read, shared, taint, write
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.rbac import Grant
 from failoverd.clock import SystemClock
@@ -21,8 +22,9 @@ __all__ = ["bench"]  # a fixture
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/failoverd/leases/failoverd"
 
 STATEFULSET = DEPLOYMENT.replace("deployments/sonarr", "statefulsets/db")
-APPS = rules(app(helm_release="media/sonarr"), app(WorkloadKind.STATEFULSET, name="db"))
-DAEMON = read.NEEDS + write.NEEDS + events.NEEDS + memory.NEEDS + lease.NEEDS + shared.NEEDS
+BOTH = rules(app(helm_release="media/sonarr"), app(WorkloadKind.STATEFULSET, name="db"))
+APPS = replace(BOTH, out_of_service=("k3s-w1",))
+DAEMON = read.NEEDS + write.NEEDS + events.NEEDS + memory.NEEDS + lease.NEEDS + shared.NEEDS + taint.NEEDS
 
 
 def asked(method: str, path: str, query: dict[str, str]) -> tuple[str, str, str, str, str]:
@@ -79,6 +81,12 @@ async def everything(client: Client, server) -> None:
     for moved in configured.apps:
         await write.patch_workload(client, moved, (one,))
     await write.patch_release(client, "media/sonarr", (PatchOp(op="add", path="/spec/suspend", value=True),))
+
+    async def off() -> None:
+        pass
+
+    assert await taint.Taints(client).set("k3s-w1", "dead", off) == "tainted"
+    assert await taint.Taints(client).clear("k3s-w1") == "taken off"
     await write.delete_pod(client, "media", "sonarr-abc12-x", "u-sonarr-abc12-x")
     told, at = events.Events(client), datetime.now(UTC)
     for _ in range(2):
@@ -110,6 +118,15 @@ def test_helm_releases_are_granted_where_an_app_names_one_and_nowhere_else():
     elsewhere = rbac.expand(DAEMON, rules(app(helm_release="flux-system/sonarr"), app(name="db")), "failoverd")
     found = [(g.namespace, g.names, g.verbs) for g in elsewhere if g.resource == "helmreleases"]
     assert found == [("flux-system", (), ("list", "watch")), ("flux-system", ("sonarr",), ("get", "patch"))]
+
+
+def test_nodes_may_be_written_where_a_taint_is_configured_and_nowhere_else():
+    def patched(configured):
+        grants = rbac.expand(DAEMON, configured, "failoverd")
+        return [grant.names for grant in grants if grant.resource == "nodes" and "patch" in grant.verbs]
+
+    assert patched(rules()) == []
+    assert patched(replace(rules(), out_of_service=("k3s-w1",))) == [("k3s-w1",)]
 
 
 VERBS = (

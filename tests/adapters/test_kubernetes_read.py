@@ -84,6 +84,14 @@ def why(reading) -> str:
     return reading.why
 
 
+async def test_the_nodes_of_the_control_plane_are_known_by_their_labels(populated, server, reader):
+    label = "node-role.kubernetes.io/control-plane"
+    server.put("/api/v1/nodes/k3s-cp1", {"metadata": {"labels": {label: "true"}}, "spec": {}, "status": {}})
+    assert reader.control_plane() == frozenset()
+    assert await reader.ready(timedelta(seconds=8)) == ""
+    assert reader.control_plane() == {"k3s-cp1"}
+
+
 async def test_before_anything_was_listed_everything_is_unknown(server, reader):
     async def hang(request):
         if request.path != "/apis/coordination.k8s.io/v1/namespaces/failoverd/leases/failoverd":

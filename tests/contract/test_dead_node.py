@@ -38,6 +38,7 @@ SONARR = f"{DEPLOYMENTS}/sonarr"
 STEMS = ("sonarr", "paperless-data", "paperless-media")
 GUEST = "/nodes/pve/lxc/101/status"
 W1 = "/api/v1/nodes/k3s-w1"
+OUT_OF_SERVICE = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
 CLAIM = f"{TEMPLATE}/volumes/0/persistentVolumeClaim/claimName"
 SELECTOR = f"{TEMPLATE}/nodeSelector/role"
 
@@ -105,7 +106,8 @@ async def links(world: World, stem: str) -> tuple[bool, bool]:
 
 
 async def node_is(world: World, wanted: str) -> bool:
-    return ready(await get(world, W1)) == wanted
+    answer = await world.kube("GET", W1)
+    return answer.status == 200 and ready(answer.json) == wanted
 
 
 class TestDeadNode:
@@ -197,6 +199,31 @@ class TestDeadNode:
         pod = await world.until(moved, 60, "the new pod")
         assert (pod["spec"]["nodeName"], claims(pod)) == ("k3s-w2", {"pvc-sonarr-backup"})
 
+    async def test_told_out_of_service_the_cluster_frees_whatever_else_is_on_it(
+        self, world: World, dead: Story
+    ) -> None:
+        """paperless has not moved: its pod on the dead node is in nobody's way, and listed until now."""
+        (before,) = [pod for pod in await pods(world, "paperless") if pod["spec"].get("nodeName") == "k3s-w1"]
+        assert (await patch(world, W1, op("add", "/spec/taints/-", OUT_OF_SERVICE))).status == 200
+
+        async def freed() -> bool:
+            found = {pod["metadata"]["uid"] for pod in await pods(world, "paperless")}
+            return before["metadata"]["uid"] not in found
+
+        assert await world.until(freed, 90, "the pod on the node out of service is gone")
+        taints = (await get(world, W1))["spec"]["taints"]
+        at = [taint["key"] for taint in taints].index(OUT_OF_SERVICE["key"])
+        assert (await patch(world, W1, op("remove", f"/spec/taints/{at}"))).status == 200
+
+    async def test_a_node_that_is_deleted_takes_its_lease_with_it(self, world: World, dead: Story) -> None:
+        assert (await world.kube("DELETE", W1)).status == 200
+        assert (await world.kube("GET", W1)).refusal == (404, "NotFound")
+
+        async def gone() -> bool:
+            return (await world.kube("GET", f"{NODE_LEASES}/k3s-w1")).status == 404
+
+        assert await world.until(gone, 60, "its lease is gone")
+
     async def test_the_start_is_a_task_and_the_node_comes_back(self, world: World, dead: Story) -> None:
         answer = await world.pve("POST", f"{GUEST}/start")
         assert answer.status == 200
@@ -207,6 +234,9 @@ class TestDeadNode:
 
         assert await world.until(runs, 20, "it runs")
         assert await world.until(lambda: node_is(world, "True"), 60, "k3s-w1 is Ready")
+        again = await get(world, W1)
+        assert again["metadata"]["labels"]["role"] == "primary"  # its kubelet registers it as before
+        assert OUT_OF_SERVICE["key"] not in {taint["key"] for taint in again["spec"].get("taints") or ()}
 
     async def test_a_returned_side_has_kept_its_role(self, world: World, dead: Story) -> None:
         async def answers() -> bool:

@@ -42,7 +42,9 @@ from failoverd.core.model import (
     SetIgnores,
     SetRole,
     Snapshot,
+    TaintNode,
     Unknown,
+    UntaintNode,
     Workload,
 )
 from failoverd.core.quantities import total
@@ -51,6 +53,7 @@ from tests.core.objects import Failed, deployment, helm_release, json_patch, par
 
 EPOCH_OF_TESTS = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 P, B = Site.PRIMARY, Site.BACKUP
+TAINT = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 W1, W2, CP = "w1", "w2", "cp1"
 ROOM: Amounts = (("cpu", 4000), ("memory", 8 << 30), ("pods", 110))
 KEY, TWO = "media/sonarr", "docs/paperless"
@@ -141,6 +144,8 @@ class World:
     """Kinds of action that fail."""
     did: list[Action] = field(default_factory=list)
     updated: bool = True
+    tainted: dict[str, bool] = field(default_factory=dict)
+    """Nodes with the taint `out-of-service`, and whether it is ours."""
     _renewed: dict[str, float] = field(default_factory=dict)
     _made: int = 0
 
@@ -212,7 +217,10 @@ class World:
         made = NodeReading(
             lease=Lease(stamp=f"{self._renewed.get(node, 0):.1f}"),
             node=NodeObject(
-                ready="Unknown" if self.s - self._renewed.get(node, 0) > 40 else "True", allocatable=ROOM
+                ready="Unknown" if self.s - self._renewed.get(node, 0) > 40 else "True",
+                allocatable=ROOM,
+                taints=(TAINT,) if node in self.tainted else (),
+                out_of_service=self.tainted.get(node, False),
             ),
             used=self.requested(node),
             uncached=node in confirm,
@@ -293,13 +301,22 @@ class World:
                     del meta["annotations"]  # as the API server does
             case DeletePod(app=key, uid=uid):
                 self.pods[key][:] = [pod for pod in self.pods[key] if pod.uid != uid]
+            case FenceOff() | FenceOn() | TaintNode() | UntaintNode():
+                self._node(action)
+            case _:
+                return self._sync(action)
+        return Receipt(action=action, ok=True)
+
+    def _node(self, action: FenceOff | FenceOn | TaintNode | UntaintNode) -> None:
+        match action:
             case FenceOff(node=node):
                 self.off.add(node)
             case FenceOn(node=node):
                 self.off.discard(node)
-            case _:
-                return self._sync(action)
-        return Receipt(action=action, ok=True)
+            case TaintNode(node=node):
+                self.tainted.setdefault(node, True)
+            case UntaintNode(node=node) if self.tainted.get(node):
+                del self.tainted[node]
 
     def _sync(self, action: Action) -> Receipt:
         assert isinstance(action, SetRole | SetIgnores | Scan | Override | Revert | DropConnection), action

@@ -102,6 +102,7 @@ def parse(raw: dict[str, Any], pods: Iterable[Pod] = ()) -> Workload:
         annotations=notes is not None,
         epoch=int(marks[names.EPOCH]) if names.EPOCH in marks else None,
         active=marks.get(names.ACTIVE, ""),
+        leader=int(marks[names.LEADER]) if names.LEADER in marks else None,
         held=marks.get(owner.hold) == names.HOLD_VALUE,
         owner=owner,
         owner_name=owner_name,

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from failoverd.core.memory import Memory, Phase
-from failoverd.core.model import Instance, Receipt, Unknown
+from failoverd.core.model import FenceOff, Instance, Receipt, Unknown
 from failoverd.loop import Loop
 from failoverd.ports import Conflict, StoreError
 from tests.core.build import KEY, W1, B, P, World, some_rules
@@ -179,6 +179,14 @@ async def test_an_action_in_flight_is_not_begun_again_and_its_receipt_comes_late
     await loop.step()
     assert [receipt.ok for receipt in loop.snapshot.receipts] == [True]
     assert isinstance(loop.snapshot.receipts[0], Receipt)
+
+
+async def test_what_several_apps_ask_for_in_one_tick_is_begun_once():
+    fakes, loop = await ready()
+    fakes.order.clear()
+    cut = FenceOff(node="w1", reason="one"), FenceOff(node="w1", reason="another"), FenceOff(node="w2", reason="one")
+    await loop._act(cut)
+    assert [name for name in fakes.order if name.startswith("FenceOff")] == ["FenceOff w1", "FenceOff w2"]
 
 
 async def test_a_late_wake_up_and_a_clock_that_jumped_are_noticed():

@@ -34,13 +34,13 @@ def there(app, raw):
     was = parse(raw)
     undo = patch.undo_of(app, was, (PAIR.primary, PAIR.backup))
     memory = AppMemory(phase=Phase.STOPPING, active=B, epoch=1, volumes={}, undo=undo, replicas=was.replicas)
-    stopped = json_patch(raw, patch.stop(app, was, a_move(app)))
-    started = json_patch(stopped, patch.start(app, parse(stopped), memory, B, PAIR.backup))
+    stopped = json_patch(raw, patch.signed(patch.stop(app, was, a_move(app)), 1))
+    started = json_patch(stopped, patch.signed(patch.start(app, parse(stopped), memory, B, PAIR.backup), 1))
     return stopped, started, memory
 
 
 def home(app, started, memory):
-    stopped = json_patch(started, patch.stop(app, parse(started), a_move(app, B, 2)))
+    stopped = json_patch(started, patch.signed(patch.stop(app, parse(started), a_move(app, B, 2)), 1))
     return json_patch(stopped, patch.start(app, parse(stopped), memory, P, PAIR.primary))
 
 
@@ -147,6 +147,7 @@ def test_the_first_stop_does_not_pass_once_anybody_has_written_at_all():
         (("metadata", "uid"), "another"),
         (("spec", "replicas"), 1),
         (("metadata", "annotations", names.EPOCH), "9"),
+        (("metadata", "annotations", names.LEADER), "2"),
         (("metadata", "annotations", names.HOLD), "enabled"),
     ],
 )

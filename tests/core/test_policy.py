@@ -230,6 +230,7 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.LOOP_LATE: pinned(instance=Instance(leader=True, late=timedelta(seconds=9))),
     Why.NO_WITNESS: world_with(lambda world: world.cut.update({CP, W2}), SILENCE, fence=""),
     Why.TOO_MANY_SILENT: world_with(lambda world: world.cut.update({CP})),
+    Why.WATCHED_ANEW: None,
     Why.NOT_DEAD: world_with(nodes(w1={"guest": Unknown("hypervisor: 500")})),
     Why.CONTRADICTION: world_with(nodes(w1={"kubelet": Kubelet.ALIVE})),
     Why.MAPPING: world_with(lambda world: setattr(world, "rules", replace(world.rules, fence_hash="f2"))),
@@ -272,8 +273,8 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.PEER_PAUSED: None,
     Why.NOT_READY: None,
 }
-"""A world for every reason; None where the reason has a test of its own: below, or in test_commands, test_links,
-test_moves or test_room."""
+"""A world for every reason; None where the reason has a test of its own: below, or in test_commands, test_doubt,
+test_links, test_moves or test_room."""
 
 
 def made(why):

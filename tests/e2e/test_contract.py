@@ -11,6 +11,7 @@ from tests.contract import (
     test_dead_node,
     test_json_patch,
     test_permissions,
+    test_planned,
     test_proxmox,
     test_reading,
     test_roles,
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MODULES = (
     test_reading, test_watching, test_writing, test_json_patch, test_permissions, test_syncthing, test_roles,
-    test_proxmox, test_workloads, test_dead_node,
+    test_proxmox, test_workloads, test_planned, test_dead_node,
 )  # fmt: skip
 """In this order: the apps are moved and the power is cut last."""
 

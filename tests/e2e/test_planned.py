@@ -11,9 +11,14 @@ from functools import partial
 from tests.e2e.daemon import until
 from tests.e2e.stopwatch import Stopwatch
 from tests.e2e.world import APPS, NODE, World, figure
+from tests.lab.layout import NODE_IMAGE
+from tests.lab.manifests.apps import repo_files
+from tests.lab.standins.deploy import wire
 
 BY_HAND = {"policy": "manual"}
 """Or an app that was sent away would come home by itself in the middle of a test."""
+BUMPED = NODE_IMAGE.removeprefix("docker.io/")
+"""The same image by another name: another image for Git and the API server, and there on every node."""
 BEYOND = 2
 """Seconds an app may be down beyond its pod's stop and start, as the benchmark judges them; here three times that."""
 
@@ -119,3 +124,32 @@ def test_daemon_killed_in_the_middle_of_a_switchover_finishes_it_once(world: Wor
     assert world.workload("paperless") == before
     assert world.two_writers("paperless") == 0
     assert world.conflicts() == []
+
+
+def test_a_commit_made_while_an_app_is_away_is_honoured_once_it_is_home(world: World) -> None:
+    """Only our own fields are restored: whatever else Git has come to say meanwhile, Flux applies at home."""
+    world.begin(failback=BY_HAND)
+    before = world.workload("radarr")
+    files = repo_files(APPS.values(), NODE_IMAGE, wire(world.lab, APPS.values()))
+    bumped = files["radarr/app.yaml"].replace(f'"{NODE_IMAGE}"', f'"{BUMPED}"')
+    assert bumped != files["radarr/app.yaml"]
+    asked(world, "switchover", "radarr")
+    world.settled("radarr", "backup")
+    try:
+        world.lab.flux_commit({**files, "radarr/app.yaml": bumped})
+        world.reconcile()
+        away = world.workload("radarr")
+        assert f'"{BUMPED}"' not in away
+        assert "pvc-radarr-backup" in away
+        world.settled("radarr", "backup")
+        asked(world, "failback", "radarr")
+        world.reconcile()
+        wanted = before.replace(f'"{NODE_IMAGE}"', f'"{BUMPED}"')
+        until(lambda: world.workload("radarr") == wanted, 60, "Flux has applied what was committed meanwhile")
+        world.settled("radarr", "primary")
+        assert world.two_writers("radarr") == 0
+        assert world.conflicts() == []
+    finally:
+        world.lab.flux_commit(files, wait=True)
+    until(lambda: world.workload("radarr") == before, 60, "Git is as it was")
+    world.settled("radarr", "primary")

@@ -126,6 +126,8 @@ def _patch(body: bytes) -> str:
         if op.get("op") == "test":
             continue
         last = str(op.get("path", "")).rpartition("/")[2].replace("~1", "/").rpartition("/")[2]
+        if last == "leader":  # who leads in this run is no part of what is done
+            continue
         value = op.get("value")
         tells = isinstance(value, str | int) and len(str(value)) < 24 and last != "epoch"  # each move has its own
         shown = f"={value}" if tells else ""

@@ -33,6 +33,8 @@ NEEDS = (
     ),
 )
 
+STOOD_STILL = timedelta(seconds=1)
+"""More than the clocks of a machine that runs drift apart within a lease."""
 CONFIG_HASH = "failoverd.io/config"
 """Annotation on our Lease: fingerprint of the configuration its holder runs under."""
 
@@ -113,8 +115,10 @@ class LeaseLeadership:
         self._record: Record | None = None
         self._changed_at = timedelta(0)
         self._renewed_at: timedelta | None = None
+        self._renewed_wall: datetime | None = None
         self._looked_at: timedelta | None = None
         self._fresh_at: timedelta | None = None
+        self._fresh_wall: datetime | None = None
         self._wrote_at = timedelta(0)
         self._met_another = False
         self._reading = asyncio.Lock()
@@ -122,7 +126,8 @@ class LeaseLeadership:
 
     def instance(self, now: Now) -> Instance:
         """What is known at this moment; `leader` only while the last renewal is recent enough."""
-        return Instance(leader=self._leads(now.mono), holder=self._record.holder if self._record else "")
+        holder = self._record.holder if self._record else ""
+        return Instance(leader=self._leads(now.mono), holder=holder, generation=self.generation)
 
     @property
     def generation(self) -> int:
@@ -134,7 +139,7 @@ class LeaseLeadership:
 
         Also the tick's proof that the API server answers, in one small request. Raises KubeError.
         """
-        began = self._clock.now().mono
+        began, wall = self._clock.now().mono, self._clock.now().wall
         try:
             answer = await self._client.request(
                 "GET", f"{self._base}/{names.LEASE}", timeout=self._timings.timeout, fresh=fresh
@@ -146,7 +151,7 @@ class LeaseLeadership:
             return error.date
         self._note(_record(answer.body, self._timings.duration), began)
         if fresh:
-            self._fresh_at = began
+            self._fresh_at, self._fresh_wall = began, wall
         return answer.date
 
     async def fresh(self, now: Now, max_age: timedelta = timedelta(seconds=1)) -> bool:
@@ -155,7 +160,8 @@ class LeaseLeadership:
         Asked before every act outside the cluster: those carry no fencing token. False when it can't be read.
         """
         async with self._reading:
-            if self._fresh_at is None or max(now.mono, self._clock.now().mono) - self._fresh_at > max_age:
+            age = max(now.mono, self._clock.now().mono) - self._fresh_at if self._fresh_at is not None else None
+            if age is None or age > max_age or self._slept(self._fresh_wall, age):
                 try:
                     await self.look(fresh=True)
                 except KubeError as error:
@@ -205,11 +211,11 @@ class LeaseLeadership:
                 self.trouble = str(error)
 
     async def _turn(self) -> None:
-        began = self._clock.now().mono
+        began, wall = self._clock.now().mono, self._clock.now().wall
         recent = self._looked_at is not None and began - self._looked_at < self._timings.retry / 4
         if self._record is None or not (recent or self._leads(began)):
             await self.look()
-            began = self._clock.now().mono
+            began, wall = self._clock.now().mono, self._clock.now().wall
         if self._record is None:
             # A Lease that vanished while another led: that one may not have noticed yet.
             if self._met_another and began - self._changed_at < self._timings.duration:
@@ -219,12 +225,22 @@ class LeaseLeadership:
             await self._put(self._record, holder=self.holder, duration=self._timings.duration)
         else:
             return
-        self._renewed_at, self.mismatch = began, ""
+        self._renewed_at, self._renewed_wall, self.mismatch = began, wall, ""
 
     def _leads(self, mono: timedelta) -> bool:
         if self._renewed_at is None or self._record is None or self._record.holder != self.holder:
             return False
+        if self._slept(self._renewed_wall, mono - self._renewed_at):
+            return False
         return mono < self._renewed_at + self._timings.deadline
+
+    def _slept(self, wall: datetime | None, passed: timedelta) -> bool:
+        """Whether this machine stood still, or its clock was set, since `wall`, while `passed` went by.
+
+        The monotonic clock of a paused virtual machine stands still with it, and another may lead by now. A wall
+        clock that is set forward costs one renewal.
+        """
+        return wall is not None and self._clock.now().wall - wall - passed > STOOD_STILL
 
     def _may_take(self, record: Record, mono: timedelta) -> bool:
         """Whether a record that isn't ours is free or has run out.

@@ -36,6 +36,7 @@ def node(raw: Raw, name: str) -> NodeObject | Unknown:
             unschedulable=bool(dig(raw, "spec", "unschedulable", kind=bool)),
             deleting=dig(raw, "metadata", "deletionTimestamp") is not None,
             taints=tuple(_taint(taint) for taint in dig(raw, "spec", "taints", kind=list) or []),
+            out_of_service=names.TAINTED in (dig(raw, "metadata", "annotations", kind=Mapping) or {}),
             pressures=fit.pressures(conditions),
             allocatable=fit.allocatable(raw),
             images=fit.images(raw),
@@ -71,7 +72,8 @@ def workload(raw: Raw, app: App, pods: Sequence[Raw]) -> Workload | Unknown:
             claims=claims,
             selector=None if selector is None else tuple(sorted((k, str(v)) for k, v in selector.items())),
             annotations=bool(annotations),
-            epoch=_epoch(annotations),
+            epoch=_number(annotations, names.EPOCH),
+            leader=_number(annotations, names.LEADER),
             active=_active(annotations),
             held=str(hold).casefold() == names.HOLD_VALUE,
             owner=who,
@@ -85,12 +87,12 @@ def workload(raw: Raw, app: App, pods: Sequence[Raw]) -> Workload | Unknown:
         return Unknown(f"{app.kind} {app.key}: {error}")
 
 
-def _epoch(annotations: Raw) -> int | None:
-    text = annotations.get(names.EPOCH)
+def _number(annotations: Raw, key: str) -> int | None:
+    text = annotations.get(key)
     if text is None:
         return None
     if not isinstance(text, str) or not text.isascii() or not text.isdigit():
-        raise Malformed(f"annotation {names.EPOCH} is {text!r}, not a number")
+        raise Malformed(f"annotation {key} is {text!r}, not a number")
     return int(text)
 
 

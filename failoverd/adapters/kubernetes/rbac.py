@@ -31,6 +31,7 @@ class Named(StrEnum):
     SOURCE_SECRETS = "secrets of the sources"
     SOURCE_SERVICES = "services of the sources"
     RELEASES = "helm releases of the apps"
+    OUT_OF_SERVICE = "nodes that may be given the taint out-of-service"
     SOURCE_PROXIES = "services of the sources, through the API server"
 
 
@@ -64,7 +65,9 @@ def expand(needs: Iterable[Need], rules: Rules, own: str) -> tuple[Grant, ...]:
     merged: dict[tuple[str, str, str, tuple[str, ...]], set[str]] = {}
     for need in needs:
         for namespace, apps in _spaces(need, rules, own):
-            names = need.fixed or _names(need.named, apps)
+            names = need.fixed or (
+                rules.out_of_service if need.named is Named.OUT_OF_SERVICE else _names(need.named, apps)
+            )
             if need.named is not Named.ANY and not names:
                 continue
             key = (namespace, need.group, need.resource, names)
@@ -99,7 +102,7 @@ def _spaces(need: Need, rules: Rules, own: str) -> list[tuple[str, tuple[App, ..
 def _names(named: Named, apps: tuple[App, ...]) -> tuple[str, ...]:
     names: set[str] = set()
     match named:
-        case Named.ANY:
+        case Named.ANY | Named.OUT_OF_SERVICE:
             pass
         case Named.DEPLOYMENTS:
             names = {app.name for app in apps if app.kind is WorkloadKind.DEPLOYMENT}

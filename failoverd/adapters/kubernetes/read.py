@@ -35,6 +35,7 @@ from failoverd.adapters.kubernetes.write import release_path, workload_path
 from failoverd.core import names
 from failoverd.core.model import Amounts, Api, ClaimReading, NodeReading, Release, Unknown, Workload
 from failoverd.core.rules import App, Rules, Site, Volume
+from failoverd.core.shared_fate import CONTROL_PLANE
 from failoverd.ports import Clock
 
 NEEDS = resources.NEEDS + commands.NEEDS
@@ -133,6 +134,14 @@ class KubeReader:
                 found = item.get("status", {}).get("addresses") or ()
                 return next((str(one.get("address")) for one in found if one.get("type") == "InternalIP"), None)
         return None
+
+    def control_plane(self) -> frozenset[str]:
+        """The nodes that run the control plane, by their labels; empty while no node was heard of."""
+        cache = self._caches.get((NODES, ""))
+        metas = [item.get("metadata", {}) for item in cache.all()] if cache is not None else []
+        return frozenset(
+            str(meta.get("name")) for meta in metas if any(one in (meta.get("labels") or {}) for one in CONTROL_PLANE)
+        )
 
     async def close(self) -> None:
         """End all watches."""

@@ -87,7 +87,7 @@ KEEP: dict[str, Keep] = {
             "name": True,
             "labels": True,
             "deletionTimestamp": True,
-            "annotations": {fit.KURED: True},
+            "annotations": {fit.KURED: True, names.TAINTED: True},
         },
         "spec": {"unschedulable": True, "taints": True},
         "status": {

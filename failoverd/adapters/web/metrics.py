@@ -183,7 +183,8 @@ def _standbys(decision: Decision) -> Iterator[Metric]:
 
 def _volumes(rules: Rules, decision: Decision) -> Iterator[Metric]:
     age = _gauge("volume_data_age_seconds", "What a failover now could lose; absent while unknown.", "app", "volume")
-    known = _gauge("volume_data_age_known", "0 while the data age is unknown.", "app", "volume")
+    # by mode: in observe nothing is scanned and the age is never known, of which nobody need be woken
+    known = _gauge("volume_data_age_known", "0 while the data age is unknown.", "app", "volume", "mode")
     limit = _gauge("app_data_age_limit_seconds", "The age above which nothing is promoted.", "app")
     standing = _gauge("copy_standing", "1 for the standing of the copy.", "app", "volume", "site", "standing")
     for app in rules.apps:
@@ -191,7 +192,7 @@ def _volumes(rules: Rules, decision: Decision) -> Iterator[Metric]:
         decided, memory = decision.apps.get(app.key), decision.memory.apps.get(app.key)
         for volume in app.volumes:
             value = decided.ages.get(volume.name) if decided else None
-            known.add_metric([app.key, volume.name], value is not None)
+            known.add_metric([app.key, volume.name, rules.mode], value is not None)
             if value is not None:
                 age.add_metric([app.key, volume.name], value.total_seconds())
             kept = memory.volumes.get(volume.name) if memory else None
