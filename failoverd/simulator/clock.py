@@ -104,8 +104,8 @@ class WorldClock:
     def __init__(self, world: World, host: Host) -> None:
         self._world, self._host = world, host
         self.asleep = False
-        self.resting: Callable[[], None] = lambda: None
-        """Told when its instance goes to sleep: time may leap then."""
+        self.resting: Callable[[int], int] = lambda remaining_ms: remaining_ms
+        """Told when its instance goes to sleep, and for how long; time may leap then, and what remains is answered."""
         self._sleeps = 0
         self._read: tuple[tuple[int, int], Now] | None = None
 
@@ -122,7 +122,7 @@ class WorldClock:
         if remaining_ms > 0 and not wake.is_set():
             self.asleep = True
             self._sleeps += 1
-            self.resting()
+            remaining_ms = self.resting(remaining_ms)
             self._world.time.after(remaining_ms, partial(self._wake, wake, self._sleeps), f"sleep {self._host.name}")
             await wake.wait()
         self.asleep = False

@@ -23,11 +23,13 @@ from failoverd.core.model import Decision, Now, Scan, Snapshot, Unknown, Watch
 from failoverd.core.rules import Rules
 from failoverd.loop import Loop
 from failoverd.simulator.clock import WorldClock
+from failoverd.simulator.idle import Held, Idling, Tick, pairs
 from failoverd.simulator.linear import Beyond, NotSteady
-from failoverd.simulator.ports import DEADLINE_MS, WorldLeadership, WorldObserver, WorldStore
+from failoverd.simulator.ports import DEADLINE_MS, GRACE_MS, WorldLeadership, WorldObserver, WorldStore
 from failoverd.simulator.world import World
 from failoverd.simulator.world_look import PROBE_AFTER_MS
-from failoverd.simulator.world_node import GRACE_MS, RENEW_MS
+from failoverd.simulator.world_node import GRACE_MS as UNREADY_MS
+from failoverd.simulator.world_node import RENEW_MS
 from failoverd.simulator.world_side import Side
 
 KEPT = 150
@@ -54,6 +56,8 @@ class Sleeper:
     decision: Decision | None = None
     reworded_ms: tuple[int, int] = (-1, -1)
     """When its words changed though nothing was done: the time before the last, and the last."""
+    steady: bool = False
+    """Whether the last tick said and did what the one before it had."""
     _sketch: object = None
 
     def saw(self, rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot: Snapshot, now: Now) -> None:
@@ -69,6 +73,7 @@ class Sleeper:
             self.stir()
         elif found != self._sketch:
             self.reworded_ms = self.reworded_ms[1], self.seen[4].mono // MS
+        self.steady = found == self._sketch and not decision.actions
         self.decision, self._sketch = decision, found
 
     @property
@@ -85,6 +90,23 @@ class Sleeper:
         counted = (self.store.version, self.leadership._last_ok_ms * MS)
         answered = (decision.memory, decision.watch, decision.wake_at, decision.confirm)
         return carried, counted, answered, self.seen[1:]
+
+    def last(self, world: World) -> Tick:
+        """The tick it sleeps after."""
+        assert self.seen is not None
+        _, memory, watch, snapshot, now = self.seen
+        carried = self.loop.memory, self.loop.watch
+        return Tick(memory, watch, snapshot, now, carried, (), (), self.store.version, Held.of(world, pairs(world)))
+
+    def idled(self, tick: Tick, decision: Decision) -> None:
+        """Be as if all the ticks up to `tick` had been."""
+        loop, grace_ms = self.loop, GRACE_MS if self.observer._slow else 0
+        assert self.seen is not None
+        loop.memory, loop.watch = tick.carried
+        loop.turned_at, loop._due, loop.snapshot = tick.now, decision.wake_at, tick.snapshot
+        self.store.version, self.leadership._last_ok_ms = tick.version, tick.now.mono // MS + grace_ms
+        self.seen = (self.seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
+        self.decision = loop.decision = decision
 
     def become(self, state: tuple[Any, ...]) -> None:
         """Be as if all the ticks up to `state` had been."""
@@ -121,6 +143,8 @@ class Leaper:
     """Of the present quiet stretch, by the time that had been played until then."""
     _turn: tuple[int, int] = (0, 0)
     """(since, until) when something will be decided otherwise, in ms: no leap reaches beyond."""
+    _tired: int = 0
+    """So many ticks are played in full before idle ones are tried again: there were none."""
 
     def watch(self, name: str, loop: Loop) -> None:
         """Take an instance in; it replaces an earlier one of that name."""
@@ -135,8 +159,41 @@ class Leaper:
         loop.clock.resting = self.rest
         stir()
 
-    def rest(self) -> None:
-        """An instance goes to sleep."""
+    def rest(self, remaining_ms: int) -> int:
+        """An instance goes to sleep for so long; what remains of that is answered, later on by the world's clock."""
+        self._rest()
+        if len(self._sleepers) > 1:
+            return remaining_ms
+        (one,) = self._sleepers.values()
+        while one.steady and one.at_rest and self._marks:
+            played = self._idle(one)
+            if not played:
+                break
+            assert one.decision is not None
+            remaining_ms = one.decision.wake_at // MS - self.world.time.now_ms
+            self._rest()
+        return remaining_ms
+
+    def _idle(self, one: Sleeper) -> int:
+        """Ticks that were played without asking `decide` each time."""
+        if self._tired:
+            self._tired -= 1
+            return 0
+        assert one.decision is not None
+        assert one.seen is not None
+        if one.decision.memory != one.loop.memory or not one.seen[3].instance.leader:
+            return 0
+        pause = one.decision.wake_at - one.seen[4].mono
+        most = max(self._period_ms() // (pause // MS), 4)
+        idling = Idling(self.world, one, self._horizon(), sketch, one._sketch)
+        ticks = idling.play(one.last(self.world), pause, most)
+        if len(ticks) > 1:
+            one.idled(ticks[-1], idling.decided(ticks[-1]))
+        else:
+            self._tired = 3
+        return len(ticks) - 1
+
+    def _rest(self) -> None:
         if not all(one.at_rest for one in self._sleepers.values()):
             return
         world = self.world
@@ -227,7 +284,7 @@ class Leaper:
             found += [at_ms for pair in truth.pairs.values() for at_ms in pair.held_until_ms.values()]
         for node in world.nodes.values():
             if node.renewing_since_ms is None:
-                found += [node.last_renewal_ms + PROBE_AFTER_MS + 1, node.last_renewal_ms + GRACE_MS]
+                found += [node.last_renewal_ms + PROBE_AFTER_MS + 1, node.last_renewal_ms + UNREADY_MS]
         if not world.api_up or not all(host.linked for host in world.hosts.values()):
             found += [one.leadership._last_ok_ms + DEADLINE_MS for one in self._sleepers.values()]
         # nothing at all lies ahead: then nobody waits for anything either

@@ -190,6 +190,7 @@ class World:
 
     def tell(self, text: str) -> None:
         """Something happened that a reader of the transcript wants to know."""
+        self.time.stir()
         self.told.append((self.time.now_ms, text))
 
     def accuse(self, promise: str, text: str) -> None:
