@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from failoverd.core import hysteresis, policy, proof
 from failoverd.core.case import Case
 from failoverd.core.decide import decide
-from failoverd.core.memory import Memory, Phase
+from failoverd.core.memory import NOTHING_KNOWN, Memory, Phase
 from failoverd.core.model import Api, Decision, Folder, NodeReading, Now, Receipt, Scan, Snapshot, Unknown, Watch
 from failoverd.core.rules import SITES, Mode, Rules
 from failoverd.simulator.ports import GRACE_MS, SCAN_MS, scanned
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MS = timedelta(milliseconds=1)
 RESTING = (Phase.ADOPTING, Phase.WATCHING)
-CHECKED_AFTER = (4, 8, 16)
+CHECKED_AFTER = (5, 40)
 """Ticks until `decide` is asked again: each time more of them, for a stretch that has lasted lasts on."""
 
 
@@ -118,18 +118,19 @@ class Idling:
     sketch: Callable[[Decision], object]
     same: object
     """The words that the ticks before had."""
+    known: set[object]
+    """How readings looked when `decide` had these words to say and no others; more are added."""
+    asked: int = 0
+    """How often `decide` was asked."""
     _ticks: list[Tick] = field(default_factory=list)
-    _known: set[object] = field(default_factory=set)
-    """How readings looked when `decide` had nothing to say."""
     _found: tuple[Tick, Decision] | None = None
 
     def play(self, first: Tick, pause: timedelta, most: int) -> list[Tick]:
         """Idle ticks after `first`, the last of which stands; the world is as that one left it."""
-        self._known.add(self._looks(first))
         self._ticks = [first]
         world = self.world
         checked = 0
-        for step in CHECKED_AFTER:
+        for step in CHECKED_AFTER if not self.known else CHECKED_AFTER[1:]:
             ended = not self._some(min(step, most + 1 - len(self._ticks)), pause)
             good = self._agreed(checked)
             ended = ended or good < len(self._ticks) - 1
@@ -137,6 +138,7 @@ class Idling:
             checked = good
             if ended or len(self._ticks) > most:
                 break
+        self.known.add(self._looks(first))
         while len(self._ticks) > 1 and self._ticks[-1].receipts:
             self._ticks.pop()  # an instance that waits for an answer is not at rest
         self._ticks[-1].world.back(world, pairs(world))
@@ -155,12 +157,12 @@ class Idling:
                 return False
             self._ticks.append(tick)
             looks = self._looks(tick)
-            if looks not in self._known:
+            if looks not in self.known and looks != self._looks(self._ticks[0]):
                 if not self._agrees(tick):
                     self._ticks.pop()
                     self._ticks[-1].world.back(self.world, pairs(self.world))
                     return False
-                self._known.add(looks)
+                self.known.add(looks)
         return True
 
     def _agreed(self, checked: int) -> int:
@@ -182,7 +184,7 @@ class Idling:
         assert one.decision is not None
         before = one.decision, one.seen[4]
         found = decide(one.seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
-        self._found = tick, found
+        self._found, self.asked = (tick, found), self.asked + 1
         return (
             not found.notes
             and found.actions == tick.scans
@@ -281,7 +283,12 @@ class Idling:
                 seen = tick.carried[1].volumes[app.key, volume.name]
                 old = seen.proven_at is None or date is None or date - seen.proven_at > app.max_data_age
                 found.append((_looks(here), _looks(there), _behind(here, there), _behind(there, here), old))
-        return tuple(found), bool(tick.scans), len(tick.receipts)
+        known, nodes = tick.memory.nodes, tick.carried[1].nodes
+        # a guest that was not seen running while its lease moved is mapped in the very tick in which it moves
+        for name in rules.nodes:
+            if known.get(name, NOTHING_KNOWN).mapped != rules.fence_hash:
+                found.append(name in nodes and nodes[name].stamp_moved_at == tick.now.mono)
+        return tuple(found), any(receipt.scanned and receipt.scanned.errors for receipt in tick.receipts)
 
 
 def _looks(folder: Folder | Unknown) -> object:

@@ -57,7 +57,7 @@ class Sleeper:
     reworded_ms: tuple[int, int] = (-1, -1)
     """When its words changed though nothing was done: the time before the last, and the last."""
     steady: bool = False
-    """Whether the last tick said and did what the one before it had."""
+    """Whether the last tick said and did nothing."""
     _sketch: object = None
 
     def saw(self, rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot: Snapshot, now: Now) -> None:
@@ -73,7 +73,7 @@ class Sleeper:
             self.stir()
         elif found != self._sketch:
             self.reworded_ms = self.reworded_ms[1], self.seen[4].mono // MS
-        self.steady = found == self._sketch and not decision.actions
+        self.steady = not done and not decision.actions
         self.decision, self._sketch = decision, found
 
     @property
@@ -143,8 +143,12 @@ class Leaper:
     """Of the present quiet stretch, by the time that had been played until then."""
     _turn: tuple[int, int] = (0, 0)
     """(since, until) when something will be decided otherwise, in ms: no leap reaches beyond."""
+    _known: tuple[object, set[object]] | None = None
+    """The words of the present stretch, and how readings looked when these were said."""
     _tired: int = 0
-    """So many ticks are played in full before idle ones are tried again: there were none."""
+    """So many ticks are played in full before idle ones are tried again: there were few."""
+    _over: bool = False
+    """Whether the idle ticks have come to an end: the next one decides something else, or something happens."""
 
     def watch(self, name: str, loop: Loop) -> None:
         """Take an instance in; it replaces an earlier one of that name."""
@@ -165,33 +169,40 @@ class Leaper:
         if len(self._sleepers) > 1:
             return remaining_ms
         (one,) = self._sleepers.values()
-        while one.steady and one.at_rest and self._marks:
-            played = self._idle(one)
-            if not played:
-                break
+        while one.steady and one.at_rest and self._idle(one):
             assert one.decision is not None
             remaining_ms = one.decision.wake_at // MS - self.world.time.now_ms
             self._rest()
+            if self._over:
+                break
         return remaining_ms
 
-    def _idle(self, one: Sleeper) -> int:
-        """Ticks that were played without asking `decide` each time."""
+    def _idle(self, one: Sleeper) -> bool:
+        """Play ticks without asking `decide` each time: for a period, or for as long as nothing is decided otherwise.
+
+        Returns whether there were any.
+        """
         if self._tired:
             self._tired -= 1
-            return 0
+            return False
         assert one.decision is not None
         assert one.seen is not None
-        if one.decision.memory != one.loop.memory or not one.seen[3].instance.leader:
-            return 0
+        known = isinstance(one.seen[1], Memory) and one.decision.memory == one.loop.memory
+        if not known or not one.seen[3].instance.leader or one.observer.stirs != self.world.time.stirs:
+            return False
         pause = one.decision.wake_at - one.seen[4].mono
+        words = self._quiet, one._sketch, pause, one.decision.confirm
+        if self._known is None or self._known[0] != words:
+            self._known = words, set()
+        idling = Idling(self.world, one, self._horizon(), sketch, one._sketch, self._known[1])
         most = max(self._period_ms() // (pause // MS), 4)
-        idling = Idling(self.world, one, self._horizon(), sketch, one._sketch)
         ticks = idling.play(one.last(self.world), pause, most)
         if len(ticks) > 1:
             one.idled(ticks[-1], idling.decided(ticks[-1]))
-        else:
-            self._tired = 3
-        return len(ticks) - 1
+        # what has been decided otherwise soon after it began may well be so again
+        self._tired = 2 if len(ticks) < 3 and idling.asked else 0
+        self._over = len(ticks) <= most
+        return len(ticks) > 1
 
     def _rest(self) -> None:
         if not all(one.at_rest for one in self._sleepers.values()):
@@ -202,7 +213,8 @@ class Leaper:
             self._quiet = quiet
             self._marks.clear()
             self._turn = (0, 0)
-            return
+        if any(one.observer.stirs != world.time.stirs for one in self._sleepers.values()):
+            return  # something has happened that was not seen yet
         here, period_ms = self._mark(), self._period_ms()
         played_ms = here.at_ms - self.leapt_ms
         for beats in () if self._turns(here.at_ms) else BEATS:
@@ -298,21 +310,21 @@ class Leaper:
         passed_ms = here.at_ms - before.at_ms
         passed, parts = timedelta(milliseconds=passed_ms), passed_ms // period_ms
 
-        def later(times: int) -> tuple[Any, ...]:
-            return Beyond(passed, times, parts).of(before.steady, here.steady)  # type: ignore[no-any-return]
+        def later(times: int, *, instances: bool) -> Any:
+            one, other = (before.steady[0], here.steady[0]) if instances else (before.steady, here.steady)
+            return Beyond(passed, times, parts).of(one, other)
 
-        found = later(far)
-        if self._agree(found[0]):
-            return far, found
-        low, high, best, reach = 0, far, here.steady, 1
+        everything = later(far, instances=False)
+        if self._agree(everything[0]):
+            return far, everything
+        low, high, reach = 0, far, 1
         while high - low > 1:
             times = min(reach, (low + high) // 2)  # what ends a stretch is seldom far away
-            found = later(times)
-            if self._agree(found[0]):
-                low, best, reach = times, found, 2 * times
+            if self._agree(later(times, instances=True)):
+                low, reach = times, 2 * times
             else:
                 high = reach = times
-        return low, best
+        return low, later(low, instances=False) if low else here.steady
 
     def _agree(self, states: tuple[Any, ...]) -> bool:
         """Whether every instance, brought so far, decides as it does now."""

@@ -61,12 +61,14 @@ class WorldObserver:
     world: World
     host: Host
     rules: Rules
+    stirs: int = -1
+    """What the world had counted when it was looked at last."""
     _slow: set[str] = field(default_factory=set)
 
     async def observe(self, now: Now, confirm: frozenset[str], instance: Instance) -> Snapshot:
         """One snapshot of the world as this instance can see it."""
         assert now.mono <= timedelta(milliseconds=self.world.time.now_ms), "a look into the future"
-        look = Look(self.world, self.host)
+        look, self.stirs = Look(self.world, self.host), self.world.time.stirs
         snapshot = self._snapshot(look, confirm, instance)
         if look.silent:
             wait_ms = GRACE_MS if look.silent <= self._slow else PATIENCE_MS
