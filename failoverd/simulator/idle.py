@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from failoverd.core import hysteresis, policy, proof
@@ -20,7 +21,7 @@ from failoverd.core.case import Case
 from failoverd.core.decide import decide
 from failoverd.core.memory import NOTHING_KNOWN, Memory, Phase
 from failoverd.core.model import Api, Decision, Folder, NodeReading, Now, Receipt, Scan, Snapshot, Unknown, Watch
-from failoverd.core.rules import SITES, Mode, Rules
+from failoverd.core.rules import SITES, Mode, Rules, Site
 from failoverd.simulator.ports import GRACE_MS, SCAN_MS, scanned
 from failoverd.simulator.world import World
 from failoverd.simulator.world_look import PROBE_AFTER_MS, Look
@@ -37,20 +38,33 @@ CHECKED_AFTER = (5, 40)
 """Ticks until `decide` is asked again: each time more of them, for a stretch that has lasted lasts on."""
 
 
+Known = Memory | Unknown | None
+
+
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One idle tick: what went in, what it carries on, and the world when the instance goes to sleep after it."""
+    """One idle tick of one instance: what went in, and what it carries on."""
 
-    memory: Memory
+    memory: Known
     watch: Watch
     snapshot: Snapshot
     now: Now
     """The input."""
-    carried: tuple[Memory, Watch]
-    scans: tuple[Scan, ...]
-    receipts: tuple[Receipt, ...]
-    """Of the scans: the next tick hears of them."""
+    carried: tuple[Known, Watch]
     version: int
+    """Of what is stored, as this instance knows it."""
+    scans: tuple[Scan, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+    """Of the scans: the next tick hears of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The last tick of every instance, and the world at a moment at which all of them sleep."""
+
+    ticks: tuple[Tick, ...]
+    slept: tuple[int, ...]
+    """In which order they went to sleep: those that wake at the same moment do so in this order."""
     world: Held
 
 
@@ -109,143 +123,199 @@ def _back(side: Side, held: tuple[Any, ...]) -> None:
 
 @dataclass(slots=True)
 class Idling:
-    """Plays idle ticks of the only instance of a world."""
+    """Plays idle ticks of all instances of a world."""
 
     world: World
-    one: Sleeper
+    instances: tuple[Sleeper, ...]
     horizon_ms: int
     """Something happens then that belongs to no beat, or somebody wants to see a tick."""
     sketch: Callable[[Decision], object]
-    same: object
-    """The words that the ticks before had."""
     known: set[object]
-    """How readings looked when `decide` had these words to say and no others; more are added."""
+    """How readings looked when `decide` had its present words to say and no others; more are added."""
     asked: int = 0
     """How often `decide` was asked."""
-    _ticks: list[Tick] = field(default_factory=list)
-    _found: tuple[Tick, Decision] | None = None
+    _rounds: list[Round] = field(default_factory=list)
+    _found: dict[int, Decision] = field(default_factory=dict)
+    """What was decided in the last tick of each instance that `decide` was asked about."""
+    _shapes: dict[int, tuple[Folder, object]] = field(default_factory=dict)
 
-    def play(self, first: Tick, pause: timedelta, most: int) -> list[Tick]:
-        """Idle ticks after `first`, the last of which stands; the world is as that one left it."""
-        self._ticks = [first]
-        world = self.world
+    def play(self, first: Round, most: int) -> list[Round]:
+        """Rounds of idle ticks after `first`, the last of which stands; the world is as that one left it."""
+        self._rounds = [first]
         checked = 0
         for step in CHECKED_AFTER if not self.known else CHECKED_AFTER[1:]:
-            ended = not self._some(min(step, most + 1 - len(self._ticks)), pause)
+            ended = not self._some(min(step, most + 1 - len(self._rounds)))
             good = self._agreed(checked)
-            ended = ended or good < len(self._ticks) - 1
-            del self._ticks[good + 1 :]
+            ended = ended or good < len(self._rounds) - 1
+            del self._rounds[good + 1 :]
             checked = good
-            if ended or len(self._ticks) > most:
+            if ended or len(self._rounds) > most:
                 break
-        self.known.add(self._looks(first))
-        while len(self._ticks) > 1 and self._ticks[-1].receipts:
-            self._ticks.pop()  # an instance that waits for an answer is not at rest
-        self._ticks[-1].world.back(world, pairs(world))
-        return self._ticks
+        self.known.update(self._looks(index, tick) for index, tick in enumerate(first.ticks))
+        while len(self._rounds) > 1 and not self._at_rest(self._rounds[-1]):
+            self._rounds.pop()
+        self._rounds[-1].world.back(self.world, pairs(self.world))
+        return self._rounds
 
-    def _some(self, count: int, pause: timedelta) -> bool:
-        """Up to `count` more ticks; False when there is no further one."""
+    def _at_rest(self, found: Round) -> bool:
+        """Whether nobody waits for an answer, and who wakes together does so in the order they are put to sleep."""
+        if any(tick.receipts for tick in found.ticks):
+            return False
+        last = len(found.ticks) - 1
+        return all(
+            self._due_ms(found, index) != self._due_ms(found, last) or found.slept[index] < found.slept[last]
+            for index in range(last)
+        )
+
+    def _due_ms(self, found: Round, index: int) -> int:
+        return (found.ticks[index].now.mono + self.instances[index].pause) // MS
+
+    def _some(self, count: int) -> bool:
+        """Up to `count` more rounds; False when there is no further one."""
         for _ in range(count):
+            last = self._rounds[-1]
             try:
                 with self.world.time.still():
-                    tick = self._next(self._ticks[-1], pause)
+                    found = self._next(last)
             except Stirred:
-                tick = None
-            if tick is None:
-                self._ticks[-1].world.back(self.world, pairs(self.world))
+                found = None
+            if found is None or not self._expected(last, found):
+                last.world.back(self.world, pairs(self.world))
                 return False
-            self._ticks.append(tick)
-            looks = self._looks(tick)
-            if looks not in self.known and looks != self._looks(self._ticks[0]):
-                if not self._agrees(tick):
-                    self._ticks.pop()
-                    self._ticks[-1].world.back(self.world, pairs(self.world))
-                    return False
-                self.known.add(looks)
+            self._rounds.append(found)
+        return True
+
+    def _expected(self, last: Round, found: Round) -> bool:
+        """Whether `decide` has seen the like of these ticks, or has nothing else to say."""
+        for index, tick in enumerate(found.ticks):
+            if tick is last.ticks[index]:
+                continue
+            looks = self._looks(index, tick)
+            if looks in self.known or looks == self._looks(index, self._rounds[0].ticks[index]):
+                continue
+            if not self._agrees(index, tick):
+                return False
+            self.known.add(looks)
         return True
 
     def _agreed(self, checked: int) -> int:
-        """The last tick, of those after `checked`, up to which `decide` says what it said before."""
-        low, high = checked, len(self._ticks) - 1
-        if low == high or self._agrees(self._ticks[high]):
+        """The last round, of those after `checked`, up to which `decide` says what it said before."""
+        low, high = checked, len(self._rounds) - 1
+        if low == high or self._agree(self._rounds[high]):
             return high
         while high - low > 1:
             middle = (low + high) // 2
-            if self._agrees(self._ticks[middle]):
+            if self._agree(self._rounds[middle]):
                 low = middle
             else:
                 high = middle
         return low
 
-    def _agrees(self, tick: Tick) -> bool:
-        one = self.one
-        assert one.seen is not None
+    def _agree(self, found: Round) -> bool:
+        return all(
+            tick is self._rounds[0].ticks[index] or self._agrees(index, tick)
+            for index, tick in enumerate(found.ticks)
+        )
+
+    def _agrees(self, index: int, tick: Tick) -> bool:
+        one = self.instances[index]
         assert one.decision is not None
-        before = one.decision, one.seen[4]
-        found = decide(one.seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
-        self._found, self.asked = (tick, found), self.asked + 1
+        found = self.decided(index, tick)
+        memory = tick.carried[0] if isinstance(tick.carried[0], Memory) else Memory()
+        self.asked += 1
         return (
             not found.notes
             and found.actions == tick.scans
-            and found.wake_at - tick.now.mono == before[0].wake_at - before[1].mono
-            and found.confirm == before[0].confirm
-            and (found.memory, found.watch) == tick.carried
-            and self.sketch(found) == self.same
+            and found.wake_at - tick.now.mono == one.pause
+            and found.confirm == one.decision.confirm
+            and found.watch == tick.carried[1]
+            and found.memory == memory
+            and self.sketch(found) == one.words
         )
 
-    def decided(self, tick: Tick) -> Decision:
+    def decided(self, index: int, tick: Tick) -> Decision:
         """What `decide` says of a tick."""
-        if self._found is None or self._found[0] is not tick:
-            assert self.one.seen is not None
-            return decide(self.one.seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
-        return self._found[1]
+        seen = self.instances[index].seen
+        assert seen is not None
+        return decide(seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
 
     # ---------------------------------------------------------------- one tick
 
-    def _next(self, last: Tick, pause: timedelta) -> Tick | None:
-        """The tick after `last`; None when that one cannot be idle."""
-        world, one = self.world, self.one
-        due_ms = (last.now.mono + pause) // MS
-        longest_ms = GRACE_MS + SCAN_MS + 1
-        if due_ms + longest_ms >= self.horizon_ms or due_ms < world.time.now_ms:
-            return None
-        next_ms = world.time.next_ms
-        still = next_ms is None or next_ms > due_ms
-        world.advance(due_ms)
-        now = one.clock.now()
-        snapshot = self._snapshot(last.snapshot, now, last.receipts)
-        if snapshot is None:
-            return None
-        if one.observer._slow:
-            still = still and (next_ms is None or next_ms > due_ms + GRACE_MS)
-            world.advance(due_ms + GRACE_MS)
-        assert one.seen is not None
-        memory, watch, scans = carry(one.seen[0], last.carried[0], last.carried[1], snapshot, now)
-        version = last.version
-        if memory != last.carried[0]:
-            world.stored.memory, world.stored.version, version = memory, version + 1, version + 1
-        else:
-            memory = last.carried[0]
-        receipts: tuple[Receipt, ...] = ()
-        if scans:
-            if pause <= SCAN_MS * MS + GRACE_MS * MS:
+    def _next(self, last: Round) -> Round | None:
+        """The next moment at which all sleep again, with another tick of at least one; None when it is not idle."""
+        ticks, slept = list(last.ticks), list(last.slept)
+        pending = [(self._due_ms(last, index), slept[index], index) for index in range(len(ticks))]
+        heapify(pending)
+        begun: dict[int, Tick] = {}
+        turn = max(slept) + 1
+        next_ms = self.world.time.next_ms
+        while True:
+            at_ms, _, index = heappop(pending)
+            if at_ms >= self.horizon_ms or at_ms < self.world.time.now_ms:
                 return None
-            wall = world.wall()
-            still = False
-            world.advance(world.time.now_ms + SCAN_MS)
-            found = [scanned(world, one.observer.host, scan, wall) for scan in scans]
-            if not all(receipt.ok for receipt in found):
+            self.world.advance(at_ms)
+            tick = self._go_on(index, last.ticks[index], begun.pop(index, None))
+            if tick is None:
                 return None
-            receipts = tuple(found)
-        held = Held.of(world, pairs(world), last.world if still else None)
-        return Tick(last.carried[0], last.carried[1], snapshot, now, (memory, watch), scans, receipts, version, held)
+            turn += 1
+            wait_ms = self._waits_ms(index, tick, at_ms)
+            if wait_ms:
+                begun[index] = tick
+                heappush(pending, (at_ms + wait_ms, turn, index))
+                continue
+            ticks[index], slept[index] = tick, turn
+            if (tick.now.mono + self.instances[index].pause) // MS <= at_ms:
+                return None
+            if not begun:
+                still = (next_ms is None or next_ms > at_ms) and not any(tick.receipts for tick in ticks)
+                held = Held.of(self.world, pairs(self.world), last.world if still else None)
+                return Round(tuple(ticks), tuple(slept), held)
+            heappush(pending, (self._due_ms(Round(tuple(ticks), (), last.world), index), turn, index))
 
-    def _snapshot(self, last: Snapshot, now: Now, receipts: tuple[Receipt, ...]) -> Snapshot | None:
+    def _waits_ms(self, index: int, tick: Tick, at_ms: int) -> int:
+        """How long until this tick goes on; 0 where it has ended."""
+        looked_ms = tick.now.mono // MS
+        if at_ms == looked_ms and tick.version < 0:
+            return GRACE_MS
+        return SCAN_MS if tick.scans and not tick.receipts else 0
+
+    def _go_on(self, index: int, last: Tick, begun: Tick | None) -> Tick | None:
+        """A tick's next part: the look; 100 ms later, if something is silent, what follows from it; then its scans."""
+        one = self.instances[index]
+        if begun is None:
+            now = one.clock.now()
+            snapshot = self._snapshot(index, last.snapshot, now, last.receipts)
+            if snapshot is None:
+                return None
+            looked = Tick(last.carried[0], last.carried[1], snapshot, now, last.carried, -1)
+            return looked if one.observer._slow else self._conclude(one, looked, last.version)
+        if begun.version < 0:
+            return self._conclude(one, begun, last.version)
+        wall = self.world.spec.beginning + timedelta(milliseconds=self.world.time.now_ms - SCAN_MS)
+        receipts = tuple([scanned(self.world, one.observer.host, scan, wall) for scan in begun.scans])
+        return replace(begun, receipts=receipts) if all(receipt.ok for receipt in receipts) else None
+
+    def _conclude(self, one: Sleeper, looked: Tick, version: int) -> Tick:
+        """What is remembered and asked for after a look; an instance that does not lead reads what the leader wrote."""
+        stored, memory = self.world.stored, looked.memory
+        leads = looked.snapshot.instance.leader
+        if not leads and isinstance(looked.snapshot.api, Api):
+            memory, version = stored.memory, stored.version
+        assert one.seen is not None
+        known, watch, scans = carry(one.seen[0], memory, looked.watch, looked.snapshot, looked.now)
+        if leads and known != memory:
+            assert isinstance(known, Memory)
+            stored.memory, stored.version, version = known, version + 1, version + 1
+        else:
+            known = memory
+        return Tick(memory, looked.watch, looked.snapshot, looked.now, (known, watch), version, scans)
+
+    def _snapshot(self, index: int, last: Snapshot, now: Now, receipts: tuple[Receipt, ...]) -> Snapshot | None:
         """What is seen now, where the rest is as it was; None when that is not so."""
         world = self.world
-        look = Look(world, self.one.observer.host)
-        if not look.reaches_api or tuple(world.commands) != last.commands:
+        look = Look(world, self.instances[index].observer.host)
+        reaches = isinstance(last.api, Api)
+        if look.reaches_api is not reaches or (reaches and tuple(world.commands) != last.commands):
             return None
         nodes: dict[str, NodeReading] = {}
         for name, before in last.nodes.items():
@@ -253,13 +323,13 @@ class Idling:
             if node.renewing_since_ms is not None and look.now_ms - node.renewal_ms(look.now_ms) > PROBE_AFTER_MS:
                 return None
             nodes[name] = look.again(node, before)
-        folders: dict[tuple[str, str, Any], Folder | Unknown] = {}
+        folders: dict[tuple[str, str, Site], Folder | Unknown] = {}
         for key, known in last.folders.items():
             folders[key] = known if isinstance(known, Unknown) else look.folder(*key)
         if look.silent:
             return None
         return Snapshot(
-            api=Api(date=world.wall()),
+            api=Api(date=world.wall()) if reaches else last.api,
             instance=last.instance,
             nodes=nodes,
             workloads=last.workloads,
@@ -272,27 +342,32 @@ class Idling:
 
     # ---------------------------------------------------------------- how readings look
 
-    def _looks(self, tick: Tick) -> object:
+    def _looks(self, index: int, tick: Tick) -> object:
         """Everything of a tick that comes and goes within a quiet stretch, without what merely counts on."""
-        assert self.one.seen is not None
-        rules, date = self.one.seen[0], tick.snapshot.api.date if isinstance(tick.snapshot.api, Api) else None
+        seen = self.instances[index].seen
+        assert seen is not None
+        rules, date = seen[0], tick.snapshot.api.date if isinstance(tick.snapshot.api, Api) else None
         found: list[object] = []
         for app in rules.apps:
             for volume in app.volumes:
                 here, there = (tick.snapshot.folders[app.key, volume.name, site] for site in SITES)
-                seen = tick.carried[1].volumes[app.key, volume.name]
-                old = seen.proven_at is None or date is None or date - seen.proven_at > app.max_data_age
-                found.append((_looks(here), _looks(there), _behind(here, there), _behind(there, here), old))
-        known, nodes = tick.memory.nodes, tick.carried[1].nodes
+                heard = tick.carried[1].volumes[app.key, volume.name]
+                old = heard.proven_at is None or date is None or date - heard.proven_at > app.max_data_age
+                found += (self._shape(here), self._shape(there), _behind(here, there), _behind(there, here), old)
+        memory = tick.memory if isinstance(tick.memory, Memory) else Memory()
         # a guest that was not seen running while its lease moved is mapped in the very tick in which it moves
-        for name in rules.nodes:
-            if known.get(name, NOTHING_KNOWN).mapped != rules.fence_hash:
-                found.append(name in nodes and nodes[name].stamp_moved_at == tick.now.mono)
-        return tuple(found), any(receipt.scanned and receipt.scanned.errors for receipt in tick.receipts)
+        for name, node in tick.carried[1].nodes.items():
+            if memory.nodes.get(name, NOTHING_KNOWN).mapped != rules.fence_hash:
+                found.append(node.stamp_moved_at == tick.now.mono)
+        return index, tuple(found), any(receipt.scanned and receipt.scanned.errors for receipt in tick.receipts)
 
-
-def _looks(folder: Folder | Unknown) -> object:
-    return replace(folder, sequence=0, remote_sequence=None) if isinstance(folder, Folder) else folder
+    def _shape(self, folder: Folder | Unknown) -> object:
+        if isinstance(folder, Unknown):
+            return folder
+        known = self._shapes.get(id(folder))
+        if known is None:  # kept alive, so that its id stays its own
+            known = self._shapes[id(folder)] = folder, replace(folder, sequence=0, remote_sequence=None)
+        return known[1]
 
 
 def _behind(one: Folder | Unknown, other: Folder | Unknown) -> bool | None:
@@ -307,14 +382,17 @@ def pairs(world: World) -> list[SyncPair]:
 
 
 def carry(
-    rules: Rules, memory: Memory, watch: Watch, snapshot: Snapshot, now: Now
-) -> tuple[Memory, Watch, tuple[Scan, ...]]:
+    rules: Rules, remembered: Known, watch: Watch, snapshot: Snapshot, now: Now
+) -> tuple[Known, Watch, tuple[Scan, ...]]:
     """What `decide` makes of a tick in which nothing but scans is to be done and nothing is to be said."""
+    memory = remembered if isinstance(remembered, Memory) else Memory()
     watch = hysteresis.look(rules, watch, snapshot, now)
-    watch = proof.watch_replication(rules, watch, snapshot, now, {key: was.active for key, was in memory.apps.items()})
+    watch = proof.watch_replication(
+        rules, watch, snapshot, now, {key: was.active for key, was in memory.apps.items()}
+    )
     scans: list[Scan] = []
-    if not policy.can_see_snapshot(snapshot):
-        return memory, watch, ()
+    if not policy.can_see_snapshot(snapshot) or isinstance(remembered, Unknown):
+        return remembered, watch, ()
     for app in sorted(rules.apps, key=lambda app: -app.priority):
         was = memory.apps.get(app.key)
         if was is None or was.phase not in RESTING or (rules.mode is Mode.OBSERVE and not rules.observe_scan):

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import lcm
 from typing import Any
 
@@ -23,7 +23,7 @@ from failoverd.core.model import Decision, Now, Scan, Snapshot, Unknown, Watch
 from failoverd.core.rules import Rules
 from failoverd.loop import Loop
 from failoverd.simulator.clock import WorldClock
-from failoverd.simulator.idle import Held, Idling, Tick, pairs
+from failoverd.simulator.idle import Held, Idling, Round, Tick, pairs
 from failoverd.simulator.linear import Beyond, NotSteady
 from failoverd.simulator.ports import DEADLINE_MS, GRACE_MS, WorldLeadership, WorldObserver, WorldStore
 from failoverd.simulator.world import World
@@ -58,7 +58,8 @@ class Sleeper:
     """When its words changed though nothing was done: the time before the last, and the last."""
     steady: bool = False
     """Whether the last tick said and did nothing."""
-    _sketch: object = None
+    words: object = None
+    """What the last tick had to say, without its numbers."""
 
     def saw(self, rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot: Snapshot, now: Now) -> None:
         """What `decide` is about to be given (a `Recording`)."""
@@ -71,10 +72,10 @@ class Sleeper:
         done = decision.notes or any(not isinstance(act, Scan) for act in decision.actions)
         if done or not all(receipt.ok for receipt in self.seen[3].receipts):
             self.stir()
-        elif found != self._sketch:
+        elif found != self.words:
             self.reworded_ms = self.reworded_ms[1], self.seen[4].mono // MS
         self.steady = not done and not decision.actions
-        self.decision, self._sketch = decision, found
+        self.decision, self.words = decision, found
 
     @property
     def at_rest(self) -> bool:
@@ -91,12 +92,26 @@ class Sleeper:
         answered = (decision.memory, decision.watch, decision.wake_at, decision.confirm)
         return carried, counted, answered, self.seen[1:]
 
-    def last(self, world: World) -> Tick:
+    def last(self) -> Tick:
         """The tick it sleeps after."""
         assert self.seen is not None
         _, memory, watch, snapshot, now = self.seen
-        carried = self.loop.memory, self.loop.watch
-        return Tick(memory, watch, snapshot, now, carried, (), (), self.store.version, Held.of(world, pairs(world)))
+        return Tick(memory, watch, snapshot, now, (self.loop.memory, self.loop.watch), self.store.version)
+
+    @property
+    def pause(self) -> timedelta:
+        """From one tick to the next."""
+        assert self.decision is not None
+        assert self.seen is not None
+        return self.decision.wake_at - self.seen[4].mono
+
+    @property
+    def idle(self) -> bool:
+        """Whether its last tick did nothing and said nothing, of a world in which nothing has happened since."""
+        memory, found = self.loop.memory, self.decision
+        assert found is not None
+        known = isinstance(memory, Unknown) or found.memory == memory
+        return self.steady and known and self.observer.stirs == self.observer.world.time.stirs
 
     def idled(self, tick: Tick, decision: Decision) -> None:
         """Be as if all the ticks up to `tick` had been."""
@@ -104,7 +119,9 @@ class Sleeper:
         assert self.seen is not None
         loop.memory, loop.watch = tick.carried
         loop.turned_at, loop._due, loop.snapshot = tick.now, decision.wake_at, tick.snapshot
-        self.store.version, self.leadership._last_ok_ms = tick.version, tick.now.mono // MS + grace_ms
+        self.store.version = tick.version
+        if not isinstance(tick.snapshot.api, Unknown):
+            self.leadership._last_ok_ms = tick.now.mono // MS + grace_ms
         self.seen = (self.seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
         self.decision = loop.decision = decision
 
@@ -160,24 +177,22 @@ class Leaper:
         loop.recording = self._sleepers[name] = Sleeper(
             loop, loop.clock, loop.store, loop.leadership, loop.observer, stir
         )
-        loop.clock.resting = self.rest
+        loop.clock.resting = partial(self.rest, name)
         stir()
 
-    def rest(self, remaining_ms: int) -> int:
+    def rest(self, name: str, remaining_ms: int) -> int:
         """An instance goes to sleep for so long; what remains of that is answered, later on by the world's clock."""
         self._rest()
-        if len(self._sleepers) > 1:
-            return remaining_ms
-        (one,) = self._sleepers.values()
-        while one.steady and one.at_rest and self._idle(one):
-            assert one.decision is not None
-            remaining_ms = one.decision.wake_at // MS - self.world.time.now_ms
+        caller = self._sleepers[name]
+        while all(one.at_rest and one.idle for one in self._sleepers.values()) and self._idle(caller):
+            assert caller.decision is not None
+            remaining_ms = caller.decision.wake_at // MS - self.world.time.now_ms
             self._rest()
             if self._over:
                 break
         return remaining_ms
 
-    def _idle(self, one: Sleeper) -> bool:
+    def _idle(self, caller: Sleeper) -> bool:
         """Play ticks without asking `decide` each time: for a period, or for as long as nothing is decided otherwise.
 
         Returns whether there were any.
@@ -185,24 +200,31 @@ class Leaper:
         if self._tired:
             self._tired -= 1
             return False
-        assert one.decision is not None
-        assert one.seen is not None
-        known = isinstance(one.seen[1], Memory) and one.decision.memory == one.loop.memory
-        if not known or not one.seen[3].instance.leader or one.observer.stirs != self.world.time.stirs:
-            return False
-        pause = one.decision.wake_at - one.seen[4].mono
-        words = self._quiet, one._sketch, pause, one.decision.confirm
+        others = [one for one in self._sleepers.values() if one is not caller]
+        order = self.world.time.take([one.clock.waking for one in others])
+        instances = (*[others[place] for place in order], caller)
+        words = self._quiet, [(one.words, one.pause, one.decision and one.decision.confirm) for one in instances]
         if self._known is None or self._known[0] != words:
             self._known = words, set()
-        idling = Idling(self.world, one, self._horizon(), sketch, one._sketch, self._known[1])
-        most = max(self._period_ms() // (pause // MS), 4)
-        ticks = idling.play(one.last(self.world), pause, most)
-        if len(ticks) > 1:
-            one.idled(ticks[-1], idling.decided(ticks[-1]))
+        idling = Idling(self.world, instances, self._horizon(), sketch, self._known[1])
+        most = max(self._period_ms() // (min(one.pause for one in instances) // MS), 4) * len(instances)
+        first = Round(
+            tuple([one.last() for one in instances]),
+            tuple(range(len(instances))),
+            Held.of(self.world, pairs(self.world)),
+        )
+        rounds = idling.play(first, most)
+        for index in sorted(range(len(instances)), key=lambda index: rounds[-1].slept[index]):
+            one, tick = instances[index], rounds[-1].ticks[index]
+            if tick is not first.ticks[index]:
+                one.idled(tick, idling.decided(index, tick))
+            if one is not caller:
+                assert one.decision is not None
+                one.clock.plan(one.decision.wake_at // MS - self.world.time.now_ms)
         # what has been decided otherwise soon after it began may well be so again
-        self._tired = 2 if len(ticks) < 3 and idling.asked else 0
-        self._over = len(ticks) <= most
-        return len(ticks) > 1
+        self._tired = 2 if len(rounds) <= 2 * len(instances) and idling.asked else 0
+        self._over = len(rounds) <= most
+        return len(rounds) > 1
 
     def _rest(self) -> None:
         if not all(one.at_rest for one in self._sleepers.values()):
@@ -333,7 +355,7 @@ class Leaper:
             decision = decide(one.seen[0], *seen)
             if (decision.memory, decision.watch, decision.wake_at, decision.confirm) != answered:
                 return False
-            if sketch(decision) != one._sketch:
+            if sketch(decision) != one.words:
                 return False
         return True
 

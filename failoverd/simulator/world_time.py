@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from random import Random
@@ -87,6 +87,14 @@ class Timeline:
     def plan(self, future: list[Planned]) -> None:
         """Let what `planned` found be all that lies ahead."""
         self._future = list(future)
+
+    def take(self, acts: Sequence[Callable[[], None]]) -> list[int]:
+        """Take these acts out of what is planned; answers their places in `acts`, by when they would have happened."""
+        places = {id(act): place for place, act in enumerate(acts)}
+        found = [places[id(one[2])] for one in sorted(self._future, key=_when) if id(one[2]) in places]
+        self._future = [one for one in self._future if id(one[2]) not in places]
+        heapq.heapify(self._future)
+        return found
 
     def next_once_ms(self) -> int | None:
         """When the next thing happens that belongs to no beat."""
