@@ -107,7 +107,7 @@ class WorldClock:
         self.waking: Callable[[], None] = lambda: None
         """What is planned to wake it."""
         self.resting: Callable[[int], int] = lambda remaining_ms: remaining_ms
-        """Told when its instance goes to sleep, and for how long; time may leap then, and what remains is answered."""
+        """Told when its instance goes to sleep, and for how long; time may leap, and what remains is answered."""
         self._sleeps = 0
         self._read: tuple[tuple[int, int], Now] | None = None
 

@@ -1,7 +1,7 @@
 """Idle ticks: what a tick carries on when nothing is decided otherwise, without asking `decide` each time.
 
 While an app idles a tick does three things: it sees leases move, hears both sides of every volume, and asks for scans
-whose receipts become proofs. The core's own functions for that are called here, in the order `decide` calls them, over
+whose receipts become proofs. The core's own functions for that are called here, in the order `decide` calls them, on
 the world as it really goes on. Everything else `decide` would conclude is taken to be what it was, and that is asked
 of `decide` itself: whenever a copy looks like it has not looked in this stretch, and at the end of every few ticks,
 for what merely grows older crosses a threshold once and stays beyond it. Where `decide` disagrees, the world is taken
@@ -11,9 +11,10 @@ back to the last tick of which it does not, and the loop goes on from there tick
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from heapq import heapify, heappop, heappush
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from failoverd.core import hysteresis, policy, proof
@@ -21,7 +22,7 @@ from failoverd.core.case import Case
 from failoverd.core.decide import decide
 from failoverd.core.memory import NOTHING_KNOWN, Memory, Phase
 from failoverd.core.model import Api, Decision, Folder, NodeReading, Now, Receipt, Scan, Snapshot, Unknown, Watch
-from failoverd.core.rules import SITES, Mode, Rules, Site
+from failoverd.core.rules import SITES, Mode, Rules
 from failoverd.simulator.ports import GRACE_MS, SCAN_MS, scanned
 from failoverd.simulator.world import World
 from failoverd.simulator.world_look import PROBE_AFTER_MS, Look
@@ -38,6 +39,7 @@ CHECKED_AFTER = (5, 40)
 """Ticks until `decide` is asked again: each time more of them, for a stretch that has lasted lasts on."""
 
 
+_SHAPE = attrgetter(*[one.name for one in fields(Folder) if one.name not in ("sequence", "remote_sequence")])
 Known = Memory | Unknown | None
 
 
@@ -137,7 +139,10 @@ class Idling:
     _rounds: list[Round] = field(default_factory=list)
     _found: dict[int, Decision] = field(default_factory=dict)
     """What was decided in the last tick of each instance that `decide` was asked about."""
-    _shapes: dict[int, tuple[Folder, object]] = field(default_factory=dict)
+    _changes: int = 0
+    """Counts what may have changed a folder."""
+    _looked: dict[int, int] = field(default_factory=dict)
+    """Up to which of these changes each instance has looked."""
 
     def play(self, first: Round, most: int) -> list[Round]:
         """Rounds of idle ticks after `first`, the last of which stands; the world is as that one left it."""
@@ -181,6 +186,7 @@ class Idling:
                 found = None
             if found is None or not self._expected(last, found):
                 last.world.back(self.world, pairs(self.world))
+                self._changes += 1
                 return False
             self._rounds.append(found)
         return True
@@ -248,17 +254,22 @@ class Idling:
         heapify(pending)
         begun: dict[int, Tick] = {}
         turn = max(slept) + 1
-        next_ms = self.world.time.next_ms
+        next_ms, still = self.world.time.next_ms, True
         while True:
             at_ms, _, index = heappop(pending)
             if at_ms >= self.horizon_ms or at_ms < self.world.time.now_ms:
                 return None
-            self.world.advance(at_ms)
+            if next_ms is not None and next_ms <= at_ms:
+                self.world.advance(at_ms)
+                self._changes, next_ms = self._changes + 1, self.world.time.next_ms
+                still = False
+            else:
+                self.world.time.now_ms = at_ms
             tick = self._go_on(index, last.ticks[index], begun.pop(index, None))
             if tick is None:
                 return None
             turn += 1
-            wait_ms = self._waits_ms(index, tick, at_ms)
+            wait_ms = self._waits_ms(tick)
             if wait_ms:
                 begun[index] = tick
                 heappush(pending, (at_ms + wait_ms, turn, index))
@@ -267,24 +278,23 @@ class Idling:
             if (tick.now.mono + self.instances[index].pause) // MS <= at_ms:
                 return None
             if not begun:
-                still = (next_ms is None or next_ms > at_ms) and not any(tick.receipts for tick in ticks)
+                still = still and not any(tick.receipts for tick in ticks)
                 held = Held.of(self.world, pairs(self.world), last.world if still else None)
                 return Round(tuple(ticks), tuple(slept), held)
             heappush(pending, (self._due_ms(Round(tuple(ticks), (), last.world), index), turn, index))
 
-    def _waits_ms(self, index: int, tick: Tick, at_ms: int) -> int:
+    def _waits_ms(self, tick: Tick) -> int:
         """How long until this tick goes on; 0 where it has ended."""
-        looked_ms = tick.now.mono // MS
-        if at_ms == looked_ms and tick.version < 0:
+        if tick.version < 0:
             return GRACE_MS
         return SCAN_MS if tick.scans and not tick.receipts else 0
 
     def _go_on(self, index: int, last: Tick, begun: Tick | None) -> Tick | None:
-        """A tick's next part: the look; 100 ms later, if something is silent, what follows from it; then its scans."""
+        """A tick's next part: the look; what follows from it, 100 ms later if something is silent; its scans."""
         one = self.instances[index]
         if begun is None:
             now = one.clock.now()
-            snapshot = self._snapshot(index, last.snapshot, now, last.receipts)
+            snapshot = self._snapshot(index, last.snapshot, last.receipts)
             if snapshot is None:
                 return None
             looked = Tick(last.carried[0], last.carried[1], snapshot, now, last.carried, -1)
@@ -292,11 +302,12 @@ class Idling:
         if begun.version < 0:
             return self._conclude(one, begun, last.version)
         wall = self.world.spec.beginning + timedelta(milliseconds=self.world.time.now_ms - SCAN_MS)
+        self._changes += 1
         receipts = tuple([scanned(self.world, one.observer.host, scan, wall) for scan in begun.scans])
         return replace(begun, receipts=receipts) if all(receipt.ok for receipt in receipts) else None
 
     def _conclude(self, one: Sleeper, looked: Tick, version: int) -> Tick:
-        """What is remembered and asked for after a look; an instance that does not lead reads what the leader wrote."""
+        """What is remembered and asked for after a look; who does not lead reads what the leader wrote."""
         stored, memory = self.world.stored, looked.memory
         leads = looked.snapshot.instance.leader
         if not leads and isinstance(looked.snapshot.api, Api):
@@ -310,7 +321,7 @@ class Idling:
             known = memory
         return Tick(memory, looked.watch, looked.snapshot, looked.now, (known, watch), version, scans)
 
-    def _snapshot(self, index: int, last: Snapshot, now: Now, receipts: tuple[Receipt, ...]) -> Snapshot | None:
+    def _snapshot(self, index: int, last: Snapshot, receipts: tuple[Receipt, ...]) -> Snapshot | None:
         """What is seen now, where the rest is as it was; None when that is not so."""
         world = self.world
         look = Look(world, self.instances[index].observer.host)
@@ -323,11 +334,14 @@ class Idling:
             if node.renewing_since_ms is not None and look.now_ms - node.renewal_ms(look.now_ms) > PROBE_AFTER_MS:
                 return None
             nodes[name] = look.again(node, before)
-        folders: dict[tuple[str, str, Site], Folder | Unknown] = {}
-        for key, known in last.folders.items():
-            folders[key] = known if isinstance(known, Unknown) else look.folder(*key)
-        if look.silent:
-            return None
+        folders = last.folders
+        if self._looked.get(index) != self._changes:
+            folders = {
+                key: known if isinstance(known, Unknown) else look.folder(*key) for key, known in folders.items()
+            }
+            if look.silent:
+                return None
+        self._looked[index] = self._changes
         return Snapshot(
             api=Api(date=world.wall()) if reaches else last.api,
             instance=last.instance,
@@ -353,7 +367,7 @@ class Idling:
                 here, there = (tick.snapshot.folders[app.key, volume.name, site] for site in SITES)
                 heard = tick.carried[1].volumes[app.key, volume.name]
                 old = heard.proven_at is None or date is None or date - heard.proven_at > app.max_data_age
-                found += (self._shape(here), self._shape(there), _behind(here, there), _behind(there, here), old)
+                found += (_shape(here), _shape(there), _behind(here, there), _behind(there, here), old)
         memory = tick.memory if isinstance(tick.memory, Memory) else Memory()
         # a guest that was not seen running while its lease moved is mapped in the very tick in which it moves
         for name, node in tick.carried[1].nodes.items():
@@ -361,13 +375,9 @@ class Idling:
                 found.append(node.stamp_moved_at == tick.now.mono)
         return index, tuple(found), any(receipt.scanned and receipt.scanned.errors for receipt in tick.receipts)
 
-    def _shape(self, folder: Folder | Unknown) -> object:
-        if isinstance(folder, Unknown):
-            return folder
-        known = self._shapes.get(id(folder))
-        if known is None:  # kept alive, so that its id stays its own
-            known = self._shapes[id(folder)] = folder, replace(folder, sequence=0, remote_sequence=None)
-        return known[1]
+
+def _shape(folder: Folder | Unknown) -> object:
+    return _SHAPE(folder) if isinstance(folder, Folder) else folder
 
 
 def _behind(one: Folder | Unknown, other: Folder | Unknown) -> bool | None:

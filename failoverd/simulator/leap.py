@@ -197,8 +197,8 @@ class Leaper:
 
         Returns whether there were any.
         """
-        if self._tired:
-            self._tired -= 1
+        if self._tired or self.world.lost_answers:
+            self._tired = max(self._tired - 1, 0)
             return False
         others = [one for one in self._sleepers.values() if one is not caller]
         order = self.world.time.take([one.clock.waking for one in others])
@@ -311,8 +311,12 @@ class Leaper:
         return True
 
     def _horizon(self) -> int:
-        """When something happens, or is seen to have become true, that belongs to no beat."""
-        world, now_ms = self.world, self.world.time.now_ms
+        """When something happens, or is seen to have become true, that belongs to no beat.
+
+        In the past, where an instance has not looked since.
+        """
+        world, looks = self.world, [one.seen[4].mono for one in self._sleepers.values() if one.seen is not None]
+        looked_ms = min(looks, default=world.time.now_ms * MS) // MS
         found = [world.time.next_once_ms(), *(limit() for limit in self.limits)]
         for truth in world.apps.values():
             found += [at_ms for pair in truth.pairs.values() for at_ms in pair.held_until_ms.values()]
@@ -322,7 +326,7 @@ class Leaper:
         if not world.api_up or not all(host.linked for host in world.hosts.values()):
             found += [one.leadership._last_ok_ms + DEADLINE_MS for one in self._sleepers.values()]
         # nothing at all lies ahead: then nobody waits for anything either
-        return min((at_ms for at_ms in found if at_ms is not None and at_ms > now_ms), default=now_ms)
+        return min((at_ms for at_ms in found if at_ms is not None and at_ms > looked_ms), default=looked_ms)
 
     def _same(self, before: Mark, here: Mark, period_ms: int, far: int) -> tuple[int, tuple[Any, ...]]:
         """The most periods, up to `far`, after which every instance still decides as it did, and all there is then.

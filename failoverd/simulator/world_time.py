@@ -89,7 +89,7 @@ class Timeline:
         self._future = list(future)
 
     def take(self, acts: Sequence[Callable[[], None]]) -> list[int]:
-        """Take these acts out of what is planned; answers their places in `acts`, by when they would have happened."""
+        """Take these acts out of what is planned; their places in `acts`, by when they would have happened."""
         places = {id(act): place for place, act in enumerate(acts)}
         found = [places[id(one[2])] for one in sorted(self._future, key=_when) if id(one[2]) in places]
         self._future = [one for one in self._future if id(one[2]) not in places]
