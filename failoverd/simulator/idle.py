@@ -367,13 +367,14 @@ class Idling:
                 here, there = (tick.snapshot.folders[app.key, volume.name, site] for site in SITES)
                 heard = tick.carried[1].volumes[app.key, volume.name]
                 old = heard.proven_at is None or date is None or date - heard.proven_at > app.max_data_age
-                found += (_shape(here), _shape(there), _behind(here, there), _behind(there, here), old)
+                changing = heard.scanned is not None and heard.scanned.errors > 0
+                found += (_shape(here), _shape(there), _behind(here, there), _behind(there, here), old, changing)
         memory = tick.memory if isinstance(tick.memory, Memory) else Memory()
         # a guest that was not seen running while its lease moved is mapped in the very tick in which it moves
         for name, node in tick.carried[1].nodes.items():
             if memory.nodes.get(name, NOTHING_KNOWN).mapped != rules.fence_hash:
                 found.append(node.stamp_moved_at == tick.now.mono)
-        return index, tuple(found), any(receipt.scanned and receipt.scanned.errors for receipt in tick.receipts)
+        return index, tuple(found)
 
 
 def _shape(folder: Folder | Unknown) -> object:

@@ -107,20 +107,24 @@ def test_a_quiet_day_costs_few_ticks():
 
 
 def worded(monkeypatch, words):
-    """Ticks and leaps of 25 quiet minutes in which the daemon's words are these, by when it wakes next."""
-    monkeypatch.setattr(leap, "sketch", lambda decision: words(decision.wake_at))
+    """Ticks and leaps of 25 quiet minutes in which the daemon's words are these, by what it decides."""
+    monkeypatch.setattr(leap, "sketch", words)
     played = Played(Schedule(0, QUIET, (), 20 * MINUTE_MS, 20 * MINUTE_MS), leap=True)
     assert played.leaper is not None
     return played.ticks, played.leaper.leapt_ms
 
 
 def test_words_that_come_and_go_within_a_period_are_not_leapt_over(monkeypatch):
-    assert worded(monkeypatch, lambda at: at // timedelta(seconds=15) % 2)[1] == 0
+    def changing(decision):
+        """A scan meets the writer in a burst, and the next one does not."""
+        return any(one.scanned is not None and one.scanned.errors for one in decision.watch.volumes.values())
+
+    assert worded(monkeypatch, changing)[1] == 0
 
 
 def test_words_that_change_once_need_no_second_watching(monkeypatch):
-    steady, _ = worded(monkeypatch, lambda at: "")
-    changing, _ = worded(monkeypatch, lambda at: at > timedelta(seconds=605))
+    steady, _ = worded(monkeypatch, lambda decision: "")
+    changing, _ = worded(monkeypatch, lambda decision: decision.wake_at > timedelta(seconds=605))
     assert steady < changing <= steady + 15  # no more than what is left of a period before it
 
 
