@@ -15,112 +15,24 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
 
-from failoverd.core import hysteresis, policy, proof
-from failoverd.core.case import Case
 from failoverd.core.decide import decide
-from failoverd.core.memory import NOTHING_KNOWN, Memory, Phase
-from failoverd.core.model import Api, Decision, Folder, NodeReading, Now, Receipt, Scan, Snapshot, Unknown, Watch
-from failoverd.core.rules import SITES, Mode, Rules
+from failoverd.core.memory import NOTHING_KNOWN, Memory
+from failoverd.core.model import Api, Decision, Folder, NodeReading, Receipt, Snapshot, Unknown
+from failoverd.core.rules import SITES
+from failoverd.simulator.idle_tick import Held, Round, Tick, carry, pairs
 from failoverd.simulator.ports import GRACE_MS, SCAN_MS, scanned
+from failoverd.simulator.sleeper import Sleeper
 from failoverd.simulator.world import World
 from failoverd.simulator.world_look import PROBE_AFTER_MS, Look
-from failoverd.simulator.world_pair import SyncPair
-from failoverd.simulator.world_side import Side
 from failoverd.simulator.world_time import Stirred
 
-if TYPE_CHECKING:
-    from failoverd.simulator.leap import Sleeper
-
 MS = timedelta(milliseconds=1)
-RESTING = (Phase.ADOPTING, Phase.WATCHING)
-CHECKED_AFTER = (5, 40)
-"""Ticks until `decide` is asked again: each time more of them, for a stretch that has lasted lasts on."""
+CHECKED_AFTER = 15
+"""Rounds until `decide` is asked again."""
 
 
 _SHAPE = attrgetter(*[one.name for one in fields(Folder) if one.name not in ("sequence", "remote_sequence")])
-Known = Memory | Unknown | None
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """One idle tick of one instance: what went in, and what it carries on."""
-
-    memory: Known
-    watch: Watch
-    snapshot: Snapshot
-    now: Now
-    """The input."""
-    carried: tuple[Known, Watch]
-    version: int
-    """Of what is stored, as this instance knows it."""
-    scans: tuple[Scan, ...] = ()
-    receipts: tuple[Receipt, ...] = ()
-    """Of the scans: the next tick hears of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """The last tick of every instance, and the world at a moment at which all of them sleep."""
-
-    ticks: tuple[Tick, ...]
-    slept: tuple[int, ...]
-    """In which order they went to sleep: those that wake at the same moment do so in this order."""
-    world: Held
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """All of the world that a beat may change: what `Idling` takes it back to."""
-
-    now_ms: int
-    future: list[Any]
-    stored: tuple[Any, int, int]
-    pairs: tuple[tuple[Any, ...], ...]
-    sides: tuple[tuple[Any, ...], ...]
-
-    @classmethod
-    def of(cls, world: World, linked: list[SyncPair], before: Held | None = None) -> Held:
-        """The world as it is; `before` where only time has passed since."""
-        stored = world.stored.memory, world.stored.version, world.revision
-        if before is not None:
-            return cls(world.time.now_ms, before.future, stored, before.pairs, before.sides)
-        return cls(
-            world.time.now_ms,
-            world.time.planned(),
-            stored,
-            tuple([(pair.pulling, pair.real, set(pair._planned)) for pair in linked]),
-            tuple([_held(side) for pair in linked for side in pair.sides.values()]),
-        )
-
-    def back(self, world: World, linked: list[SyncPair]) -> None:
-        """Make the world what it was then."""
-        world.time.now_ms = self.now_ms
-        world.time.plan(self.future)
-        world.stored.memory, world.stored.version, world.revision = self.stored
-        for pair, (pulling, real, planned) in zip(linked, self.pairs, strict=True):
-            pair.pulling, pair.real, pair._planned = pulling, real, set(planned)
-        for side, held in zip([side for pair in linked for side in pair.sides.values()], self.sides, strict=True):
-            _back(side, held)
-
-
-def _held(side: Side) -> tuple[Any, ...]:
-    disk = side.disk
-    return (
-        (side.sequence, side.remote_sequence, side.errors, side.edition, side.remote),
-        dict(side.errors),
-        dict(side.index),
-        dict(disk.files),
-        len(disk.versions),
-    )
-
-
-def _back(side: Side, held: tuple[Any, ...]) -> None:
-    (side.sequence, side.remote_sequence, _, edition, side.remote), errors, index, files, versions = held
-    side.errors, side.index, side.disk.files = dict(errors), dict(index), dict(files)
-    del side.disk.versions[versions:]
-    side.edition = max(side.edition, edition) + 1  # what was shown since is not shown for this one
 
 
 @dataclass(slots=True)
@@ -137,8 +49,8 @@ class Idling:
     asked: int = 0
     """How often `decide` was asked."""
     _rounds: list[Round] = field(default_factory=list)
-    _found: dict[int, Decision] = field(default_factory=dict)
-    """What was decided in the last tick of each instance that `decide` was asked about."""
+    _found: dict[int, tuple[Tick, Decision]] = field(default_factory=dict)
+    """By the ids of ticks: what `decide` said of them."""
     _changes: int = 0
     """Counts what may have changed a folder."""
     _looked: dict[int, int] = field(default_factory=dict)
@@ -147,15 +59,12 @@ class Idling:
     def play(self, first: Round, most: int) -> list[Round]:
         """Rounds of idle ticks after `first`, the last of which stands; the world is as that one left it."""
         self._rounds = [first]
-        checked = 0
-        for step in CHECKED_AFTER if not self.known else CHECKED_AFTER[1:]:
-            ended = not self._some(min(step, most + 1 - len(self._rounds)))
-            good = self._agreed(checked)
-            ended = ended or good < len(self._rounds) - 1
-            del self._rounds[good + 1 :]
-            checked = good
-            if ended or len(self._rounds) > most:
-                break
+        checked, ended = 0, False
+        while not ended and len(self._rounds) <= most:
+            ended = not self._some(min(CHECKED_AFTER, most + 1 - len(self._rounds)))
+            checked = self._agreed(checked)
+            ended = ended or checked < len(self._rounds) - 1
+            del self._rounds[checked + 1 :]
         self.known.update(self._looks(index, tick) for index, tick in enumerate(first.ticks))
         while len(self._rounds) > 1 and not self._at_rest(self._rounds[-1]):
             self._rounds.pop()
@@ -228,7 +137,6 @@ class Idling:
         assert one.decision is not None
         found = self.decided(index, tick)
         memory = tick.carried[0] if isinstance(tick.carried[0], Memory) else Memory()
-        self.asked += 1
         return (
             not found.notes
             and found.actions == tick.scans
@@ -241,9 +149,14 @@ class Idling:
 
     def decided(self, index: int, tick: Tick) -> Decision:
         """What `decide` says of a tick."""
-        seen = self.instances[index].seen
-        assert seen is not None
-        return decide(seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
+        found = self._found.get(id(tick))
+        if found is None:
+            seen = self.instances[index].seen
+            assert seen is not None
+            self.asked += 1
+            found = tick, decide(seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
+            self._found[id(tick)] = found  # with the tick, so that its id stays its own
+        return found[1]
 
     # ---------------------------------------------------------------- one tick
 
@@ -385,36 +298,3 @@ def _behind(one: Folder | Unknown, other: Folder | Unknown) -> bool | None:
     if isinstance(one, Unknown) or isinstance(other, Unknown) or one.remote_sequence is None:
         return None
     return one.remote_sequence < other.sequence
-
-
-def pairs(world: World) -> list[SyncPair]:
-    """Every pair of movers."""
-    return [pair for truth in world.apps.values() for pair in truth.pairs.values()]
-
-
-def carry(
-    rules: Rules, remembered: Known, watch: Watch, snapshot: Snapshot, now: Now
-) -> tuple[Known, Watch, tuple[Scan, ...]]:
-    """What `decide` makes of a tick in which nothing but scans is to be done and nothing is to be said."""
-    memory = remembered if isinstance(remembered, Memory) else Memory()
-    watch = hysteresis.look(rules, watch, snapshot, now)
-    watch = proof.watch_replication(
-        rules, watch, snapshot, now, {key: was.active for key, was in memory.apps.items()}
-    )
-    scans: list[Scan] = []
-    if not policy.can_see_snapshot(snapshot) or isinstance(remembered, Unknown):
-        return remembered, watch, ()
-    for app in sorted(rules.apps, key=lambda app: -app.priority):
-        was = memory.apps.get(app.key)
-        if was is None or was.phase not in RESTING or (rules.mode is Mode.OBSERVE and not rules.observe_scan):
-            continue
-        case = Case(
-            rules=rules, app=app, memory=memory, was=was, snapshot=snapshot, verdicts={}, watch=watch, now=now
-        )
-        scans += [
-            Scan(app=app.key, volume=volume.name, site=was.active, reason="data age")
-            for volume in app.volumes
-            if proof.scan_due(case, volume)
-        ]
-    memory, watch = proof.remember(rules, memory, watch, snapshot, now, changed=False)
-    return memory, proof.asked(watch, scans, now), tuple(scans)

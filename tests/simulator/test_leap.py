@@ -7,17 +7,18 @@ import pytest
 
 from failoverd.core.model import Guest, GuestState, Lease, Note
 from failoverd.core.rules import Site
-from failoverd.simulator import leap
+from failoverd.simulator import sleeper
 from failoverd.simulator.chaos import watched
 from failoverd.simulator.chaos_conduct import Conduct
 from failoverd.simulator.chaos_schedule import Schedule, draw
 from failoverd.simulator.chaos_truth import Truth
-from failoverd.simulator.leap import Leaper, bare
+from failoverd.simulator.leap import Leaper
 from failoverd.simulator.linear import Beyond, NotSteady
 from failoverd.simulator.ports import Recorder
 from failoverd.simulator.scenario_player import Player
 from failoverd.simulator.scenario_world import spec_of
 from failoverd.simulator.simulate import NAMED, commands
+from failoverd.simulator.sleeper import bare
 from failoverd.simulator.world import World
 from failoverd.simulator.world_data import Stretch
 
@@ -108,7 +109,7 @@ def test_a_quiet_day_costs_few_ticks():
 
 def worded(monkeypatch, words):
     """Ticks and leaps of 25 quiet minutes in which the daemon's words are these, by what it decides."""
-    monkeypatch.setattr(leap, "sketch", words)
+    monkeypatch.setattr(sleeper, "sketch", words)
     played = Played(Schedule(0, QUIET, (), 20 * MINUTE_MS, 20 * MINUTE_MS), leap=True)
     assert played.leaper is not None
     return played.ticks, played.leaper.leapt_ms
