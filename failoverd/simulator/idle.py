@@ -62,18 +62,24 @@ class Idling:
         checked, ended = 0, False
         while not ended and len(self._rounds) <= most:
             ended = not self._some(min(CHECKED_AFTER, most + 1 - len(self._rounds)))
+            self._trim(checked)
             checked = self._agreed(checked)
             ended = ended or checked < len(self._rounds) - 1
             del self._rounds[checked + 1 :]
         self.known.update(self._looks(index, tick) for index, tick in enumerate(first.ticks))
-        while len(self._rounds) > 1 and not self._at_rest(self._rounds[-1]):
-            self._rounds.pop()
-        self._rounds[-1].world.back(self.world, pairs(self.world))
+        self._trim(0)
         return self._rounds
 
+    def _trim(self, checked: int) -> None:
+        """End with a round that a real one can follow, and take the world back to that."""
+        while len(self._rounds) > checked + 1 and not self._at_rest(self._rounds[-1]):
+            self._rounds.pop()
+        self._rounds[-1].world.back(self.world, pairs(self.world))
+        self._changes += 1
+
     def _at_rest(self, found: Round) -> bool:
-        """Whether nobody waits for an answer, and who wakes together does so in the order they are put to sleep."""
-        if any(tick.receipts for tick in found.ticks):
+        """Whether nobody has asked for anything, and who wakes together does so in the order they are put to bed."""
+        if any(tick.scans or tick.receipts for tick in found.ticks):
             return False
         last = len(found.ticks) - 1
         return all(
@@ -116,21 +122,22 @@ class Idling:
     def _agreed(self, checked: int) -> int:
         """The last round, of those after `checked`, up to which `decide` says what it said before."""
         low, high = checked, len(self._rounds) - 1
-        if low == high or self._agree(self._rounds[high]):
+        if low == high or self._agree(high):
             return high
         while high - low > 1:
             middle = (low + high) // 2
-            if self._agree(self._rounds[middle]):
+            if self._agree(middle):
                 low = middle
             else:
                 high = middle
         return low
 
-    def _agree(self, found: Round) -> bool:
-        return all(
-            tick is self._rounds[0].ticks[index] or self._agrees(index, tick)
-            for index, tick in enumerate(found.ticks)
-        )
+    def _agree(self, place: int) -> bool:
+        """Of the round at `place`; what is put off while a scan is asked for is seen in the tick before that."""
+        first, found = self._rounds[0].ticks, self._rounds[place].ticks
+        if not all(tick is first[index] or self._agrees(index, tick) for index, tick in enumerate(found)):
+            return False
+        return place < 2 or not any(tick.scans for tick in found) or self._agree(place - 1)
 
     def _agrees(self, index: int, tick: Tick) -> bool:
         one = self.instances[index]
@@ -219,7 +226,7 @@ class Idling:
         receipts = tuple([scanned(self.world, one.observer.host, scan, wall) for scan in begun.scans])
         return replace(begun, receipts=receipts) if all(receipt.ok for receipt in receipts) else None
 
-    def _conclude(self, one: Sleeper, looked: Tick, version: int) -> Tick:
+    def _conclude(self, one: Sleeper, looked: Tick, version: int) -> Tick | None:
         """What is remembered and asked for after a look; who does not lead reads what the leader wrote."""
         stored, memory = self.world.stored, looked.memory
         leads = looked.snapshot.instance.leader
@@ -228,7 +235,8 @@ class Idling:
         assert one.seen is not None
         known, watch, scans = carry(one.seen[0], memory, looked.watch, looked.snapshot, looked.now)
         if leads and known != memory:
-            assert isinstance(known, Memory)
+            if stored.version != version or not isinstance(known, Memory):
+                return None  # somebody else has written meanwhile, or it was lost
             stored.memory, stored.version, version = known, version + 1, version + 1
         else:
             known = memory

@@ -262,7 +262,7 @@ class Leaper:
             decision = decide(one.seen[0], *seen)
             if (decision.memory, decision.watch, decision.wake_at, decision.confirm) != answered:
                 return False
-            if sleeper.sketch(decision) != one.words:
+            if decision.actions or decision.notes or sleeper.sketch(decision) != one.words:
                 return False
         return True
 
