@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scripts.breakage import row as _row
 from scripts.breakages_home import HOME
+from scripts.breakages_simulator import SIMULATOR
 
 MUTANTS = (
     _row(
@@ -284,6 +285,7 @@ MUTANTS = (
         "tests/core/test_late_patch.py",
     ),
     *HOME,
+    *SIMULATOR,
     _row(
         "I9",
         "a hold is not told",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
+from failoverd.core.again import replace
 from failoverd.core.case import Wish
 from failoverd.core.memory import AppMemory, Kind, Memory, Pause, Phase, Standing
 from failoverd.core.model import Command, CommandKind

@@ -7,10 +7,11 @@ against it, `machine` says where that leads. This file only puts them in order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from failoverd.core import commands, hysteresis, intent, machine, moves, policy, proof, rest, room, say, standby
+from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step
 from failoverd.core.machine import Event

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from failoverd.core import policy
+from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step, call_off, losses, mark
 from failoverd.core.machine import Event

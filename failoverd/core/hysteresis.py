@@ -7,9 +7,9 @@ node's failure domain, and outside our own, is heard; a reading that failed neit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
+from failoverd.core.again import replace
 from failoverd.core.memory import NOTHING_KNOWN, Memory, NodeMemory
 from failoverd.core.model import (
     NEVER_SEEN,

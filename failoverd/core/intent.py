@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from failoverd.core import hysteresis, patch, proof
+from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.machine import Event
 from failoverd.core.memory import UNTOUCHED, AppMemory, CopyMemory, Loss, Move, Standing, Undo, VolumeMemory

@@ -6,9 +6,9 @@ new one away (measured). Nothing replicates meanwhile; a restart of its process 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
+from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.model import Action, Apart, DropConnection, Folder, Now, Objection, Snapshot, VolumeWatch, Why
 from failoverd.core.rules import SITES, App, Site, Volume

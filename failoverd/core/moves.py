@@ -6,10 +6,10 @@ Whatever a step needs another instance to know is in the memory it returns, whic
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 
 from failoverd.core import gitops, patch, policy
+from failoverd.core.again import replace
 from failoverd.core.barrier import compare
 from failoverd.core.case import Case
 from failoverd.core.fencing import fencing, guest_state, off, paused

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 
 from failoverd.core import out_of_service
+from failoverd.core.again import replace
 from failoverd.core.memory import NOTHING_KNOWN, AppMemory, Memory, NodeMemory
 from failoverd.core.model import (
     NEVER_SEEN,

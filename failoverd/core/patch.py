@@ -7,9 +7,9 @@ another write comes in between, so no resourceVersion is needed once our annotat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from failoverd.core import names
+from failoverd.core.again import replace
 from failoverd.core.memory import AppMemory, Move, Undo
 from failoverd.core.model import PatchOp, Workload
 from failoverd.core.rules import App, Place, Site

@@ -7,10 +7,10 @@ and `connected` prove nothing (measured: 237 of 237 samples said "complete" whil
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from failoverd.core import links
+from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import Memory
 from failoverd.core.model import (

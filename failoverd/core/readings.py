@@ -202,6 +202,8 @@ class Folder:
         What one side ignores is in no index it is compared by: it would be missing there, and nothing would say so.
         Their order counts, for the first that fits decides.
         """
+        if self.ignores == other.ignores:
+            return ""
         here, there = (
             [line for line in one.ignores if line and not line.startswith("//") and line != names.SHM_PATTERN]
             for one in (self, other)

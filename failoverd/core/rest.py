@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from failoverd.core import gitops, links, names, patch, planned, proof, roles
+from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step, landed_late, mark, marked, written
 from failoverd.core.machine import Event

@@ -7,9 +7,10 @@ The one rule of this file: nothing becomes `receiveonly` without proof that the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from failoverd.core import names
+from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import AppMemory, CopyMemory, Standing, VolumeMemory
 from failoverd.core.model import (

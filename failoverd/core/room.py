@@ -7,8 +7,9 @@ planned move back, for it would turn a running app into a pending one; an app wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.memory import Kind
 from failoverd.core.model import (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from failoverd.core import planned, standby
+from failoverd.core.again import replace
 from failoverd.core.machine import Row
 from failoverd.core.memory import AppMemory, Kind, Loss, Memory, Move, Phase
 from failoverd.core.model import (

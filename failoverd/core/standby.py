@@ -7,9 +7,10 @@ every app on it, highest priority first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from failoverd.core import policy, room
+from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import Kind, Phase
 from failoverd.core.model import (

@@ -6,10 +6,11 @@ is proven well and the old pod cannot write any more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from failoverd.core import proof
+from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import CopyMemory, Kind, Standing, TakeBackStep, VolumeMemory
 from failoverd.core.model import (

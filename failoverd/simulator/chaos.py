@@ -83,6 +83,7 @@ async def _day(schedule: Schedule, conduct: Conduct, daemons: Daemons, later_ms:
             await daemons.restart(command.split()[2:])
         else:
             conduct.truth.excused.add(command.split()[1])
+            conduct.excuses.done(command)
             player.do(command)
     for at_ms in (schedule.end_ms, schedule.end_ms + later_ms):
         await until(world, at_ms)

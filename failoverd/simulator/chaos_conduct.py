@@ -9,6 +9,7 @@ from datetime import timedelta
 from failoverd.core.memory import AppMemory, Kind, Memory, Move, Phase
 from failoverd.core.model import Api, Decision, Health, Now, Scan, Snapshot, Unknown
 from failoverd.core.rules import Mode, Require
+from failoverd.simulator.chaos_excuses import Excuses
 from failoverd.simulator.chaos_truth import Truth
 from failoverd.simulator.world import World
 
@@ -30,15 +31,22 @@ class Conduct:
     """Every move ever begun, as last seen, by id: Memory forgets, this does not."""
     begun: list[tuple[int, str]] = field(default_factory=list)
     """(when in ms, move id)."""
+    excuses: Excuses = field(init=False)
     _memory: Memory | None = None
     _mute_since: dict[str, int] = field(default_factory=dict)
     _dead_since: dict[str, int] = field(default_factory=dict)
     _accused: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.excuses = Excuses(self.world)
+        self.world.excuse = self.excuses.excuse
+
     def hear(self, decision: Decision, snapshot: Snapshot, now: Now) -> None:
         """Judge one tick."""
         del now
         self.truth.look()
+        if isinstance(snapshot.api, Api) and snapshot.instance.leader:
+            self.excuses.seen()
         if decision.memory is not self._memory:
             self._memory = decision.memory
             self._moves(decision.memory, snapshot)

@@ -110,8 +110,10 @@ class WorldClock:
     def __init__(self, world: World, host: Host) -> None:
         self._world, self._host = world, host
         self.asleep = False
-        self.resting: Callable[[], None] = lambda: None
-        """Told when its instance goes to sleep: time may leap then."""
+        self.waking: Callable[[], None] = lambda: None
+        """What is planned to wake it."""
+        self.resting: Callable[[int], int] = lambda remaining_ms: remaining_ms
+        """Told when its instance goes to sleep, and for how long; time may leap, and what remains is answered."""
         self._sleeps = 0
         self._read: tuple[tuple[int, int], Now] | None = None
 
@@ -128,11 +130,16 @@ class WorldClock:
         if remaining_ms > 0 and not wake.is_set():
             self.asleep = True
             self._sleeps += 1
-            self.resting()
-            self._world.time.after(remaining_ms, partial(self._wake, wake, self._sleeps), f"sleep {self._host.name}")
+            remaining_ms = self.resting(remaining_ms)
+            self.waking = partial(self._wake, wake, self._sleeps)
+            self.plan(remaining_ms)
             await wake.wait()
         self.asleep = False
         wake.clear()
+
+    def plan(self, remaining_ms: int) -> None:
+        """Be woken then."""
+        self._world.time.after(remaining_ms, self.waking, f"sleep {self._host.name}")
 
     def _wake(self, wake: asyncio.Event, sleep: int) -> None:
         if sleep == self._sleeps and self.asleep:  # else somebody woke it before

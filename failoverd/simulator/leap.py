@@ -9,25 +9,26 @@ the farthest moment and then by bisection: what grows older crosses a threshold 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
+from functools import partial
 from math import lcm
 from typing import Any
 
 from failoverd.core.decide import decide
-from failoverd.core.memory import Memory
-from failoverd.core.model import Decision, Now, Scan, Snapshot, Unknown, Watch
-from failoverd.core.rules import Rules
 from failoverd.loop import Loop
+from failoverd.simulator import sleeper
 from failoverd.simulator.clock import WorldClock
+from failoverd.simulator.idle import Idling
+from failoverd.simulator.idle_tick import Held, Round, pairs
 from failoverd.simulator.linear import Beyond, NotSteady
 from failoverd.simulator.ports import DEADLINE_MS, WorldLeadership, WorldObserver, WorldStore
+from failoverd.simulator.sleeper import Sleeper
 from failoverd.simulator.world import World
 from failoverd.simulator.world_look import PROBE_AFTER_MS
-from failoverd.simulator.world_node import GRACE_MS, RENEW_MS
+from failoverd.simulator.world_node import GRACE_MS as UNREADY_MS
+from failoverd.simulator.world_node import RENEW_MS
 from failoverd.simulator.world_side import Side
 
 KEPT = 150
@@ -35,65 +36,6 @@ KEPT = 150
 BEATS = (1, 2)
 """What is done every 20 s comes back with every second beat of a world that comes back after 30 s."""
 MS = timedelta(milliseconds=1)
-COUNTS = re.compile(r"[\d.]+")
-
-Inputs = tuple[Rules, Memory | Unknown | None, Watch, Snapshot, Now]
-
-
-@dataclass(slots=True)
-class Sleeper:
-    """One running instance, as the leaper sees and changes it."""
-
-    loop: Loop
-    clock: WorldClock
-    store: WorldStore
-    leadership: WorldLeadership
-    observer: WorldObserver
-    stir: Callable[[], None]
-    seen: Inputs | None = None
-    decision: Decision | None = None
-    reworded_ms: tuple[int, int] = (-1, -1)
-    """When its words changed though nothing was done: the time before the last, and the last."""
-    _sketch: object = None
-
-    def saw(self, rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot: Snapshot, now: Now) -> None:
-        """What `decide` is about to be given (a `Recording`)."""
-        self.seen = (rules, memory, watch, snapshot, now)
-
-    def decided(self, decision: Decision) -> None:
-        """What it answered. Anything that is said or done ends a quiet stretch."""
-        assert self.seen is not None
-        found = sketch(decision)
-        done = decision.notes or any(not isinstance(act, Scan) for act in decision.actions)
-        if done or not all(receipt.ok for receipt in self.seen[3].receipts):
-            self.stir()
-        elif found != self._sketch:
-            self.reworded_ms = self.reworded_ms[1], self.seen[4].mono // MS
-        self.decision, self._sketch = decision, found
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether it sleeps, with nothing begun that has not been taken note of."""
-        return self.clock.asleep and not self.loop._tasks and self.seen is not None
-
-    def state(self) -> tuple[Any, ...]:
-        """Everything it carries from one tick into the next, and what the last one was given and answered."""
-        loop, decision = self.loop, self.decision
-        assert decision is not None
-        assert self.seen is not None
-        carried = (loop.watch, loop.memory, loop.turned_at, loop._due, loop._led, frozenset(self.observer._slow))
-        counted = (self.store.version, self.leadership._last_ok_ms * MS)
-        answered = (decision.memory, decision.watch, decision.wake_at, decision.confirm)
-        return carried, counted, answered, self.seen[1:]
-
-    def become(self, state: tuple[Any, ...]) -> None:
-        """Be as if all the ticks up to `state` had been."""
-        loop = self.loop
-        assert self.seen is not None
-        (loop.watch, loop.memory, loop.turned_at, loop._due, *_), counted, _, seen = state
-        self.store.version, self.leadership._last_ok_ms = counted[0], counted[1] // MS
-        self.seen = (self.seen[0], *seen)
-        self.decision = loop.decision = decide(*self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +63,12 @@ class Leaper:
     """Of the present quiet stretch, by the time that had been played until then."""
     _turn: tuple[int, int] = (0, 0)
     """(since, until) when something will be decided otherwise, in ms: no leap reaches beyond."""
+    _known: tuple[object, set[object]] | None = None
+    """The words of the present stretch, and how readings looked when these were said."""
+    _tired: int = 0
+    """So many ticks are played in full before idle ones are tried again: there were few."""
+    _over: bool = False
+    """Whether the idle ticks have come to an end: the next one decides something else, or something happens."""
 
     def watch(self, name: str, loop: Loop) -> None:
         """Take an instance in; it replaces an earlier one of that name."""
@@ -132,11 +80,56 @@ class Leaper:
         loop.recording = self._sleepers[name] = Sleeper(
             loop, loop.clock, loop.store, loop.leadership, loop.observer, stir
         )
-        loop.clock.resting = self.rest
+        loop.clock.resting = partial(self.rest, name)
         stir()
 
-    def rest(self) -> None:
-        """An instance goes to sleep."""
+    def rest(self, name: str, remaining_ms: int) -> int:
+        """An instance goes to sleep for so long; what remains of that is answered, later on by the world's clock."""
+        self._rest()
+        caller = self._sleepers[name]
+        while all(one.at_rest and one.idle for one in self._sleepers.values()) and self._idle(caller):
+            assert caller.decision is not None
+            remaining_ms = caller.decision.wake_at // MS - self.world.time.now_ms
+            self._rest()
+            if self._over:
+                break
+        return remaining_ms
+
+    def _idle(self, caller: Sleeper) -> bool:
+        """Play ticks without asking `decide` each time: for a period, or for as long as nothing is decided otherwise.
+
+        Returns whether there were any.
+        """
+        if self._tired or self.world.lost_answers:
+            self._tired = max(self._tired - 1, 0)
+            return False
+        others = [one for one in self._sleepers.values() if one is not caller]
+        order = self.world.time.take([one.clock.waking for one in others])
+        instances = (*[others[place] for place in order], caller)
+        words = self._quiet, [(one.words, one.pause, one.decision and one.decision.confirm) for one in instances]
+        if self._known is None or self._known[0] != words:
+            self._known = words, set()
+        idling = Idling(self.world, instances, self._horizon(), sleeper.sketch, self._known[1])
+        most = max(self._period_ms() // (min(one.pause for one in instances) // MS), 4) * len(instances)
+        first = Round(
+            tuple([one.last() for one in instances]),
+            tuple(range(len(instances))),
+            Held.of(self.world, pairs(self.world)),
+        )
+        rounds = idling.play(first, most)
+        for index in sorted(range(len(instances)), key=lambda index: rounds[-1].slept[index]):
+            one, tick = instances[index], rounds[-1].ticks[index]
+            if tick is not first.ticks[index]:
+                one.idled(tick, idling.decided(index, tick))
+            if one is not caller:
+                assert one.decision is not None
+                one.clock.plan(one.decision.wake_at // MS - self.world.time.now_ms)
+        # what has been decided otherwise soon after it began may well be so again
+        self._tired = 2 if len(rounds) <= 2 * len(instances) and idling.asked else 0
+        self._over = len(rounds) <= most
+        return len(rounds) > 1
+
+    def _rest(self) -> None:
         if not all(one.at_rest for one in self._sleepers.values()):
             return
         world = self.world
@@ -145,7 +138,8 @@ class Leaper:
             self._quiet = quiet
             self._marks.clear()
             self._turn = (0, 0)
-            return
+        if any(one.observer.stirs != world.time.stirs for one in self._sleepers.values()):
+            return  # something has happened that was not seen yet
         here, period_ms = self._mark(), self._period_ms()
         played_ms = here.at_ms - self.leapt_ms
         for beats in () if self._turns(here.at_ms) else BEATS:
@@ -220,18 +214,22 @@ class Leaper:
         return True
 
     def _horizon(self) -> int:
-        """When something happens, or is seen to have become true, that belongs to no beat."""
-        world, now_ms = self.world, self.world.time.now_ms
+        """When something happens, or is seen to have become true, that belongs to no beat.
+
+        In the past, where an instance has not looked since.
+        """
+        world, looks = self.world, [one.seen[4].mono for one in self._sleepers.values() if one.seen is not None]
+        looked_ms = min(looks, default=world.time.now_ms * MS) // MS
         found = [world.time.next_once_ms(), *(limit() for limit in self.limits)]
         for truth in world.apps.values():
             found += [at_ms for pair in truth.pairs.values() for at_ms in pair.held_until_ms.values()]
         for node in world.nodes.values():
             if node.renewing_since_ms is None:
-                found += [node.last_renewal_ms + PROBE_AFTER_MS + 1, node.last_renewal_ms + GRACE_MS]
+                found += [node.last_renewal_ms + PROBE_AFTER_MS + 1, node.last_renewal_ms + UNREADY_MS]
         if not world.api_up or not all(host.linked for host in world.hosts.values()):
             found += [one.leadership._last_ok_ms + DEADLINE_MS for one in self._sleepers.values()]
         # nothing at all lies ahead: then nobody waits for anything either
-        return min((at_ms for at_ms in found if at_ms is not None and at_ms > now_ms), default=now_ms)
+        return min((at_ms for at_ms in found if at_ms is not None and at_ms > looked_ms), default=looked_ms)
 
     def _same(self, before: Mark, here: Mark, period_ms: int, far: int) -> tuple[int, tuple[Any, ...]]:
         """The most periods, up to `far`, after which every instance still decides as it did, and all there is then.
@@ -241,21 +239,21 @@ class Leaper:
         passed_ms = here.at_ms - before.at_ms
         passed, parts = timedelta(milliseconds=passed_ms), passed_ms // period_ms
 
-        def later(times: int) -> tuple[Any, ...]:
-            return Beyond(passed, times, parts).of(before.steady, here.steady)  # type: ignore[no-any-return]
+        def later(times: int, *, instances: bool) -> Any:
+            one, other = (before.steady[0], here.steady[0]) if instances else (before.steady, here.steady)
+            return Beyond(passed, times, parts).of(one, other)
 
-        found = later(far)
-        if self._agree(found[0]):
-            return far, found
-        low, high, best, reach = 0, far, here.steady, 1
+        everything = later(far, instances=False)
+        if self._agree(everything[0]):
+            return far, everything
+        low, high, reach = 0, far, 1
         while high - low > 1:
             times = min(reach, (low + high) // 2)  # what ends a stretch is seldom far away
-            found = later(times)
-            if self._agree(found[0]):
-                low, best, reach = times, found, 2 * times
+            if self._agree(later(times, instances=True)):
+                low, reach = times, 2 * times
             else:
                 high = reach = times
-        return low, best
+        return low, later(low, instances=False) if low else here.steady
 
     def _agree(self, states: tuple[Any, ...]) -> bool:
         """Whether every instance, brought so far, decides as it does now."""
@@ -264,7 +262,7 @@ class Leaper:
             decision = decide(one.seen[0], *seen)
             if (decision.memory, decision.watch, decision.wake_at, decision.confirm) != answered:
                 return False
-            if sketch(decision) != one._sketch:
+            if decision.actions or decision.notes or sleeper.sketch(decision) != one.words:
                 return False
         return True
 
@@ -292,39 +290,3 @@ def _become(side: Side, steady: tuple[Any, ...]) -> None:
     side.sequence, side.remote_sequence, index, remote, files = steady
     side.index, side.remote, side.disk.files = dict(index), dict(remote), dict(files)
     side.edition += 1
-
-
-# -------------------------------------------------------------------- what a reader would notice
-
-
-@lru_cache(maxsize=4096)
-def bare(text: str) -> str:
-    """A text without its numbers."""
-    return COUNTS.sub("#", text)
-
-
-def sketch(decision: Decision) -> object:
-    """A decision without its times."""
-    apps = [
-        (
-            app.phase,
-            app.wanted,
-            [(one.why, bare(one.text)) for one in app.objections],
-            [age is None for age in app.ages.values()],
-            bare(app.waiting),
-            app.alarms,
-        )
-        for app in decision.apps.values()
-    ]
-    nodes = [
-        (
-            verdict.health,
-            verdict.proven,
-            verdict.isolated,
-            verdict.fenceable,
-            [bare(text) for text in verdict.evidence],
-            [bare(one.text) for one in verdict.objections],
-        )
-        for verdict in decision.verdicts.values()
-    ]
-    return apps, nodes

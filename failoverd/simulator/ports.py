@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from failoverd.core.memory import Memory
 from failoverd.core.model import (
@@ -54,6 +54,8 @@ GRACE_MS = 100
 """And this long when it did not answer the last time either."""
 TIMEOUT_S = 3.0
 """How long a request to something that does not answer takes to fail."""
+SCAN_MS = 320
+"""How long a scan takes: 20 ms for the Lease that is read first, 300 ms for itself."""
 
 
 @dataclass(slots=True)
@@ -63,12 +65,14 @@ class WorldObserver:
     world: World
     host: Host
     rules: Rules
+    stirs: int = -1
+    """What the world had counted when it was looked at last."""
     _slow: set[str] = field(default_factory=set)
 
     async def observe(self, now: Now, confirm: frozenset[str], instance: Instance) -> Snapshot:
         """One snapshot of the world as this instance can see it."""
         assert now.mono <= timedelta(milliseconds=self.world.time.now_ms), "a look into the future"
-        look = Look(self.world, self.host)
+        look, self.stirs = Look(self.world, self.host), self.world.time.stirs
         snapshot = self._snapshot(look, confirm, instance)
         if look.silent:
             wait_ms = GRACE_MS if look.silent <= self._slow else PATIENCE_MS
@@ -96,6 +100,35 @@ class WorldObserver:
             },
             commands=tuple(self.world.commands) if look.reaches_api else (),
         )
+
+
+def scanned(world: World, host: Host, action: Scan, asked: datetime) -> Receipt:
+    """What comes of a scan that was `asked` for `SCAN_MS` ago, where the API server answers."""
+    why = Look(world, host).mover_silent(action.app, action.volume, action.site)
+    if why:
+        return Receipt(action=action, ok=False, detail=why)
+    try:
+        return _scan_now(world, world.apps[action.app].pairs[action.volume], action, asked)
+    except _Refused as refused:
+        return Receipt(action=action, ok=False, detail=str(refused))
+
+
+def _scan_now(world: World, pair: SyncPair, action: Scan, asked: datetime) -> Receipt:
+    """Raises _Refused."""
+    side = pair.sides[action.site]
+    if side.error or side.paused:
+        raise _Refused(f"500 {side.error or 'folder is paused'}")
+    pair.scan(action.site)
+    found = Scanned(
+        at=asked,
+        sequence=side.sequence,
+        errors=len(side.errors),
+        error_files=tuple(side.errors),
+        changing=tuple(path for path, why in side.errors.items() if why == CHANGING),
+        started=stamp(world, side.started_ms),
+        device=side.device,
+    )
+    return Receipt(action=action, ok=True, scanned=found)
 
 
 class _Refused(Exception):
@@ -168,20 +201,7 @@ class WorldExecutor:
     async def _scan(self, action: Scan) -> Receipt:
         asked = self.world.wall()
         pair = await self._mover(action.app, action.volume, action.site, seconds=0.3)
-        side = pair.sides[action.site]
-        if side.error or side.paused:
-            raise _Refused(f"500 {side.error or 'folder is paused'}")
-        pair.scan(action.site)
-        found = Scanned(
-            at=asked,
-            sequence=side.sequence,
-            errors=len(side.errors),
-            error_files=tuple(side.errors),
-            changing=tuple(path for path, why in side.errors.items() if why == CHANGING),
-            started=stamp(self.world, side.started_ms),
-            device=side.device,
-        )
-        return Receipt(action=action, ok=True, scanned=found)
+        return _scan_now(self.world, pair, action, asked)
 
     async def _override(self, action: Override) -> Receipt:
         pair = await self._mover(action.app, action.volume, action.site)

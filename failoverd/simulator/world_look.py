@@ -88,6 +88,30 @@ class Look:
             used=world_room.used(self.world, node) if self.reaches_api else self._no_api,
         )
 
+    def again(self, node: Node, before: NodeReading) -> NodeReading:
+        """The readings of a node about which nothing has changed but its lease and the uptime of its guest."""
+        lease = before.lease
+        if isinstance(lease, Lease) and not node.deleted:
+            lease = _lease(self.world.spec.beginning, node.renewal_ms(self.now_ms))
+        guest = before.guest
+        if isinstance(guest, Guest) and node.powered:
+            uptime = timedelta(milliseconds=node.uptime_ms(self.now_ms))
+            guest = Guest(
+                state=guest.state,
+                busy=guest.busy,
+                tasks_visible=guest.tasks_visible,
+                uptime=uptime,
+                managed=guest.managed,
+            )
+        return NodeReading(
+            lease=lease,
+            node=before.node,
+            uncached=before.uncached,
+            kubelet=before.kubelet,
+            guest=guest,
+            used=before.used,
+        )
+
     def _kubelet(self, node: Node) -> Kubelet | Unknown:
         if self.now_ms - node.renewal_ms(self.now_ms) <= PROBE_AFTER_MS:
             return Unknown("not probed")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from random import Random
 
@@ -12,6 +13,10 @@ Planned = tuple[int, int, Callable[[], None], str]
 
 LOOK = "look"
 """Kind of what changes nothing by itself: somebody wants to look at that moment."""
+
+
+class Stirred(Exception):
+    """Something happened that belongs to no beat, where nothing may: it has not been done."""
 
 
 class Timeline:
@@ -24,6 +29,7 @@ class Timeline:
         """Counts what may end a quiet stretch: things that happen once, faults, chance."""
         self._future: list[Planned] = []
         self._order = count()
+        self._still = False
 
     def after(self, delay_ms: int, act: Callable[[], None], kind: str = "") -> None:
         """Let `act` happen in `delay_ms` milliseconds; equal times keep the order they were asked in.
@@ -35,12 +41,23 @@ class Timeline:
 
     def between(self, low_ms: int, high_ms: int) -> int:
         """A duration in milliseconds, by the seed."""
-        self.stirs += 1
+        self.stir()
         return self.random.randint(low_ms, high_ms)
 
     def stir(self) -> None:
         """Something happens that was not planned here: a fault, a command."""
+        if self._still:
+            raise Stirred
         self.stirs += 1
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Within this, chance and whatever else `stir` counts raises Stirred instead: it can be taken back."""
+        self._still = True
+        try:
+            yield
+        finally:
+            self._still = False
 
     @property
     def next_ms(self) -> int | None:
@@ -62,6 +79,22 @@ class Timeline:
     def beat(self) -> list[tuple[int, str]]:
         """Everything planned that belongs to a beat: (how far away, kind)."""
         return [(at_ms - self.now_ms, kind) for at_ms, _, _, kind in sorted(self._future, key=_when) if _beats(kind)]
+
+    def planned(self) -> list[Planned]:
+        """All that is planned, to be planned again by `plan` after it was tried out."""
+        return list(self._future)
+
+    def plan(self, future: list[Planned]) -> None:
+        """Let what `planned` found be all that lies ahead."""
+        self._future = list(future)
+
+    def take(self, acts: Sequence[Callable[[], None]]) -> list[int]:
+        """Take these acts out of what is planned; their places in `acts`, by when they would have happened."""
+        places = {id(act): place for place, act in enumerate(acts)}
+        found = [places[id(one[2])] for one in sorted(self._future, key=_when) if id(one[2]) in places]
+        self._future = [one for one in self._future if id(one[2]) not in places]
+        heapq.heapify(self._future)
+        return found
 
     def next_once_ms(self) -> int | None:
         """When the next thing happens that belongs to no beat."""

@@ -15,14 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.kill import kills, real_faults
-from tests.kill.chains import Found, Link, play
+from tests.kill.chains import SUCCESSORS, Found, Link, play
 from tests.kill.plane import Plane, running
 from tests.kill.real import dullness, points
 from tests.kill.stories import STORIES
 from tests.kill.virtual import run
 from tests.lab import cache
 
-SUCCESSORS = ("restart", "other")
 ROWS = (("switchover", "failback"), ("failover", "take-back"))
 """Moves one after another in one world; which, is drawn."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kill import kills, spoils
+from tests.kill.chains import SUCCESSORS
 from tests.kill.kills import points, sample
 from tests.kill.play import Task, play
 from tests.kill.stories import STORIES
@@ -24,7 +25,6 @@ from tests.kill.virtual import run
 ROOT = Path(__file__).resolve().parents[2]
 BOOKKEEPING = re.compile(r"leases/|events$|incidents$|proofs$")
 """Writes that change nothing a move rests on."""
-SUCCESSORS = ("restart", "other")
 
 
 @dataclass(slots=True)

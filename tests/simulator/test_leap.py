@@ -7,22 +7,24 @@ import pytest
 
 from failoverd.core.model import Guest, GuestState, Lease, Note
 from failoverd.core.rules import Site
-from failoverd.simulator import leap
+from failoverd.simulator import sleeper
 from failoverd.simulator.chaos import watched
 from failoverd.simulator.chaos_conduct import Conduct
 from failoverd.simulator.chaos_schedule import Schedule, draw
 from failoverd.simulator.chaos_truth import Truth
-from failoverd.simulator.leap import Leaper, bare
+from failoverd.simulator.leap import Leaper
 from failoverd.simulator.linear import Beyond, NotSteady
 from failoverd.simulator.ports import Recorder
 from failoverd.simulator.scenario_player import Player
 from failoverd.simulator.scenario_world import spec_of
 from failoverd.simulator.simulate import NAMED, commands
+from failoverd.simulator.sleeper import bare
 from failoverd.simulator.world import World
 from failoverd.simulator.world_data import Stretch
 
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
-SEEDS = range(1_000, 1_008)
+SEEDS = (*range(1_000, 1_008), 2_064, 2_073, 2_075)
+"""The last three were not the same once: Memory lost between two saves, an act that falls due without a word."""
 QUIET = "world seed=3 stable_for=600s cooldown=900s fence=k3s-w1,k3s-w2"
 SHORT = "world seed=3 stable_for=150s cooldown=200s fence=k3s-w1,k3s-w2"
 """A day that is played tick by tick costs what it lasts: here all that waits has come about after minutes."""
@@ -107,20 +109,24 @@ def test_a_quiet_day_costs_few_ticks():
 
 
 def worded(monkeypatch, words):
-    """Ticks and leaps of 25 quiet minutes in which the daemon's words are these, by when it wakes next."""
-    monkeypatch.setattr(leap, "sketch", lambda decision: words(decision.wake_at))
+    """Ticks and leaps of 25 quiet minutes in which the daemon's words are these, by what it decides."""
+    monkeypatch.setattr(sleeper, "sketch", words)
     played = Played(Schedule(0, QUIET, (), 20 * MINUTE_MS, 20 * MINUTE_MS), leap=True)
     assert played.leaper is not None
     return played.ticks, played.leaper.leapt_ms
 
 
 def test_words_that_come_and_go_within_a_period_are_not_leapt_over(monkeypatch):
-    assert worded(monkeypatch, lambda at: at // timedelta(seconds=15) % 2)[1] == 0
+    def changing(decision):
+        """A scan meets the writer in a burst, and the next one does not."""
+        return any(one.scanned is not None and one.scanned.errors for one in decision.watch.volumes.values())
+
+    assert worded(monkeypatch, changing)[1] == 0
 
 
 def test_words_that_change_once_need_no_second_watching(monkeypatch):
-    steady, _ = worded(monkeypatch, lambda at: "")
-    changing, _ = worded(monkeypatch, lambda at: at > timedelta(seconds=605))
+    steady, _ = worded(monkeypatch, lambda decision: "")
+    changing, _ = worded(monkeypatch, lambda decision: decision.wake_at > timedelta(seconds=605))
     assert steady < changing <= steady + 15  # no more than what is left of a period before it
 
 

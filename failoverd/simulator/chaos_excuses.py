@@ -1,0 +1,54 @@
+"""What no daemon can prevent: a hand that undoes its work while no instance of it can reach the API server.
+
+Two deeds are meant. `strip_hold` takes the hold off an app that is away from home: its controller starts it at home
+again, beside the copy that counts. `wipe_config` takes the role off a side: with its new device accepted it sends and
+receives like the other, and what is older may win. Both are undone within a tick by whoever may act. The excuse is
+narrow: it is for that app (and, of a wiped side, that volume) alone, for I1, I2 and I10 alone, for a deed done while
+nobody could act, and it ends `LOOK_MS` after somebody could again: what goes wrong from then on counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from failoverd.simulator.world import World
+
+LOOK_MS = 3_000
+"""A look and the acts that follow from it take so long."""
+PROMISES = {"strip_hold": ("I1", "I2", "I10"), "wipe_config": ("I1", "I10")}
+"""What each deed breaks, by its name."""
+
+
+@dataclass(slots=True)
+class Excuses:
+    """Deeds done behind the daemon's back in one world, for as long as they excuse anything."""
+
+    world: World
+    _deeds: dict[tuple[str, str], int | None] = field(default_factory=dict)
+    """(name, what it was done to) -> when somebody could act again; None while nobody could since."""
+
+    def done(self, command: str) -> None:
+        """Take note of a command of a day before it is carried out."""
+        words = command.split()[1:]
+        if words[0] in PROMISES and not self._able():
+            self._deeds[words[0], " ".join(words[1:3])] = None
+
+    def seen(self) -> None:
+        """An instance that leads has looked at the world, with an API server that answers."""
+        for deed, since_ms in self._deeds.items():
+            if since_ms is None:
+                self._deeds[deed] = self.world.time.now_ms
+
+    def excuse(self, promise: str, text: str) -> bool:
+        """Whether this could not be prevented."""
+        now_ms = self.world.time.now_ms
+        return any(
+            promise in PROMISES[name]
+            and text.startswith((f"{aim} ", f"{aim}:"))
+            and (since_ms is None or now_ms - since_ms <= LOOK_MS)
+            for (name, aim), since_ms in self._deeds.items()
+        )
+
+    def _able(self) -> bool:
+        """Whether any instance could act: one is enough, whoever leads."""
+        return self.world.api_up and any(host.linked for host in self.world.hosts.values())

@@ -1,0 +1,308 @@
+"""Idle ticks: what a tick carries on when nothing is decided otherwise, without asking `decide` each time.
+
+While an app idles a tick does three things: it sees leases move, hears both sides of every volume, and asks for scans
+whose receipts become proofs. The core's own functions for that are called here, in the order `decide` calls them, on
+the world as it really goes on. Everything else `decide` would conclude is taken to be what it was, and that is asked
+of `decide` itself: whenever a copy looks like it has not looked in this stretch, and at the end of every few ticks,
+for what merely grows older crosses a threshold once and stays beyond it. Where `decide` disagrees, the world is taken
+back to the last tick of which it does not, and the loop goes on from there tick by tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from heapq import heapify, heappop, heappush
+from operator import attrgetter
+
+from failoverd.core.decide import decide
+from failoverd.core.memory import NOTHING_KNOWN, Memory
+from failoverd.core.model import Api, Decision, Folder, NodeReading, Receipt, Snapshot, Unknown
+from failoverd.core.rules import SITES
+from failoverd.simulator.idle_tick import Held, Round, Tick, carry, pairs
+from failoverd.simulator.ports import GRACE_MS, SCAN_MS, scanned
+from failoverd.simulator.sleeper import Sleeper
+from failoverd.simulator.world import World
+from failoverd.simulator.world_look import PROBE_AFTER_MS, Look
+from failoverd.simulator.world_time import Stirred
+
+MS = timedelta(milliseconds=1)
+CHECKED_AFTER = 15
+"""Rounds until `decide` is asked again."""
+
+
+_SHAPE = attrgetter(*[one.name for one in fields(Folder) if one.name not in ("sequence", "remote_sequence")])
+
+
+@dataclass(slots=True)
+class Idling:
+    """Plays idle ticks of all instances of a world."""
+
+    world: World
+    instances: tuple[Sleeper, ...]
+    horizon_ms: int
+    """Something happens then that belongs to no beat, or somebody wants to see a tick."""
+    sketch: Callable[[Decision], object]
+    known: set[object]
+    """How readings looked when `decide` had its present words to say and no others; more are added."""
+    asked: int = 0
+    """How often `decide` was asked."""
+    _rounds: list[Round] = field(default_factory=list)
+    _found: dict[int, tuple[Tick, Decision]] = field(default_factory=dict)
+    """By the ids of ticks: what `decide` said of them."""
+    _changes: int = 0
+    """Counts what may have changed a folder."""
+    _looked: dict[int, int] = field(default_factory=dict)
+    """Up to which of these changes each instance has looked."""
+
+    def play(self, first: Round, most: int) -> list[Round]:
+        """Rounds of idle ticks after `first`, the last of which stands; the world is as that one left it."""
+        self._rounds = [first]
+        checked, ended = 0, False
+        while not ended and len(self._rounds) <= most:
+            ended = not self._some(min(CHECKED_AFTER, most + 1 - len(self._rounds)))
+            self._trim(checked)
+            checked = self._agreed(checked)
+            ended = ended or checked < len(self._rounds) - 1
+            del self._rounds[checked + 1 :]
+        self.known.update(self._looks(index, tick) for index, tick in enumerate(first.ticks))
+        self._trim(0)
+        return self._rounds
+
+    def _trim(self, checked: int) -> None:
+        """End with a round that a real one can follow, and take the world back to that."""
+        while len(self._rounds) > checked + 1 and not self._at_rest(self._rounds[-1]):
+            self._rounds.pop()
+        self._rounds[-1].world.back(self.world, pairs(self.world))
+        self._changes += 1
+
+    def _at_rest(self, found: Round) -> bool:
+        """Whether nobody has asked for anything, and who wakes together does so in the order they are put to bed."""
+        if any(tick.scans or tick.receipts for tick in found.ticks):
+            return False
+        last = len(found.ticks) - 1
+        return all(
+            self._due_ms(found, index) != self._due_ms(found, last) or found.slept[index] < found.slept[last]
+            for index in range(last)
+        )
+
+    def _due_ms(self, found: Round, index: int) -> int:
+        return (found.ticks[index].now.mono + self.instances[index].pause) // MS
+
+    def _some(self, count: int) -> bool:
+        """Up to `count` more rounds; False when there is no further one."""
+        for _ in range(count):
+            last = self._rounds[-1]
+            try:
+                with self.world.time.still():
+                    found = self._next(last)
+            except Stirred:
+                found = None
+            if found is None or not self._expected(last, found):
+                last.world.back(self.world, pairs(self.world))
+                self._changes += 1
+                return False
+            self._rounds.append(found)
+        return True
+
+    def _expected(self, last: Round, found: Round) -> bool:
+        """Whether `decide` has seen the like of these ticks, or has nothing else to say."""
+        for index, tick in enumerate(found.ticks):
+            if tick is last.ticks[index]:
+                continue
+            looks = self._looks(index, tick)
+            if looks in self.known or looks == self._looks(index, self._rounds[0].ticks[index]):
+                continue
+            if not self._agrees(index, tick):
+                return False
+            self.known.add(looks)
+        return True
+
+    def _agreed(self, checked: int) -> int:
+        """The last round, of those after `checked`, up to which `decide` says what it said before."""
+        low, high = checked, len(self._rounds) - 1
+        if low == high or self._agree(high):
+            return high
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._agree(middle):
+                low = middle
+            else:
+                high = middle
+        return low
+
+    def _agree(self, place: int) -> bool:
+        """Of the round at `place`; what is put off while a scan is asked for is seen in the tick before that."""
+        first, found = self._rounds[0].ticks, self._rounds[place].ticks
+        if not all(tick is first[index] or self._agrees(index, tick) for index, tick in enumerate(found)):
+            return False
+        return place < 2 or not any(tick.scans for tick in found) or self._agree(place - 1)
+
+    def _agrees(self, index: int, tick: Tick) -> bool:
+        one = self.instances[index]
+        assert one.decision is not None
+        found = self.decided(index, tick)
+        memory = tick.carried[0] if isinstance(tick.carried[0], Memory) else Memory()
+        return (
+            not found.notes
+            and found.actions == tick.scans
+            and found.wake_at - tick.now.mono == one.pause
+            and found.confirm == one.decision.confirm
+            and found.watch == tick.carried[1]
+            and found.memory == memory
+            and self.sketch(found) == one.words
+        )
+
+    def decided(self, index: int, tick: Tick) -> Decision:
+        """What `decide` says of a tick."""
+        found = self._found.get(id(tick))
+        if found is None:
+            seen = self.instances[index].seen
+            assert seen is not None
+            self.asked += 1
+            found = tick, decide(seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
+            self._found[id(tick)] = found  # with the tick, so that its id stays its own
+        return found[1]
+
+    # ---------------------------------------------------------------- one tick
+
+    def _next(self, last: Round) -> Round | None:
+        """The next moment at which all sleep again, with another tick of at least one; None when it is not idle."""
+        ticks, slept = list(last.ticks), list(last.slept)
+        pending = [(self._due_ms(last, index), slept[index], index) for index in range(len(ticks))]
+        heapify(pending)
+        begun: dict[int, Tick] = {}
+        turn = max(slept) + 1
+        next_ms, still = self.world.time.next_ms, True
+        while True:
+            at_ms, _, index = heappop(pending)
+            if at_ms >= self.horizon_ms or at_ms < self.world.time.now_ms:
+                return None
+            if next_ms is not None and next_ms <= at_ms:
+                self.world.advance(at_ms)
+                self._changes, next_ms = self._changes + 1, self.world.time.next_ms
+                still = False
+            else:
+                self.world.time.now_ms = at_ms
+            tick = self._go_on(index, last.ticks[index], begun.pop(index, None))
+            if tick is None:
+                return None
+            turn += 1
+            wait_ms = self._waits_ms(tick)
+            if wait_ms:
+                begun[index] = tick
+                heappush(pending, (at_ms + wait_ms, turn, index))
+                continue
+            ticks[index], slept[index] = tick, turn
+            if (tick.now.mono + self.instances[index].pause) // MS <= at_ms:
+                return None
+            if not begun:
+                still = still and not any(tick.receipts for tick in ticks)
+                held = Held.of(self.world, pairs(self.world), last.world if still else None)
+                return Round(tuple(ticks), tuple(slept), held)
+            heappush(pending, (self._due_ms(Round(tuple(ticks), (), last.world), index), turn, index))
+
+    def _waits_ms(self, tick: Tick) -> int:
+        """How long until this tick goes on; 0 where it has ended."""
+        if tick.version < 0:
+            return GRACE_MS
+        return SCAN_MS if tick.scans and not tick.receipts else 0
+
+    def _go_on(self, index: int, last: Tick, begun: Tick | None) -> Tick | None:
+        """A tick's next part: the look; what follows from it, 100 ms later if something is silent; its scans."""
+        one = self.instances[index]
+        if begun is None:
+            now = one.clock.now()
+            snapshot = self._snapshot(index, last.snapshot, last.receipts)
+            if snapshot is None:
+                return None
+            looked = Tick(last.carried[0], last.carried[1], snapshot, now, last.carried, -1)
+            return looked if one.observer._slow else self._conclude(one, looked, last.version)
+        if begun.version < 0:
+            return self._conclude(one, begun, last.version)
+        wall = self.world.spec.beginning + timedelta(milliseconds=self.world.time.now_ms - SCAN_MS)
+        self._changes += 1
+        receipts = tuple([scanned(self.world, one.observer.host, scan, wall) for scan in begun.scans])
+        return replace(begun, receipts=receipts) if all(receipt.ok for receipt in receipts) else None
+
+    def _conclude(self, one: Sleeper, looked: Tick, version: int) -> Tick | None:
+        """What is remembered and asked for after a look; who does not lead reads what the leader wrote."""
+        stored, memory = self.world.stored, looked.memory
+        leads = looked.snapshot.instance.leader
+        if not leads and isinstance(looked.snapshot.api, Api):
+            memory, version = stored.memory, stored.version
+        assert one.seen is not None
+        known, watch, scans = carry(one.seen[0], memory, looked.watch, looked.snapshot, looked.now)
+        if leads and known != memory:
+            if stored.version != version or not isinstance(known, Memory):
+                return None  # somebody else has written meanwhile, or it was lost
+            stored.memory, stored.version, version = known, version + 1, version + 1
+        else:
+            known = memory
+        return Tick(memory, looked.watch, looked.snapshot, looked.now, (known, watch), version, scans)
+
+    def _snapshot(self, index: int, last: Snapshot, receipts: tuple[Receipt, ...]) -> Snapshot | None:
+        """What is seen now, where the rest is as it was; None when that is not so."""
+        world = self.world
+        look = Look(world, self.instances[index].observer.host)
+        reaches = isinstance(last.api, Api)
+        if look.reaches_api is not reaches or (reaches and tuple(world.commands) != last.commands):
+            return None
+        nodes: dict[str, NodeReading] = {}
+        for name, before in last.nodes.items():
+            node = world.nodes[name]
+            if node.renewing_since_ms is not None and look.now_ms - node.renewal_ms(look.now_ms) > PROBE_AFTER_MS:
+                return None
+            nodes[name] = look.again(node, before)
+        folders = last.folders
+        if self._looked.get(index) != self._changes:
+            folders = {
+                key: known if isinstance(known, Unknown) else look.folder(*key) for key, known in folders.items()
+            }
+            if look.silent:
+                return None
+        self._looked[index] = self._changes
+        return Snapshot(
+            api=Api(date=world.wall()) if reaches else last.api,
+            instance=last.instance,
+            nodes=nodes,
+            workloads=last.workloads,
+            folders=folders,
+            claims=last.claims,
+            commands=last.commands,
+            receipts=receipts,
+            hours_open=last.hours_open,
+        )
+
+    # ---------------------------------------------------------------- how readings look
+
+    def _looks(self, index: int, tick: Tick) -> object:
+        """Everything of a tick that comes and goes within a quiet stretch, without what merely counts on."""
+        seen = self.instances[index].seen
+        assert seen is not None
+        rules, date = seen[0], tick.snapshot.api.date if isinstance(tick.snapshot.api, Api) else None
+        found: list[object] = []
+        for app in rules.apps:
+            for volume in app.volumes:
+                here, there = (tick.snapshot.folders[app.key, volume.name, site] for site in SITES)
+                heard = tick.carried[1].volumes[app.key, volume.name]
+                old = heard.proven_at is None or date is None or date - heard.proven_at > app.max_data_age
+                changing = heard.scanned is not None and heard.scanned.errors > 0
+                found += (_shape(here), _shape(there), _behind(here, there), _behind(there, here), old, changing)
+        memory = tick.memory if isinstance(tick.memory, Memory) else Memory()
+        # a guest that was not seen running while its lease moved is mapped in the very tick in which it moves
+        for name, node in tick.carried[1].nodes.items():
+            if memory.nodes.get(name, NOTHING_KNOWN).mapped != rules.fence_hash:
+                found.append(node.stamp_moved_at == tick.now.mono)
+        return index, tuple(found)
+
+
+def _shape(folder: Folder | Unknown) -> object:
+    return _SHAPE(folder) if isinstance(folder, Folder) else folder
+
+
+def _behind(one: Folder | Unknown, other: Folder | Unknown) -> bool | None:
+    if isinstance(one, Unknown) or isinstance(other, Unknown) or one.remote_sequence is None:
+        return None
+    return one.remote_sequence < other.sequence

@@ -1,0 +1,95 @@
+"""What chaos excuses, and how little that is."""
+
+import pytest
+
+from failoverd.simulator.chaos import judge
+from failoverd.simulator.chaos_excuses import LOOK_MS, Excuses
+from failoverd.simulator.chaos_schedule import draw
+from failoverd.simulator.scenario_world import spec_of
+from failoverd.simulator.world import Host, World
+
+APP = "media/sonarr"
+LIVE = f"{APP} data primary: the peer's app.db replaced the running app's"
+
+
+def behind_its_back(command, *, api_up=False, linked=True):
+    """A world in which this was done, and what is excused there."""
+    world = World(spec_of("world seed=1"))
+    world.hosts["failoverd-0"] = Host(name="failoverd-0", linked=linked)
+    if not api_up:
+        world.set_api("no answer")
+    excuses = Excuses(world)
+    excuses.done(f"fault {command}")
+    return world, excuses
+
+
+@pytest.mark.parametrize("seed", [800_055, 800_252, 1_012])
+def test_a_day_that_no_daemon_can_save_is_no_violation(seed):
+    assert judge(draw(seed)).accused == ()
+
+
+@pytest.mark.parametrize(
+    ("command", "promise", "text"),
+    [
+        (f"strip_hold {APP}", "I2", f"{APP}: sonarr-3 writes while sonarr-2 does at the other site"),
+        (f"strip_hold {APP}", "I1", LIVE),
+        (f"wipe_config {APP} data primary", "I1", LIVE),
+        (f"wipe_config {APP} data primary", "I10", f"{APP} data primary: 3 s of writing in app.db gone for good"),
+    ],
+)
+def test_what_a_hand_does_while_nobody_can_act_is_excused(command, promise, text):
+    assert behind_its_back(command)[1].excuse(promise, text)
+    assert behind_its_back(command, api_up=True, linked=False)[1].excuse(promise, text)
+
+
+def test_where_somebody_could_act_nothing_is_excused():
+    _, excuses = behind_its_back(f"wipe_config {APP} data primary", api_up=True)
+    assert not excuses.excuse("I1", LIVE)
+
+
+def test_one_instance_that_could_act_is_enough():
+    world = World(spec_of("world seed=1"))
+    world.hosts = {name: Host(name=name, linked=name == "two") for name in ("one", "two")}
+    excuses = Excuses(world)
+    excuses.done(f"fault strip_hold {APP}")
+    assert not excuses.excuse("I1", LIVE)
+
+
+@pytest.mark.parametrize(
+    ("promise", "text"),
+    [
+        ("I4", LIVE),
+        ("I2", LIVE),
+        ("I1", LIVE.replace("data", "config")),
+        ("I1", LIVE.replace("sonarr", "radarr")),
+        ("I1", LIVE.replace("sonarr", "sonarr-two")),
+    ],
+)
+def test_other_promises_volumes_and_apps_are_not_excused(promise, text):
+    assert not behind_its_back(f"wipe_config {APP} data primary")[1].excuse(promise, text)
+
+
+def test_other_deeds_excuse_nothing():
+    assert not behind_its_back(f"set_type {APP} data primary sendreceive")[1].excuse("I1", LIVE)
+
+
+def test_what_goes_wrong_after_somebody_could_act_again_counts():
+    world, excuses = behind_its_back(f"strip_hold {APP}")
+    world.advance(60_000)
+    assert excuses.excuse("I1", LIVE)
+    excuses.seen()
+    world.advance(60_000 + LOOK_MS)
+    assert excuses.excuse("I1", LIVE)  # its first act may just be on its way
+    excuses.seen()
+    world.advance(60_001 + LOOK_MS)
+    assert not excuses.excuse("I1", LIVE)
+
+
+def test_what_is_excused_is_told_and_does_not_count():
+    world, excuses = behind_its_back(f"strip_hold {APP}")
+    world.excuse = excuses.excuse
+    world.accuse("I1", LIVE)
+    assert world.accused == []
+    assert f"not to be prevented I1: {LIVE}" in [text for _, text in world.told]
+    world.accuse("I4", LIVE)
+    assert [one[1:] for one in world.accused] == [("I4", LIVE)]
