@@ -48,7 +48,7 @@ def played(plane: Plane, row: list[Link]) -> list[Found]:
     return found
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(400)
 def test_killed_and_turned_away_at_a_real_api_server_moves_end_well(plane: Plane):
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")
