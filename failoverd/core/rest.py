@@ -246,8 +246,8 @@ def _watched(case: Case, was: AppMemory, *, put_back: bool) -> AppMemory:
 
 def _unmarked(case: Case, workload: Workload) -> list[Action]:
     """At home nothing of ours is left on the workload: marks that are there anyway (memory was lost) come off."""
-    epoch = workload.epoch
-    if epoch is None or workload.replicas == 0 or case.was.active is not case.app.preferred or case.patching:
+    marked = patch.is_marked(workload)
+    if not marked or workload.replicas == 0 or case.was.active is not case.app.preferred or case.patching:
         return []
     why = "at home nothing of ours is left on it"
     return [written(case, patch.release(workload), why)]

@@ -268,6 +268,8 @@ def draw(seed: int) -> Schedule:
     helm = given["flux"] == "yes" and aside.random() < 0.35
     if helm:
         given["helm"] = "yes"
+    if fenced and Random(f"taint {seed}").random() < 0.3:  # noqa: S311
+        given["out_of_service"] = "yes"
     drawn = _Draw(random, [f"media/{app}" for app in apps], volumes, fenced, instances)
     at_ms = SETTLED_MS
     for _ in range(random.randint(2, 8)):

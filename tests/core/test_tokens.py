@@ -118,3 +118,11 @@ def test_at_home_nothing_of_it_is_left():
     life.commands = (command(CommandKind.FAILBACK, target=P, id="c2"),)
     life.until(arrived(P))
     assert set(life.world.raw[KEY]["metadata"]["annotations"]) == {"deployment.kubernetes.io/revision"}
+
+
+def test_a_mark_that_an_older_version_left_at_home_comes_off():
+    """It knows its own two marks only, and may have brought the app home."""
+    life = healthy()
+    life.world.raw[KEY]["metadata"]["annotations"][names.LEADER] = "3"
+    life.run(5)
+    assert set(life.world.raw[KEY]["metadata"]["annotations"]) == {"deployment.kubernetes.io/revision"}
