@@ -63,8 +63,8 @@ class Idling:
         while not ended and len(self._rounds) <= most:
             ended = not self._some(min(CHECKED_AFTER, most + 1 - len(self._rounds)))
             self._trim(checked)
-            checked = self._agreed(checked)
-            ended = ended or checked < len(self._rounds) - 1
+            before, checked = checked, self._agreed(checked)
+            ended = ended or checked < len(self._rounds) - 1 or checked == before
             del self._rounds[checked + 1 :]
         self.known.update(self._looks(index, tick) for index, tick in enumerate(first.ticks))
         self._trim(0)
