@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from failoverd.core import hysteresis, patch, proof
+from failoverd.core import guarding, hysteresis, patch, proof
 from failoverd.core.case import Case, Wish
 from failoverd.core.machine import Event
 from failoverd.core.memory import UNTOUCHED, AppMemory, CopyMemory, Loss, Move, Standing, Undo, VolumeMemory
@@ -28,6 +29,17 @@ class Step:
     waiting: str = ""
     alarms: tuple[Objection, ...] = ()
     """What does not pass by itself and keeps the move from going on."""
+
+
+def told(step: Callable[[Case, Move], Step]) -> Callable[[Case, Move], Step]:
+    """A step of a move together with what the guards must be told while it goes on."""
+
+    def with_orders(case: Case, move: Move) -> Step:
+        taken = step(case, move)
+        orders = guarding.orders(case)
+        return replace(taken, actions=(*taken.actions, *orders)) if orders else taken
+
+    return with_orders
 
 
 def mark(move: Move, name: str, at: datetime) -> Move:
