@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from failoverd.core.databases import GONE_AFTER, points_of
-from failoverd.core.memory import Move, Phase
+from failoverd.core.memory import Kind, Move, Phase
 from failoverd.core.model import PatchWorkload, Scan, ScanPoints, SetRole, Want, Why
 from failoverd.core.points import Ailment, Duty, Finding, Kept, Observed, Obstacle, Sickness
 from failoverd.core.rules import Guarding, Mode, Placing
@@ -120,7 +120,7 @@ def test_what_was_called_off_leaves_the_points_counting():
         return Move(
             id=str(number),
             app=KEY,
-            kind="failover",
+            kind=Kind.FAILOVER,
             source=P,
             target=B,
             epoch=number,
