@@ -204,9 +204,11 @@ def alarms(case: Case) -> list[Objection]:
             for one in said.sick:
                 if one.ailment is Ailment.NONE:
                     continue
-                how = "a point does not open" if one.database in proven else str(one.ailment)
-                why = Why.NO_POINTS if said.duty is Duty.MAKE else Why.NOT_OPEN
-                found.append(Objection(why=why, text=f"{volume.name} at {site}: {one.database}: {how}: {one.text}"))
+                making = said.duty is Duty.MAKE
+                why = Why.NO_POINTS if making else Why.NOT_OPEN
+                how = why.value if making else "a point does not open" if one.database in proven else "does not open"
+                text = f"{volume.name} at {site}: {one.database}: {how}: {one.ailment}: {one.text}"
+                found.append(Objection(why=why, text=text))
             if said.duty is Duty.MAKE and said.placed is not None and not said.placed.done:
                 text = f"{volume.name} at {site}: placing for {said.placed.move}: {said.placed.why}"
                 found.append(Objection(why=Why.NOT_OPEN, text=text))
@@ -249,8 +251,9 @@ def _unplaced(case: Case, move: Move) -> tuple[str, tuple[Objection, ...], bool]
         found = _placed(case, volume, move)
         silent = databases.silent(case, volume, move.target)
         if silent:
-            text = f"databases to be placed: {where}: its guard is silent: {silent}"
-            return text, (Objection(why=Why.GUARD_SILENT, text=text),), _never_began(case, volume, move)
+            text = f"databases to be placed: {where}: its guard is silent"
+            alarm = Objection(why=Why.GUARD_SILENT, text=text)
+            return f"{text}: {silent}", (alarm,), _never_began(case, volume, move)
         if found is None:
             return f"databases to be placed: {where}", (), False
         if not found.done:

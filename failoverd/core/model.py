@@ -196,7 +196,7 @@ class Why(StrEnum):
     GUARD_SILENT = "target's guard silent"
     NOT_OPEN = "copy does not open"
     UNUSABLE = "target volume not usable"
-    NO_POINTS = "no points of a database"
+    NO_POINTS = "no new points"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,12 +25,15 @@ from failoverd.core.model import (
     Revert,
     Scan,
     Scanned,
+    ScanPoints,
     SetIgnores,
     SetRole,
     Snapshot,
     Unknown,
     Verify,
+    Want,
 )
+from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.rules import SITES, Rules, Site
 from failoverd.loop import Loop
 from failoverd.ports import Conflict, StoreError
@@ -87,6 +90,12 @@ class WorldObserver:
             claims={
                 (app.key, volume.name, site): look.claim(app.key, volume, site)
                 for app in self.rules.apps
+                for volume in app.volumes
+                for site in SITES
+            },
+            guards={
+                (app.key, volume.name, site): look.guard(app.key, volume.name, site)
+                for app in (self.rules.apps if self.world.guards is not None else ())
                 for volume in app.volumes
                 for site in SITES
             },
@@ -179,6 +188,18 @@ class WorldExecutor:
         )
         return Receipt(action=action, ok=True, scanned=found)
 
+    async def _scan_points(self, action: ScanPoints) -> Receipt:
+        pair = await self._mover(action.app, action.volume, action.site)
+        pair.scan(action.site, GUARD_FOLDER)
+        return Receipt(action=action, ok=True)
+
+    async def _want(self, action: Want) -> Receipt:
+        await self._api()
+        assert self.world.guards is not None
+        if not self.world.guards.order((action.app, action.volume, action.site), action.wanted, action.version):
+            raise _Refused("409 it was changed meanwhile")
+        return Receipt(action=action, ok=True)
+
     async def _override(self, action: Override) -> Receipt:
         pair = await self._mover(action.app, action.volume, action.site)
         pair.sides[action.site].override()
@@ -255,6 +276,8 @@ _HANDLERS: dict[type[Action], Callable[..., Awaitable[Receipt]]] = {
     SetRole: WorldExecutor._set_role,
     SetIgnores: WorldExecutor._set_ignores,
     Scan: WorldExecutor._scan,
+    ScanPoints: WorldExecutor._scan_points,
+    Want: WorldExecutor._want,
     Override: WorldExecutor._override,
     Revert: WorldExecutor._revert,
     DropConnection: WorldExecutor._drop_connection,
