@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from failoverd.core.model import Role
 from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.points import (
     Ailment,
@@ -37,7 +38,7 @@ BELIEVED_MS = 30_000
 SAY_MS = 10_000
 SAY_AT_LEAST_MS = 30_000
 """As the real guard does."""
-SLOTS = 4
+SLOTS = 3
 FOLDER = f"{GUARD_FOLDER}/points/"
 ASIDE = f"{GUARD_FOLDER}/moves/{DATABASE}"
 MARK = "point of epoch "
@@ -51,8 +52,8 @@ Key = tuple[str, str, Site]
 class State:
     """What a guard's object and process carry from one moment into the next."""
 
-    version: int = 0
-    """0: there is no object."""
+    changed_ms: int | None = None
+    """When its object changed last, which is its version; None: there is no object."""
     wanted: Wanted | None = None
     observed: Observed | None = None
     read: Wanted | None = None
@@ -118,7 +119,7 @@ class Guards:
             return
         said = self._work(guard, wanted)
         if talks and _due(guard.state, said, now_ms):
-            guard.state = replace(guard.state, observed=said, said_ms=now_ms, version=guard.state.version + 1)
+            guard.state = replace(guard.state, observed=said, said_ms=now_ms, changed_ms=now_ms)
             self.world.touch()
 
     def _truth(self, guard: GuardTruth) -> AppTruth:
@@ -137,16 +138,20 @@ class Guards:
     def reading(self, key: Key) -> GuardReading:
         """What stands in the object of one copy."""
         state = self.by_key[key].state
-        if not state.version:
-            return GuardReading()
-        return GuardReading(version=str(state.version), wanted=state.wanted, observed=state.observed)
+        return GuardReading(version=self._version(state), wanted=state.wanted, observed=state.observed)
+
+    def _version(self, state: State) -> str:
+        """A moment, as the systems write it: so that a world that goes on quietly is seen to."""
+        if state.changed_ms is None:
+            return ""
+        return self._wall(state.changed_ms).isoformat(timespec="microseconds")[:-6] + "Z"
 
     def order(self, key: Key, wanted: Wanted, version: str) -> bool:
         """Order it against the version that was read; False where the object is of another one."""
         guard = self.by_key[key]
-        if (str(guard.state.version) if guard.state.version else "") != version:
+        if self._version(guard.state) != version:
             return False
-        guard.state = replace(guard.state, wanted=wanted, version=guard.state.version + 1)
+        guard.state = replace(guard.state, wanted=wanted, changed_ms=self.world.time.now_ms)
         self.world.touch()
         return True
 
@@ -325,9 +330,14 @@ def slow_placing(world: World, app: str, volume: str, site: str, takes: str) -> 
 
 
 def tear(world: World, app: str, volume: str, site: str) -> None:
-    """The raw copy of the database at one side does not open, until another version of it arrives."""
-    disk = world.apps[app].pairs[volume].sides[Site(site)].disk
-    disk.torn = DATABASE in disk.files
+    """Replication leaves the raw database of a standby in pieces that do not fit, until another version arrives.
+
+    It does so while the app writes: a copy that was whole when the app stopped stays so.
+    """
+    pair, place = world.apps[app].pairs[volume], Site(site)
+    side = pair.sides[place]
+    received = side.kind is Role.RECEIVE_ONLY and bool(pair.sides[place.other].disk.writers)
+    side.disk.torn = side.disk.torn or (received and DATABASE in side.disk.files)
 
 
 FAULTS = {act.__name__: act for act in (guard_silent, points_break, lock_database, slow_placing, tear)}
