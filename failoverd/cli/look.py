@@ -110,7 +110,7 @@ def explain(key: str, app: dict[str, Any] | None, nodes: dict[str, Any]) -> Iter
     yield f"{key}: {app['phase']}, {where}, epoch {app['epoch']}"
     yield from (f"  {line}" for line in _reasons(app))
     for name, volume in app["volumes"].items():
-        yield f"  volume {name}: {_copies(volume)}, data age {_age(volume)}"
+        yield f"  volume {name}: {_copies(volume)}, data age {_age(volume)}{_origin(volume)}"
     node = nodes.get(app["node"])
     if node:
         yield f"  node {app['node']}: {'; '.join([node['verdict'], *node['evidence']])}"
@@ -218,6 +218,11 @@ def _standing(volume: dict[str, Any], site: str) -> str:
 
 def _copies(volume: dict[str, Any]) -> str:
     return ", ".join(f"{site} {_standing(volume, site)}" for site in volume["copies"])
+
+
+def _origin(volume: dict[str, Any]) -> str:
+    """Where the age comes from, where a guard has a say in it."""
+    return f" ({volume['origin']})" if volume.get("origin") else ""
 
 
 def _age(volume: dict[str, Any]) -> str:
