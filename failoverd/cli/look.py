@@ -15,7 +15,7 @@ from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
 from failoverd.core.model import Why
-from failoverd.core.rules import EXPERIMENTAL, Mode
+from failoverd.core.rules import Mode
 
 MEMORY_ONLY = (
     "no daemon's web server was reached, nor the leading pod: "
@@ -49,7 +49,7 @@ async def _status(arguments: argparse.Namespace) -> int:
         return Exit.OK
     _say_who_answers(found, live=live)
     if Mode.ACTIVE in (config.rules.mode, (found.get("instance") or {}).get("mode")):
-        print(f"note: {EXPERIMENTAL}", file=sys.stderr)
+        print(f"note: {config.rules.experimental}", file=sys.stderr)
     heads = ("APP", "ACTIVE", "PHASE", "PRIMARY", "BACKUP", "STANDBY", "DATA AGE", "SAYS")
     print(table(heads, [_row(key, app) for key, app in apps.items()]))
     if found.get("nodes") and not only:

@@ -262,6 +262,11 @@ class Rules:
         return self.pair(app).place(site)
 
     @property
+    def experimental(self) -> str:
+        """What is said of mode `active` under these rules."""
+        return EXPERIMENTAL if self.guard is None else EXPERIMENTAL.partition(":")[0]
+
+    @property
     def nodes(self) -> tuple[str, ...]:
         """Every node an app can run on, each once, in order of configuration."""
         names = [place.node for pair in self.pairs for place in (pair.primary, pair.backup)]

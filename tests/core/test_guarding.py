@@ -11,7 +11,7 @@ from failoverd.core.databases import GONE_AFTER, points_of
 from failoverd.core.memory import Kind, Move, Phase
 from failoverd.core.model import PatchWorkload, Scan, ScanPoints, SetRole, Want, Why
 from failoverd.core.points import Ailment, Duty, Finding, Kept, Observed, Obstacle, Sickness
-from failoverd.core.rules import Guarding, Mode, Placing
+from failoverd.core.rules import EXPERIMENTAL, Guarding, Mode, Placing
 from tests.core.build import KEY, W1, B, P, an_app
 from tests.core.guards import DATABASE
 from tests.core.life import at_rest, healthy
@@ -46,6 +46,12 @@ def force(life):
 
 def marks(move):
     return [name for name, _ in move.marks]
+
+
+def test_only_without_guards_it_is_said_that_nothing_proves_a_database():
+    rules = guarded(seconds=60).world.rules
+    assert rules.experimental == 'mode "active" is experimental'
+    assert replace(rules, guard=None).experimental == EXPERIMENTAL
 
 
 # -------------------------------------------------------------------- what they are told
@@ -376,12 +382,18 @@ def test_nothing_is_placed_before_the_target_sends():
         if isinstance(action, SetRole):
             acts.append("role")
         if isinstance(action, Want) and action.wanted.move:
+            assert "flipped" in marks(life.app().move)
             acts.append("place")
         return do(action)
 
     life.do = watched
+    life.world.deaf.add(SetRole)
+    life.until(lambda one: one.phase() is Phase.FLIPPING)
+    life.run(20)
+    assert set(acts) == {"role"}
+    life.world.deaf.clear()
     life.until(arrived(B))
-    assert acts == ["role", "place"]
+    assert acts[-2:] == ["role", "place"]
 
 
 def test_the_order_that_places_names_the_points_of_before_the_move():
