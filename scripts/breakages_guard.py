@@ -86,14 +86,14 @@ GUARD_MUTANTS = (
         "daemon: an app starts before its databases are placed",
         "failoverd/core/guarding.py",
         ("    if waits and not (move.forced and hopeless):", "    if False:"),
-        "tests/core/test_guarding.py",
+        "tests/core/test_placing.py",
     ),
     row(
         "I4",
         "daemon: an order that places stands while the app starts",
         "failoverd/core/guarding.py",
         ("        return move, _withdrawn(case, move), ()", '        return move, "", ()'),
-        "tests/core/test_guarding.py",
+        "tests/core/test_placing.py",
     ),
     row(
         "I4",
@@ -103,7 +103,7 @@ GUARD_MUTANTS = (
             "    return heard is None or case.now.mono - heard > (case.date - flipped) + databases.SILENT_AFTER",
             "    return True",
         ),
-        "tests/core/test_guarding.py",
+        "tests/core/test_placing.py",
     ),
     row(
         "I4",
@@ -127,21 +127,21 @@ GUARD_MUTANTS = (
         "daemon: a database without a proven point has no say in the age",
         "failoverd/core/proof.py",
         (" or (database is not None and database.since is None)", ""),
-        "tests/core/test_guarding.py",
+        "tests/core/test_databases.py",
     ),
     row(
         "I4",
         "daemon: what a guard says of another point is taken for a word on this one",
         "failoverd/core/databases.py",
         (" and kept.serial == proven.serial", ""),
-        "tests/core/test_guarding.py",
+        "tests/core/test_databases.py",
     ),
     row(
         "I4",
         "daemon: a proof leaves out any file that is named",
         "failoverd/core/proof.py",
         (" and hot.issuperset(named))", ")"),
-        "tests/core/test_guarding.py",
+        "tests/core/test_databases.py",
     ),
     row(
         "I4",
@@ -158,7 +158,7 @@ GUARD_MUTANTS = (
             '    return any(name == "flipped" for name, _ in move.marks) and not _over(case)',
             "    return not _over(case)",
         ),
-        "tests/core/test_guarding.py",
+        "tests/core/test_placing.py",
     ),
     row(
         "I7",
@@ -172,7 +172,7 @@ GUARD_MUTANTS = (
         "daemon: copies are compared while guards still write",
         "failoverd/core/barrier.py",
         ("    return guarding.busy(case)", '    return ""'),
-        "tests/core/test_guarding.py",
+        "tests/core/test_placing.py",
     ),
     row(
         "I5",
