@@ -17,6 +17,7 @@ from failoverd.adapters.fencing.command import Command
 from failoverd.adapters.fencing.docker import Docker, DockerHost
 from failoverd.adapters.fencing.proxmox import Endpoint, Kind, Proxmox
 from failoverd.adapters.kubelet import Kubelets
+from failoverd.adapters.kubernetes import guards
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.lease import LeaseLeadership, LeaseTimings, identity
 from failoverd.adapters.kubernetes.memory import History, MemoryStore
@@ -33,9 +34,10 @@ from failoverd.clock import SystemClock
 from failoverd.config import Config
 from failoverd.config.edges import FenceType, Via
 from failoverd.config.resolved import Fence as FenceConfig
-from failoverd.core import say
+from failoverd.core import names, say
 from failoverd.core.memory import Memory
 from failoverd.core.model import Decision, Instance, Now, Snapshot, Unknown
+from failoverd.core.points import Wanted
 from failoverd.core.rules import Rules, Site
 from failoverd.core.shared_fate import with_control_plane
 from failoverd.execute import DryRun, Hands, WorldExecutor
@@ -191,6 +193,7 @@ def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: b
         patch=partial(patch_workload, client),
         patch_release=partial(patch_release, client),
         delete_pod=partial(delete_pod, client),
+        order=partial(_order, client, namespace),
         sides=movers,
         fences=fences,
         taints=Taints(client),
@@ -238,6 +241,10 @@ def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: b
         sides=movers,
         client=client,
     )
+
+
+async def _order(client: Client, own: str, namespace: str, claim: str, wanted: Wanted, version: str) -> str:
+    return await guards.order(client, own, names.guard_object(namespace, claim), wanted, version)
 
 
 def _leadership(config: Config, client: Client, clock: SystemClock) -> LeaseLeadership:

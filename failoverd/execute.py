@@ -39,13 +39,16 @@ from failoverd.core.model import (
     Role,
     Scan,
     Scanned,
+    ScanPoints,
     SetIgnores,
     SetRole,
     TaintNode,
     Unknown,
     UntaintNode,
     Verify,
+    Want,
 )
+from failoverd.core.points import Wanted
 from failoverd.core.rules import App, Rules, Site
 from failoverd.ports import Clock
 
@@ -107,6 +110,10 @@ class Side(Protocol):
         """Scan it; `at` is the API server's time."""
         ...
 
+    async def scan_points(self) -> None:
+        """Scan the guard's folder alone."""
+        ...
+
     async def override(self) -> None:
         """Make its version of everything the newest."""
         ...
@@ -162,6 +169,8 @@ class Hands:
     """One JSON Patch of the HelmRelease `namespace/name`. Raises like `patch`."""
     delete_pod: Callable[[str, str, str], Awaitable[str]]
     """(namespace, pod, uid): delete exactly this pod, grace 0; says what was found."""
+    order: Callable[[str, str, Wanted, str], Awaitable[str]]
+    """(namespace, claim, what is wanted, version): order it of the guard of one copy; says what was done."""
     sides: Mapping[Key, Side]
     fences: Mapping[str, Fence]
     """By node."""
@@ -238,6 +247,19 @@ async def _scan(_: Rules, hands: Hands, act: Scan) -> Done:
     return Done(detail=f"up to sequence {scanned.sequence}{errors}", scanned=scanned)
 
 
+async def _scan_points(_: Rules, hands: Hands, act: ScanPoints) -> Done:
+    await _side(hands, act).scan_points()
+    return Done(detail="scanned")
+
+
+async def _want(rules: Rules, hands: Hands, act: Want) -> Done:
+    app = _app(rules, act.app)
+    volume = next((one for one in app.volumes if one.name == act.volume), None)
+    if volume is None:
+        raise NotDone(f"{act.app} has no volume '{act.volume}' in the configuration")
+    return Done(detail=await hands.order(app.namespace, volume.copy(act.site).claim, act.wanted, act.version))
+
+
 async def _override(_: Rules, hands: Hands, act: Override) -> Done:
     await _side(hands, act).override()
     return Done(detail="asked for")
@@ -287,6 +309,8 @@ HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
         SetRole: _set_role,
         SetIgnores: _set_ignores,
         Scan: _scan,
+        ScanPoints: _scan_points,
+        Want: _want,
         Override: _override,
         Revert: _revert,
         DropConnection: _drop_connection,
@@ -299,7 +323,7 @@ HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
 )
 TOKENED: frozenset[type[Action]] = frozenset({PatchWorkload})
 """Actions that fail by themselves when an old leader tries them: their patch tests epoch and state."""
-HARMLESS: frozenset[type[Action]] = frozenset({Scan})
+HARMLESS: frozenset[type[Action]] = frozenset({Scan, ScanPoints})
 """Actions that change nothing, whoever asks for them: every Syncthing scans by itself as well."""
 
 
@@ -344,7 +368,7 @@ def _app(rules: Rules, key: str) -> App:
         raise NotDone(f"{key} is not configured any more") from None
 
 
-def _side(hands: Hands, act: SetRole | SetIgnores | Scan | Override | Revert | DropConnection) -> Side:
+def _side(hands: Hands, act: SetRole | SetIgnores | Scan | ScanPoints | Override | Revert | DropConnection) -> Side:
     found = hands.sides.get((act.app, act.volume, act.site))
     if found is None:
         raise NotDone(f"{act.app} has no volume '{act.volume}' at {act.site} in the configuration")

@@ -21,7 +21,7 @@ from failoverd import logs
 from failoverd.adapters.kubernetes.client import KubeError
 from failoverd.config import Config, ConfigError, ConfigSource, load
 from failoverd.core.model import Note
-from failoverd.core.rules import EXPERIMENTAL, Mode
+from failoverd.core.rules import Mode
 from failoverd.daemon import Daemon, build, check_control_plane, check_fences, configure_logs
 from failoverd.mirror import Mirror
 
@@ -169,7 +169,7 @@ def _introduce(config: Config) -> None:
     for warning in config.warnings:
         log.warning("unwise configuration", why=str(warning))
     if config.rules.mode is Mode.ACTIVE:
-        log.warning(EXPERIMENTAL)
+        log.warning(config.rules.experimental)
 
 
 async def _look(daemon: Daemon, orders: Orders) -> Daemon | None:

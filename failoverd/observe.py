@@ -18,6 +18,7 @@ from failoverd.core.model import (
     ClaimReading,
     Command,
     Folder,
+    GuardReading,
     Guest,
     Instance,
     Kubelet,
@@ -77,6 +78,11 @@ class Readings(Protocol):
     @property
     def claims(self) -> Mapping[Key, ClaimReading | Unknown]:
         """Of every volume at both sites."""
+        ...
+
+    @property
+    def guards(self) -> Mapping[Key, GuardReading | Unknown]:
+        """Of every volume at both sites; empty where no guard is configured."""
         ...
 
     @property
@@ -248,6 +254,7 @@ class WorldObserver:
             workloads=readings.workloads,
             folders={key: probe.answer(asked, mono) for key, probe in self._folder_probes.items()},
             claims=readings.claims,
+            guards=readings.guards,
             commands=() if isinstance(readings.commands, Unknown) else readings.commands.commands,
         )
 
@@ -339,6 +346,10 @@ class _Nothing:
     def claims(self) -> Mapping[Key, Unknown]:
         copies = [(app.key, volume.name) for app in self.rules.apps for volume in app.volumes]
         return {(*copy, site): self.why for copy in copies for site in Site}
+
+    @property
+    def guards(self) -> Mapping[Key, Unknown]:
+        return self.claims if self.rules.guard is not None else {}
 
     @property
     def commands(self) -> Unknown:

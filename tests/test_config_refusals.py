@@ -76,9 +76,9 @@ CASES: list[tuple[str, str, str]] = [
     ("too small", "[failover]\nmax_unhealthy = 0\n", "2: failover.max_unhealthy: must be at least 1, not 0"),
     ("wrong truth", "[observe]\nscan = 'maybe'\n", '2: observe.scan: must be true or false, not "maybe"'),
     ("approve", 'mode = "approve"\n', '1: mode: "approve" is not available in this version'),
-    ("guard", "[guard]\nimage = 'x'\n", "1: guard: not available in this version"),
+    ("guard", "[guard]\nshare = 0\n", "2: guard.share: must be more than 0, not 0"),
     ("drill", "[[drill]]\n", "1: drill: not available in this version"),
-    ("place", "[failover]\nplace = 'newest'\n", "2: failover.place: not available in this version"),
+    ("place", "[failover]\nplace = 'newes'\n", '2: failover.place: "newes" is unknown; did you mean "newest"?'),
     ("channel of a later version", '[[notify]]\ntype = "matrix"\n',
      '2: notify[0].type: "matrix" is not available in this version'),
     ("unknown channel", '[[notify]]\ntype = "discrod"\n',
@@ -271,7 +271,7 @@ backup = { node = "w2" }
 
 
 def test_all_mistakes_are_said_at_once_in_order_of_lines(tmp_path: Path) -> None:
-    text = 'mode = "activ"\n' + SITES + "[failover]\ncooldown = 1\nx = 2\n[[notify]]\n" + APP + "[guard]\n"
+    text = 'mode = "activ"\n' + SITES + "[failover]\ncooldown = 1\nx = 2\n[[notify]]\n" + APP + "[drill]\n"
     lines = [line.partition(": ")[0] for line in refusals(tmp_path, text)]
     assert lines == [f"config.toml:{number}" for number in (1, 9, 10, 11, 15)]
 

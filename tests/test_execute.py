@@ -32,13 +32,16 @@ from failoverd.core.model import (
     Role,
     Scan,
     Scanned,
+    ScanPoints,
     SetIgnores,
     SetRole,
     TaintNode,
     Unknown,
     UntaintNode,
     Verify,
+    Want,
 )
+from failoverd.core.points import Duty, Wanted
 from failoverd.core.rules import Site
 from failoverd.execute import HANDLERS, HARMLESS, TOKENED, DryRun, Hands, WorldExecutor
 from tests.adapters.mover import recorded, serving
@@ -48,6 +51,7 @@ AT = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 GONE = Guest(state=GuestState.STOPPED)
 SIDE: dict[str, Any] = {"reason": "test", "app": "media/sonarr", "volume": "data", "site": Site.PRIMARY}
 OPS = (PatchOp(op="test", path="/metadata/uid", value="u"),)
+WANTED = Wanted(duty=Duty.PROVE, epoch=3, active=Site.BACKUP)
 PATCH = PatchWorkload(reason="test", app="media/sonarr", ops=OPS)
 ALL: list[tuple[Action, tuple[object, ...], str]] = [
     (PATCH, ("patch", "media/sonarr", OPS), "patched"),
@@ -61,6 +65,8 @@ ALL: list[tuple[Action, tuple[object, ...], str]] = [
     (SetRole(role=Role.RECEIVE_ONLY, keep=True, **SIDE), ("role", "receiveonly", True), "receiveonly, read back"),
     (SetIgnores(patterns=("a",), **SIDE), ("ignores", ("a",)), "set, read back"),
     (Scan(**SIDE), ("scan", AT), "up to sequence 7, 1 errors"),
+    (ScanPoints(**SIDE), ("scan points",), "scanned"),
+    (Want(wanted=WANTED, version="7", **SIDE), ("order", "media", "pvc-sonarr", WANTED, "7"), "ordered"),
     (Override(**SIDE), ("override",), "asked for"),
     (Revert(**SIDE), ("revert",), "asked for"),
     (DropConnection(started="boot-1", **SIDE), ("drop", "boot-1"), "restarted"),
@@ -115,6 +121,13 @@ class Fake:
         await self._do("scan", at)
         return Scanned(at=at, sequence=7, errors=1)
 
+    async def scan_points(self) -> None:
+        await self._do("scan points")
+
+    async def order(self, namespace: str, claim: str, wanted: Wanted, version: str) -> str:
+        await self._do("order", namespace, claim, wanted, version)
+        return "ordered"
+
     async def override(self) -> None:
         await self._do("override")
 
@@ -161,8 +174,9 @@ class Fake:
 
 def executor(fake: Fake, side: execute.Side | None = None, api_now: datetime | None = AT) -> WorldExecutor:
     hands = Hands(
-        patch=fake.patch, patch_release=fake.patch_release, delete_pod=fake.delete_pod, sides={PRIMARY: side or fake},
-        fences={"k3s-w1": fake}, taints=fake, api_now=lambda: api_now, verify=fake.verify,
+        patch=fake.patch, patch_release=fake.patch_release, delete_pod=fake.delete_pod, order=fake.order,
+        sides={PRIMARY: side or fake}, fences={"k3s-w1": fake}, taints=fake, api_now=lambda: api_now,
+        verify=fake.verify,
     )  # fmt: skip
     return WorldExecutor(RULES, SystemClock(), fake, hands)
 
@@ -179,7 +193,7 @@ def test_every_kind_of_action_has_a_handler_and_a_row_in_these_tests():
 
 def test_only_what_tests_for_itself_or_changes_nothing_goes_without_a_look_at_the_lease():
     assert {PatchWorkload} == TOKENED
-    assert {Scan} == HARMLESS
+    assert {Scan, ScanPoints} == HARMLESS
 
 
 @pytest.mark.parametrize(("action", "deed", "detail"), ALL, ids=lambda x: type(x).__name__)
@@ -195,7 +209,7 @@ async def test_an_action_is_done_where_it_says_and_receipted(action, deed, detai
 async def test_without_the_lead_only_what_carries_its_own_token_or_changes_nothing_is_tried(action):
     fake = Fake(leads=False)
     receipt = await executor(fake).execute(action)
-    if isinstance(action, PatchWorkload | Scan):
+    if isinstance(action, PatchWorkload | Scan | ScanPoints):
         assert receipt.ok
     else:
         assert fake.done == []

@@ -72,6 +72,7 @@ class Readings:
     nodes: dict[str, NodeReading]
     workloads: dict[str, Unknown] = field(default_factory=dict)
     claims: dict[tuple[str, str, Site], Unknown] = field(default_factory=dict)
+    guards: dict[tuple[str, str, Site], Unknown] = field(default_factory=dict)
     commands: Inbox | Unknown = field(default_factory=Inbox)
 
 

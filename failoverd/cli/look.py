@@ -15,7 +15,7 @@ from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
 from failoverd.core.model import Why
-from failoverd.core.rules import EXPERIMENTAL, Mode
+from failoverd.core.rules import Mode
 
 MEMORY_ONLY = (
     "no daemon's web server was reached, nor the leading pod: "
@@ -49,7 +49,7 @@ async def _status(arguments: argparse.Namespace) -> int:
         return Exit.OK
     _say_who_answers(found, live=live)
     if Mode.ACTIVE in (config.rules.mode, (found.get("instance") or {}).get("mode")):
-        print(f"note: {EXPERIMENTAL}", file=sys.stderr)
+        print(f"note: {config.rules.experimental}", file=sys.stderr)
     heads = ("APP", "ACTIVE", "PHASE", "PRIMARY", "BACKUP", "STANDBY", "DATA AGE", "SAYS")
     print(table(heads, [_row(key, app) for key, app in apps.items()]))
     if found.get("nodes") and not only:
@@ -110,7 +110,7 @@ def explain(key: str, app: dict[str, Any] | None, nodes: dict[str, Any]) -> Iter
     yield f"{key}: {app['phase']}, {where}, epoch {app['epoch']}"
     yield from (f"  {line}" for line in _reasons(app))
     for name, volume in app["volumes"].items():
-        yield f"  volume {name}: {_copies(volume)}, data age {_age(volume)}"
+        yield f"  volume {name}: {_copies(volume)}, data age {_age(volume)}{_origin(volume)}"
     node = nodes.get(app["node"])
     if node:
         yield f"  node {app['node']}: {'; '.join([node['verdict'], *node['evidence']])}"
@@ -218,6 +218,11 @@ def _standing(volume: dict[str, Any], site: str) -> str:
 
 def _copies(volume: dict[str, Any]) -> str:
     return ", ".join(f"{site} {_standing(volume, site)}" for site in volume["copies"])
+
+
+def _origin(volume: dict[str, Any]) -> str:
+    """Where the age comes from, where a guard has a say in it."""
+    return f" ({volume['origin']})" if volume.get("origin") else ""
 
 
 def _age(volume: dict[str, Any]) -> str:

@@ -32,6 +32,7 @@ def daemon_needs(config: Config) -> tuple[Need, ...]:
     found: list[Need] = []
     for module in pkgutil.iter_modules(kubernetes.__path__, f"{kubernetes.__name__}."):
         found += getattr(importlib.import_module(module.name), "NEEDS", ())
+    found += guards.daemon_needs(config.rules)
     for direct in WAYS[config.settings.syncthing.via]:
         found += access.needs(direct=direct)
     return tuple(found)

@@ -64,6 +64,7 @@ class Apps:
             preferred=table.preferred,
             require=table.require or failover.require,
             max_data_age=max_age,
+            place=table.place or failover.place,
             failback=table.failback or failback.policy,
             priority=table.priority,
             verify_url=table.verify_url,

@@ -17,7 +17,7 @@ LATER_VALUES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("mode",): ("approve",),
     ("notify", "type"): ("matrix", "gotify", "email", "telegram", "pushover", "teams"),
 }
-LATER_KEYS = ("guard", "drill", "drills", "approve", "place", "restore", "schedule", "after_hours")
+LATER_KEYS = ("drill", "drills", "approve", "restore", "schedule", "after_hours")
 """What is planned but absent is refused by name: ignoring it would promise safety that is not there."""
 SECRETS = ("token", "url", "secret")
 """Keys whose values are never repeated, not even wrong ones."""
@@ -191,6 +191,10 @@ def _plain(kind: str, value: object, context: Mapping[str, object], message: str
             return f"must be {shape}, not {_quoted(value)}"
     if kind == "greater_than_equal":
         return f"must be at least {context['ge']}, not {value}"
+    if kind == "greater_than":
+        return f"must be more than {context['gt']:g}, not {value}"
+    if kind == "less_than_equal":
+        return f"must be at most {context['le']:g}, not {value}"
     if kind == "string_too_short":
         return "must not be empty"
     return message[:1].lower() + message[1:]

@@ -25,7 +25,7 @@ from failoverd.config.problems import ConfigError, Origin, Problem, in_order, su
 from failoverd.config.resolved import Channel, Config
 from failoverd.config.secrets import Files, Secrets
 from failoverd.config.settings import Settings, SiteTable
-from failoverd.core.rules import Pair, Place, Rules, Timings
+from failoverd.core.rules import Guarding, Pair, Place, Rules, Timings
 
 ONLY_PAIR = "default"
 """Name of the pair that `[sites]` makes."""
@@ -81,6 +81,7 @@ class _Resolver:
             max_unhealthy=settings.failover.max_unhealthy,
             timings=_timings(settings),
             observe_scan=settings.observe.scan,
+            guard=_guard(settings),
             fence_hash=fence_hash(fences),
         )
         channels = self._channels()
@@ -291,6 +292,13 @@ def _timings(settings: Settings) -> Timings:
         unfit_after=timings.unfit_after,
         save_proofs_every=timings.save_proofs_every,
     )
+
+
+def _guard(settings: Settings) -> Guarding | None:
+    table = settings.guard
+    if not table.enabled:
+        return None
+    return Guarding(interval=table.interval, keep=table.keep, keep_for=table.keep_for, share=table.share)
 
 
 def _hash(settings: Settings) -> str:

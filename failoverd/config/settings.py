@@ -26,7 +26,17 @@ from failoverd.config.edges import (
     WebTable,
     WitnessTable,
 )
-from failoverd.core.rules import AfterFence, Drain, Failback, FenceWhen, Mode, Require, Site, WorkloadKind
+from failoverd.core.rules import (
+    AfterFence,
+    Drain,
+    Failback,
+    FenceWhen,
+    Mode,
+    Placing,
+    Require,
+    Site,
+    WorkloadKind,
+)
 
 ENV_PREFIX = "FAILOVERD__"
 """Variables that override the file: FAILOVERD__FAILOVER__COOLDOWN is `cooldown` in `[failover]`."""
@@ -80,6 +90,9 @@ class FailoverTable(Table):
     """`proof`: the node must be provably dead. `silence`: a long silent node is enough."""
     max_data_age: Duration = timedelta(minutes=5)
     """A copy older than this is not promoted."""
+    place: Placing = Placing.NEWEST
+    """With a guard, what a failover starts databases from. `newest`: their newest restore point that opens. `live`:
+    whatever replication left there, which nothing proves."""
     cooldown: Duration = timedelta(minutes=15)
     """Between two elective moves of one app."""
     max_moves: BudgetTable = BudgetTable()
@@ -103,6 +116,21 @@ class FailoverTable(Table):
     """Whether a node we fenced is started again once its apps have moved."""
     max_unhealthy: int = Field(default=1, ge=1)
     """Failure domains that may be silent at once; with more, nothing moves."""
+
+
+class GuardTable(Table):
+    """The guards at the disks (docs/guard.md): restore points of SQLite databases, and proof that they open."""
+
+    enabled: bool = False
+    """Whether they run beside the data: then no app moves to a side whose guard is silent."""
+    interval: Duration = timedelta(seconds=5)
+    """Between two restore points of a database. A large one gets them as often as `share` allows."""
+    keep: int = Field(default=10, ge=1)
+    """Restore points of one database to keep at most; the newest is always kept."""
+    keep_for: Duration = timedelta(hours=1)
+    """How long one is kept."""
+    share: float = Field(default=0.1, gt=0, le=1)
+    """Of one core, at most, averaged over a round of work."""
 
 
 class PlannedTable(Table):
@@ -226,6 +254,8 @@ class AppTable(Table):
     """Instead of `failover.require`."""
     max_data_age: Duration | None = None
     """Instead of `failover.max_data_age`."""
+    place: Placing | None = None
+    """Instead of `failover.place`."""
     failback: Failback | None = None
     """Instead of `failback.policy`."""
     priority: int = 0
@@ -253,6 +283,7 @@ class Settings(BaseSettings):
     pairs: tuple[PairTable, ...] = ()
     failover: FailoverTable = FailoverTable()
     failback: FailbackTable = FailbackTable()
+    guard: GuardTable = GuardTable()
     planned: PlannedTable = PlannedTable()
     observe: ObserveTable = ObserveTable()
     timings: TimingsTable = TimingsTable()

@@ -30,6 +30,10 @@ REQUEST_TIMEOUT = timedelta(seconds=5)
 """An attempt to renew our Lease may take this long."""
 FENCE_CONFIRMED = timedelta(seconds=10)
 """A hypervisor's stop task and the reads that confirm it."""
+GUARD_SAYS = timedelta(seconds=10)
+"""A guard says what is new at most this often, so as to spare the API server."""
+GUARD_LOOKS = timedelta(seconds=1)
+"""Two rounds of a guard are half a second apart."""
 POD_START = timedelta(seconds=10)
 """Scheduling, mounting and starting even a small pod, with room."""
 
@@ -49,6 +53,7 @@ def check(settings: Settings) -> tuple[Violation, ...]:
         *_seeing(settings),
         *_judging(settings),
         *_data(settings),
+        *_guarding(settings),
         *_moving(settings),
         *_leading(settings),
     )
@@ -149,6 +154,28 @@ def _data(settings: Settings) -> Iterator[Violation]:
     for index, app in enumerate(settings.apps):
         if app.max_data_age is not None:
             yield from _at_least(("apps", index, "max_data_age"), app.max_data_age, youngest, why, *others)
+
+
+def _guarding(settings: Settings) -> Iterator[Violation]:
+    guard, interval = settings.guard, ("guard", "interval")
+    if not guard.enabled:
+        return
+    yield from _at_least(interval, guard.interval, GUARD_LOOKS, "the pace a guard can keep")
+    # A point is made once an interval and looked for once an interval, both are said a little later, and a silent
+    # node may have written until its lease was due.
+    youngest = guard.interval * 2 + GUARD_SAYS * 2 + LEASE_INTERVAL + settings.timings.tick
+    why = (
+        f"2 x guard.interval {show(guard.interval)} + 2 x the {show(GUARD_SAYS)} between two words of a guard"
+        f" + a lease's {show(LEASE_INTERVAL)} + timings.tick {show(settings.timings.tick)}"
+    )
+    limits: list[tuple[Path, timedelta]] = [(("failover", "max_data_age"), settings.failover.max_data_age)]
+    limits += [
+        (("apps", index, "max_data_age"), app.max_data_age)
+        for index, app in enumerate(settings.apps)
+        if app.max_data_age is not None
+    ]
+    for key, value in limits:
+        yield from _at_least(key, value, youngest, why, interval, ("timings", "tick"))
 
 
 def _moving(settings: Settings) -> Iterator[Violation]:

@@ -8,13 +8,13 @@ from failoverd.config.edges import FenceType
 from failoverd.config.locate import Path
 from failoverd.config.problems import Origin, Problem
 from failoverd.config.settings import Settings
-from failoverd.core.rules import EXPERIMENTAL, App, FenceWhen, Mode, Require, Rules
+from failoverd.core.rules import App, FenceWhen, Mode, Require, Rules
 
 
 def notes(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
     """What is probably not what was meant, or not known."""
     if rules.mode is Mode.ACTIVE:
-        yield origin.problem(("mode",), EXPERIMENTAL.removeprefix("mode "))
+        yield origin.problem(("mode",), rules.experimental.removeprefix("mode "))
     for app in _paired(rules):
         node = rules.place(app, app.preferred).node
         if app.require is Require.PROOF and not rules.fence(node):

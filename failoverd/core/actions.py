@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from failoverd.core.points import Wanted
 from failoverd.core.rules import Site
 
 
@@ -102,6 +103,27 @@ class Scan(Action):
     app: str
     volume: str
     site: Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanPoints(Action):
+    """Scan the guard's folder of one side, so that a new point is announced at once. It proves nothing."""
+
+    app: str
+    volume: str
+    site: Site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want(Action):
+    """Order what the guard of one copy does. Fails where its object is not of `version` any more."""
+
+    app: str
+    volume: str
+    site: Site
+    wanted: Wanted
+    version: str
+    """Empty: there is no object yet, and it is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from failoverd.core import guarding
 from failoverd.core.case import Case
 from failoverd.core.intent import marked
 from failoverd.core.memory import Move
@@ -11,6 +12,14 @@ from failoverd.core.model import Action, Folder, Scan, Unknown
 from failoverd.core.rules import SITES, Site, Volume
 
 Scans = tuple[tuple[str, Site, int, str], ...]
+
+
+def settling(case: Case) -> str:
+    """What the barrier of a planned move has to wait for; empty where nothing."""
+    # Its receipt would be taken for the barrier's; asked of a dead side it only ends when it times out.
+    if any(key.startswith(f"Scan {case.app.key} ") for key in case.snapshot.in_flight):
+        return "a scan from before the stop to end"
+    return guarding.busy(case)
 
 
 def compare(case: Case, move: Move) -> tuple[Scans, tuple[Action, ...], list[str]]:

@@ -7,10 +7,22 @@ against it, `machine` says where that leads. This file only puts them in order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 
-from failoverd.core import commands, hysteresis, intent, machine, moves, policy, proof, rest, room, say, standby
+from failoverd.core import (
+    commands,
+    databases,
+    hysteresis,
+    intent,
+    machine,
+    moves,
+    policy,
+    proof,
+    rest,
+    room,
+    say,
+    standby,
+)
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step
@@ -21,7 +33,6 @@ from failoverd.core.model import (
     Amounts,
     Api,
     AppDecision,
-    Command,
     Decision,
     Health,
     Note,
@@ -35,6 +46,7 @@ from failoverd.core.model import (
     Workload,
 )
 from failoverd.core.nodes import remember_nodes
+from failoverd.core.plan import Plan, Sight
 from failoverd.core.rules import SITES, App, FenceWhen, Mode, Rules
 
 AT_ONCE = timedelta(milliseconds=50)
@@ -43,36 +55,6 @@ SOON = timedelta(milliseconds=300)
 """How soon to look again while something moves."""
 ALERT = timedelta(seconds=1)
 """How soon to look again while a node is in doubt or dead under an app of ours, or a copy is being taken back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """What one look at the world has come to, before any app is considered."""
-
-    rules: Rules
-    snapshot: Snapshot
-    verdicts: Mapping[str, Verdict]
-    watch: Watch
-    now: Now
-    claimed: Mapping[str, Amounts] = field(default_factory=dict)
-    """Room that apps which come first take."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What one app comes to in this tick."""
-
-    case: Case | None
-    step: Step | None
-    decision: AppDecision
-    wish: Wish | None = None
-    command: Command | None = None
-    set_aside: tuple[Objection, ...] = ()
-    """What an operator's force overrides: recorded with the move."""
-    fence: bool = False
-    """Nothing but the missing proof objects, and a fence could give it."""
-    refused: tuple[Objection, ...] = ()
-    """Why a command cannot be heard now, where that is no objection to what goes on."""
 
 
 def decide(rules: Rules, memory: Memory | Unknown | None, watch: Watch, snapshot: Snapshot, now: Now) -> Decision:
@@ -206,7 +188,7 @@ def _undo(case: Case, found: AppMemory) -> Undo | None:
 def _move_on(case: Case) -> Plan:
     move = case.was.move
     assert move is not None
-    ages = {volume.name: proof.age(case, volume) for volume in case.app.volumes}
+    ages, origins = _ages(case)
     if not policy.can_see(case):
         why = tuple(policy.ourselves(case, Wish(kind=move.kind, target=move.target, reason="")))
         return Plan(case=case, step=None, decision=AppDecision(phase=case.was.phase, objections=why, ages=ages))
@@ -217,14 +199,21 @@ def _move_on(case: Case) -> Plan:
         return Plan(case=case, step=None, decision=decision)
     step = moves.STEPS[case.was.phase](case, move)
     alarms = step.alarms or intent.stands_still(case, move, step)
-    decision = AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages, alarms=alarms)
+    decision = AppDecision(phase=case.was.phase, waiting=step.waiting, ages=ages, origins=origins, alarms=alarms)
     return Plan(case=case, step=step, decision=decision)
+
+
+def _ages(case: Case) -> tuple[dict[str, timedelta | None], dict[str, str]]:
+    """Data age of every volume, and where it comes from where a guard has a say."""
+    volumes = case.app.volumes
+    told = {volume.name: text for volume in volumes if (text := proof.origin(case, volume))}
+    return {volume.name: proof.age(case, volume) for volume in volumes}, told
 
 
 def _at_rest(case: Case, asked: commands.Asked) -> Plan:
     command, wish = asked.wishes.get(case.app.key, (None, None))
     wish = wish or rest.wish_of(case)
-    ages = {volume.name: proof.age(case, volume) for volume in case.app.volumes}
+    ages, origins = _ages(case)
     everything = policy.objections(case, wish) if wish else ()
     found = policy.binding(everything, wish) if wish else ()
     no_alarms: tuple[Objection, ...] = ()
@@ -236,6 +225,7 @@ def _at_rest(case: Case, asked: commands.Asked) -> Plan:
         wanted=wish.kind if wish else None,
         objections=found,
         ages=ages,
+        origins=origins,
         waiting=step.waiting,
         alarms=alarms,
     )
@@ -333,7 +323,7 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
         memory, fences = remember_nodes(rules, memory, sight.snapshot, verdicts, watch, actions)
         actions += fences
         memory, watch = proof.remember(rules, memory, watch, sight.snapshot, sight.now, changed=memory != known)
-        watch = proof.asked(watch, actions, sight.now)
+        watch = databases.announced(proof.asked(watch, actions, sight.now), actions, sight.snapshot)
     else:
         memory, actions = known, []
     watch = standby.observe(watch, decisions, verdicts, sight.now)

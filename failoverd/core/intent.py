@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from failoverd.core import hysteresis, patch, proof
+from failoverd.core import guarding, hysteresis, patch, proof
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.machine import Event
@@ -36,6 +36,17 @@ def written(case: Case, ops: Sequence[PatchOp], reason: str) -> PatchWorkload:
     """The act of patching the app's workload, signed by whoever leads now."""
     signed = patch.signed(ops, case.snapshot.instance.generation)
     return PatchWorkload(app=case.app.key, ops=signed, reason=reason)
+
+
+def told(step: Callable[[Case, Move], Step]) -> Callable[[Case, Move], Step]:
+    """A step of a move together with what the guards must be told while it goes on."""
+
+    def with_orders(case: Case, move: Move) -> Step:
+        taken = step(case, move)
+        orders = guarding.orders(case)
+        return replace(taken, actions=(*taken.actions, *orders)) if orders else taken
+
+    return with_orders
 
 
 def mark(move: Move, name: str, at: datetime) -> Move:

@@ -139,7 +139,8 @@ class Move:
     """Last moment at which the lost side could have written."""
     marks: tuple[tuple[str, datetime], ...] = ()
     """When each part ended: silent (the lost node: its first missed renewal, or where it was seen stopped), decided,
-    dead, fenced, stopped, equal, flipped, started, ready. After the move: stood or undone, its patch."""
+    dead, fenced, stopped, equal, flipped, placed or unplaced, started, ready. After the move: stood or undone, its
+    patch."""
     losses: tuple[Loss, ...] = ()
     outcome: str = ""
     """Empty while in progress; then `done`, or `aborted: why`."""

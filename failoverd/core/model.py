@@ -23,13 +23,16 @@ from failoverd.core.actions import (
     Role,
     Scan,
     Scanned,
+    ScanPoints,
     SetIgnores,
     SetRole,
     TaintNode,
     UntaintNode,
     Verify,
+    Want,
 )
 from failoverd.core.memory import Kind, Memory, Phase
+from failoverd.core.points import GuardReading, GuardWatch
 from failoverd.core.readings import (
     Amounts,
     Api,
@@ -56,65 +59,14 @@ from failoverd.core.readings import (
 from failoverd.core.rules import Site
 
 __all__ = [
-    "NEVER_HEARD",
-    "NEVER_SEEN",
-    "UNJUDGED",
-    "Action",
-    "Amounts",
-    "Apart",
-    "Api",
-    "AppDecision",
-    "ClaimReading",
-    "Command",
-    "CommandKind",
-    "Decision",
-    "DeletePod",
-    "Displaced",
-    "DropConnection",
-    "FenceOff",
-    "FenceOn",
-    "Folder",
-    "Guest",
-    "GuestState",
-    "Health",
-    "Instance",
-    "Kubelet",
-    "Lease",
-    "Needs",
-    "NodeObject",
-    "NodeReading",
-    "NodeWatch",
-    "Note",
-    "Now",
-    "Objection",
-    "Override",
-    "Owner",
-    "PatchOp",
-    "PatchRelease",
-    "PatchWorkload",
-    "Pod",
-    "Receipt",
-    "Release",
-    "Revert",
-    "Role",
-    "Scan",
-    "Scanned",
-    "SetIgnores",
-    "SetRole",
-    "Snapshot",
-    "Standby",
-    "Suspension",
-    "TaintNode",
-    "Toleration",
-    "Unknown",
-    "UntaintNode",
-    "Verdict",
-    "Verify",
-    "VolumeWatch",
-    "Watch",
-    "Why",
-    "Workload",
-]
+    "NEVER_HEARD", "NEVER_SEEN", "UNJUDGED", "Action", "Amounts", "Apart", "Api", "AppDecision", "ClaimReading",
+    "Command", "CommandKind", "Decision", "DeletePod", "Displaced", "DropConnection", "FenceOff", "FenceOn",
+    "Folder", "GuardReading", "GuardWatch", "Guest", "GuestState", "Health", "Instance", "Kubelet", "Lease",
+    "Needs", "NodeObject", "NodeReading", "NodeWatch", "Note", "Now", "Objection", "Override", "Owner",
+    "PatchOp", "PatchRelease", "PatchWorkload", "Pod", "Receipt", "Release", "Revert", "Role", "Scan",
+    "ScanPoints", "Scanned", "SetIgnores", "SetRole", "Snapshot", "Standby", "Suspension", "TaintNode",
+    "Toleration", "Unknown", "UntaintNode", "Verdict", "Verify", "VolumeWatch", "Want", "Watch", "Why", "Workload",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +95,8 @@ class Snapshot:
     folders: Mapping[tuple[str, str, Site], Folder | Unknown]
     """By (app key, volume name, site)."""
     claims: Mapping[tuple[str, str, Site], ClaimReading | Unknown]
+    guards: Mapping[tuple[str, str, Site], GuardReading | Unknown] = field(default_factory=dict)
+    """By the same; empty where no guard is configured."""
     commands: tuple[Command, ...] = ()
     receipts: tuple[Receipt, ...] = ()
     in_flight: frozenset[str] = frozenset()
@@ -244,6 +198,10 @@ class Why(StrEnum):
     DEAD_CONNECTION = "dead connection"
     PEER_PAUSED = "peer paused"
     NOT_READY = "not ready in time"
+    GUARD_SILENT = "target's guard silent"
+    NOT_OPEN = "copy does not open"
+    UNUSABLE = "target volume not usable"
+    NO_POINTS = "no new points"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +238,8 @@ class AppDecision:
     """The move the situation calls for."""
     ages: Mapping[str, timedelta | None] = field(default_factory=dict)
     """Data age per volume; None where unknown."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Per volume what its age comes from; empty without a guard, where it always is the scans."""
     waiting: str = ""
     """What the present step waits for."""
     alarms: tuple[Objection, ...] = ()
@@ -383,6 +343,7 @@ class Watch:
 
     nodes: Mapping[str, NodeWatch] = field(default_factory=dict)
     volumes: Mapping[tuple[str, str], VolumeWatch] = field(default_factory=dict)
+    guards: Mapping[tuple[str, str, Site], GuardWatch] = field(default_factory=dict)
     said: Mapping[str, str] = field(default_factory=dict)
     """Incident -> what was last said of it, so that it is said once."""
     looked_at: timedelta | None = None

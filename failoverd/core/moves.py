@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from failoverd.core import gitops, patch, policy
+from failoverd.core import gitops, guarding, patch, policy
 from failoverd.core.again import replace
-from failoverd.core.barrier import compare
+from failoverd.core.barrier import compare, settling
 from failoverd.core.case import Case
 from failoverd.core.fencing import fencing, guest_state, off, paused
 from failoverd.core.hysteresis import mapped
-from failoverd.core.intent import Step, call_off, finish, flip_to, mark, marked, stand, undo_now, written
+from failoverd.core.intent import Step, call_off, finish, flip_to, mark, marked, stand, told, undo_now, written
 from failoverd.core.machine import Event
 from failoverd.core.memory import NOTHING_KNOWN, AppMemory, Move, Phase, Standing
 from failoverd.core.model import (
@@ -54,9 +54,9 @@ def stopping(case: Case, move: Move) -> Step:
     if not workload.updated:
         return Step(was=case.was, waiting="its controller to see that replicas are 0")
     if move.kind.planned:
-        # Its receipt would be taken for the barrier's; asked of a dead side it only ends when it times out.
-        if any(key.startswith(f"Scan {case.app.key} ") for key in case.snapshot.in_flight):
-            return Step(was=case.was, waiting="a scan from before the stop to end")
+        if waits := settling(case):
+            late = _hopeless(case, move, "decided")
+            return Step(was=case.was, event=Event.NOT_EQUAL if late else None, waiting=waits)
         return Step(was=_reach(case, move, "stopped"), event=Event.STOPPED)
     unfit = policy.unfit(case, move.target)
     if unfit:
@@ -242,7 +242,11 @@ def flipping(case: Case, move: Move) -> Step:
         missing += [f"{volume.name}: {why}"] if why else []
     if missing:
         return Step(was=case.was, actions=tuple(acts), waiting="; ".join(missing))
-    return Step(was=_unflipped_outdated(case, _reach(case, move, "flipped"), move), event=Event.FLIPPED)
+    placed, waiting, alarms = guarding.place(case, mark(move, "flipped", case.date))
+    was = replace(case.was, move=placed)
+    if waiting:
+        return Step(was=was, waiting=waiting, alarms=alarms)
+    return Step(was=_unflipped_outdated(case, was, move), event=Event.FLIPPED)
 
 
 def _disturbed(case: Case, move: Move) -> AppMemory:
@@ -383,10 +387,10 @@ def _abort_why(move: Move) -> str:
 
 
 STEPS: Mapping[Phase, Callable[[Case, Move], Step]] = {
-    Phase.FENCING: fencing,
-    Phase.STOPPING: stopping,
-    Phase.BARRIER: barrier,
-    Phase.FLIPPING: flipping,
-    Phase.STARTING: starting,
-    Phase.ABORTING: aborting,
+    Phase.FENCING: told(fencing),
+    Phase.STOPPING: told(stopping),
+    Phase.BARRIER: told(barrier),
+    Phase.FLIPPING: told(flipping),
+    Phase.STARTING: told(starting),
+    Phase.ABORTING: told(aborting),
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from failoverd.core.rules import Site
+from failoverd.core.rules import Placing, Site
 
 POINTS_SCHEMA = 1
 """Of manifests, wanted and observed; a reader refuses a higher one."""
@@ -22,15 +22,6 @@ class Duty(StrEnum):
     MAKE = "make"
     PROVE = "prove"
     REST = "rest"
-
-
-class Placing(StrEnum):
-    """Which copy of a database an app is started with after an unplanned failover."""
-
-    NEWEST = "newest"
-    """The newest point of the epoch that opens, or the live copy where that is provably as new."""
-    LIVE = "live"
-    """Whatever replication left there."""
 
 
 class Ailment(StrEnum):
@@ -207,3 +198,32 @@ class Observed:
     left_out: int = 0
     """Entries left out because the object must stay small."""
     schema: int = POINTS_SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardReading:
+    """What stands in the object of one copy."""
+
+    version: str = ""
+    """resourceVersion, which a new order is written against; empty where there is no object yet."""
+    wanted: Wanted | None = None
+    """None where nothing was ordered, or nothing that can be understood."""
+    observed: Observed | None = None
+    """None where nothing was said yet, or nothing that can be understood."""
+    trouble: str = ""
+    """Why what was said cannot be understood; empty where it can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardWatch:
+    """What this process has seen of the guard of one copy."""
+
+    said: datetime | None = None
+    """The guard's own time of what it said last."""
+    heard_at: timedelta | None = None
+    """When (monotonic) that was seen to change. At the first sight as long ago as both times say."""
+    wanted: Wanted | None = None
+    wanted_at: timedelta | None = None
+    """When (monotonic) this order was first seen to stand."""
+    announced: tuple[tuple[str, int], ...] = ()
+    """(database, serial) of the points that a scan was last asked for."""

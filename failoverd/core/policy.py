@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import takewhile
 
-from failoverd.core import gitops, planned, proof, room
+from failoverd.core import gitops, guarding, planned, proof, room
 from failoverd.core.case import Case, Wish
 from failoverd.core.memory import Kind, Phase, Standing
 from failoverd.core.model import (
@@ -50,6 +50,8 @@ OVERRIDABLE = frozenset(
         Why.PLANNED,
         Why.NO_ROOM,
         Why.NODE_PRESSURE,
+        Why.GUARD_SILENT,
+        Why.NOT_OPEN,
     }
 )
 """What an operator's forced failover may set aside; each one set aside is recorded as evidence of the move."""
@@ -63,6 +65,7 @@ PASSING = frozenset(
         Why.CLOCK_JUMP,
         Why.LOOP_LATE,
         Why.ROOM_UNKNOWN,
+        Why.GUARD_SILENT,
     }
 )
 """What usually is over within seconds: a command that meets one of these waits instead of being refused."""
@@ -236,7 +239,8 @@ def data_age(case: Case, wish: Wish) -> Iterator[Objection]:
     for volume in case.app.volumes:
         measured = proof.age(case, volume, case.date if writing else None)
         if measured is None:
-            yield _object(Why.AGE_UNKNOWN, f"data age of {volume.name} at {wish.target} is unknown")
+            because = guarding.unknown_because(case, volume)
+            yield _object(Why.AGE_UNKNOWN, f"data age of {volume.name} at {wish.target} is unknown{because}")
         elif measured > limit:
             yield _object(
                 Why.AGE_TOO_OLD,
@@ -355,6 +359,7 @@ GUARDS: tuple[Guard, ...] = (
     target_data,
     planned_source,
     data_age,
+    guarding.target,
     workload,
     strangers,
     motion,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from failoverd.core import links
+from failoverd.core import databases, links
 from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import Memory
@@ -47,7 +47,8 @@ def watch_replication(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now, 
                 seen = replace(seen, scanned=None, scan_asked_at=None, proven_at=None, proven_sequence=0, active=site)
             seen = links.watch_connection(_hear(seen, app, volume, snapshot, now), app, volume, snapshot, now)
             if app.key in active:
-                seen = _prove(seen, app, volume, active[app.key], snapshot)
+                hot = databases.hot(rules, app, snapshot, volume, active[app.key].other)
+                seen = _prove(seen, app, volume, active[app.key], snapshot, hot)
             volumes[key] = seen
             mark = f"{app.key} {volume.name}"
             for site in SITES:
@@ -57,7 +58,8 @@ def watch_replication(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now, 
                     if mark not in known or known[mark][0] != folder.sequence:
                         changed = {**known, mark: (folder.sequence, now.mono)}
                         nodes = {**nodes, name: replace(nodes[name], sequences=changed)}
-    return replace(watch, volumes=volumes, nodes=nodes, verified=_verified(watch, snapshot))
+    watch = replace(watch, volumes=volumes, nodes=nodes, verified=_verified(watch, snapshot))
+    return databases.watch_guards(rules, watch, snapshot, now)
 
 
 def _verified(watch: Watch, snapshot: Snapshot) -> Mapping[str, str]:
@@ -94,7 +96,9 @@ def asked(watch: Watch, actions: Iterable[Action], now: Now) -> Watch:
     return replace(watch, volumes=volumes)
 
 
-def _prove(seen: VolumeWatch, app: App, volume: Volume, active: Site, snapshot: Snapshot) -> VolumeWatch:
+def _prove(
+    seen: VolumeWatch, app: App, volume: Volume, active: Site, snapshot: Snapshot, hot: frozenset[str]
+) -> VolumeWatch:
     scanned = seen.scanned
     for receipt in snapshot.receipts:
         act = receipt.action
@@ -103,7 +107,7 @@ def _prove(seen: VolumeWatch, app: App, volume: Volume, active: Site, snapshot: 
     source, standby = (snapshot.folders.get((app.key, volume.name, site)) for site in (active, active.other))
     if isinstance(source, Folder) and isinstance(standby, Folder) and bool(source.unlike(standby)) is not seen.unlike:
         seen = replace(seen, unlike=not seen.unlike)  # remembered, for of a dead source it cannot be asked
-    if scanned and isinstance(standby, Folder) and holds(standby, scanned) and not seen.unlike:
+    if scanned and isinstance(standby, Folder) and holds(standby, scanned, hot) and not seen.unlike:
         if seen.proven_at is None or scanned.at > seen.proven_at or _ahead(seen.proven_at, snapshot):
             return replace(seen, scanned=scanned, proven_at=scanned.at, proven_sequence=scanned.sequence)
     return seen if scanned is seen.scanned else replace(seen, scanned=scanned)
@@ -142,22 +146,28 @@ def _first(memory: Memory, watch: Watch) -> bool:
     return False
 
 
-def holds(standby: Folder, scanned: Scanned) -> bool:
-    """Whether the standby has everything that a scan without errors found."""
+def holds(standby: Folder, scanned: Scanned, hot: frozenset[str] = frozenset()) -> bool:
+    """Whether the standby has everything that a scan without errors found, the files in `hot` left out."""
+    needs = standby.need_items + standby.need_deletes
     return (
-        scanned.errors == 0
+        _only(scanned.errors, scanned.error_files, hot)
         and _same(standby.peer, scanned.device)
         and standby.connected  # else nothing says that what it has heard is of the installation that was scanned
         and standby.type == Role.RECEIVE_ONLY
         and standby.remote_sequence is not None
         and standby.remote_sequence >= scanned.sequence
-        and standby.needs_nothing
+        and (standby.needs_nothing or _only(needs, standby.need_files, hot))
         and standby.receive_only == 0
-        and standby.errors == 0
+        and _only(standby.errors, standby.error_files, hot)
         and not standby.error
         and not standby.paused
         and standby.state != ""
     )
+
+
+def _only(count: int, named: tuple[str, ...], hot: frozenset[str]) -> bool:
+    """Whether none of so many files counts: each is named, and is one of `hot`."""
+    return count == 0 or (0 < count <= len(named) and hot.issuperset(named))
 
 
 def _same(known: str, scanned: str) -> bool:
@@ -174,8 +184,24 @@ def age(case: Case, volume: Volume, last_write: datetime | None = None) -> timed
         return None
     verdict = case.verdict(case.was.active)
     stopped = verdict.down_since if verdict.health is Health.DOWN else None  # anything less may write still
-    measured = (last_write or stopped or case.date) - proven
-    return measured if measured >= timedelta(0) else None
+    last = last_write or stopped or case.date
+    measured, database = last - proven, databases.oldest(case, volume)
+    if measured < timedelta(0) or (database is not None and database.since is None):
+        return None
+    return max(measured, last - database.since) if database is not None and database.since else measured
+
+
+def origin(case: Case, volume: Volume) -> str:
+    """What the age of a volume comes from, where that may be something else than its scans; else empty."""
+    database = databases.oldest(case, volume)
+    if case.rules.guard is None:
+        return ""
+    remembered = case.was.volumes.get(volume.name)
+    proofs = [case.seen(volume).proven_at, remembered.proven_at if remembered else None]
+    scan = max((proof for proof in proofs if proof is not None), default=None)
+    if database is not None and (database.since is None or scan is None or database.since <= scan):
+        return database.text
+    return f"scan of {scan:%H:%M:%S}" if scan is not None else "no scan was proven"
 
 
 def scan_due(case: Case, volume: Volume) -> bool:

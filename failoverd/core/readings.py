@@ -180,6 +180,8 @@ class Folder:
     need_items: int = 0
     need_deletes: int = 0
     need_bytes: int = 0
+    need_files: tuple[str, ...] = ()
+    """Names of what it needs, where a guard makes them worth asking for."""
     receive_only: int = 0
     """Local changes of a `receiveonly` folder."""
     local_files: int = 0

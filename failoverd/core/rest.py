@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from failoverd.core import gitops, links, names, patch, planned, proof, roles
+from failoverd.core import gitops, guarding, links, names, patch, planned, proof, roles
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step, landed_late, mark, marked, written
@@ -151,7 +151,8 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     actions += [*monitored, *tended_release]
     alarms += [*alarm, *resumed]
     actions += _verification(case)
-    alarms += _unverified(case)
+    alarms += [*_unverified(case), *guarding.alarms(case)]
+    actions += guarding.orders(case)
     mended, wrong = links.mend(case, tuple(actions))
     actions += mended
     alarms += wrong
@@ -307,6 +308,7 @@ def released(case: Case) -> Step:
         acts.append(written(case, ops, "released"))
     elif not acts and not unread:
         acts += gitops.resume(case)
+    acts += guarding.orders(case)
     waiting = "; ".join(unread) or ("everything of ours to be taken off" if acts else "")
     return Step(was=case.was, actions=tuple(acts), waiting=waiting)
 

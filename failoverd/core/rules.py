@@ -76,6 +76,15 @@ class Drain(StrEnum):
     IGNORE = "ignore"
 
 
+class Placing(StrEnum):
+    """Which copy of a database an app is started with after an unplanned failover."""
+
+    NEWEST = "newest"
+    """The newest point of the epoch that opens, or the live copy where that is provably as new."""
+    LIVE = "live"
+    """Whatever replication left there."""
+
+
 class WorkloadKind(StrEnum):
     """The kinds of workload whose volumes we can swap."""
 
@@ -196,6 +205,18 @@ class App:
     verify_url: str = ""
     helm_release: str = ""
     """`namespace/name` of the Flux HelmRelease that renders the workload; empty where none does."""
+    place: Placing = Placing.NEWEST
+    """Only with a guard."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarding:
+    """What guards are told of making points; what each number means stands at `points.Wanted`."""
+
+    interval: timedelta = _seconds(5)
+    keep: int = 10
+    keep_for: timedelta = timedelta(hours=1)
+    share: float = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +240,8 @@ class Rules:
     timings: Timings = field(default_factory=Timings)
     observe_scan: bool = False
     """Whether `observe` may ask Syncthing for scans (it changes nothing, but disks wake)."""
+    guard: Guarding | None = None
+    """None: there are no guards at the disks, and nothing of them is looked at."""
     fence_hash: str = ""
     """Fingerprint of the fencing configuration: a guest mapping proven under another one proves nothing."""
 
@@ -239,6 +262,11 @@ class Rules:
     def place(self, app: App, site: Site) -> Place:
         """Where `app` runs when it runs at `site`."""
         return self.pair(app).place(site)
+
+    @property
+    def experimental(self) -> str:
+        """What is said of mode `active` under these rules."""
+        return EXPERIMENTAL if self.guard is None else EXPERIMENTAL.partition(":")[0]
 
     @property
     def nodes(self) -> tuple[str, ...]:

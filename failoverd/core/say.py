@@ -53,7 +53,13 @@ def _loss(loss: Loss) -> str:
 def rto(move: Move) -> dict[str, float]:
     """The parts of an RTO in seconds; together they last from the node's first missed renewal (or from where it was
     seen stopped) to Ready; those of a planned move from the decision. Parts that never happened are absent."""
-    names = {"decided": "detect and decide", "fenced": "fence", "flipped": "move", "ready": "ready"}
+    names = {
+        "decided": "detect and decide",
+        "fenced": "fence",
+        "flipped": "move",
+        "placed": "place",
+        "ready": "ready",
+    }
     began = move.last_write_at or move.began_at  # of a move begun by a version that did not mark the silence
     before = next((at for name, at in move.marks if name == "silent"), began)
     parts: dict[str, float] = {}

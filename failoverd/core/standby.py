@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from failoverd.core import policy, room
+from failoverd.core import guarding, policy, room
 from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import Kind, Phase
@@ -32,6 +32,7 @@ GUARDS: tuple[policy.Guard, ...] = (
     policy.target_claims,
     policy.target_data,
     policy.data_age,
+    guarding.target,
     policy.workload,
     policy.strangers,
 )

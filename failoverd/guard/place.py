@@ -21,8 +21,8 @@ from urllib.parse import quote
 from pydantic import TypeAdapter, ValidationError
 
 from failoverd.core.names import GUARD_FOLDER
-from failoverd.core.points import Placed, Placing, Sickness, Wanted
-from failoverd.core.rules import Site
+from failoverd.core.points import Placed, Sickness, Wanted
+from failoverd.core.rules import Placing, Site
 from failoverd.guard import sqlite
 from failoverd.guard.files import (
     TEMPORARY,

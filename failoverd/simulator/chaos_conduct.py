@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from failoverd.core.memory import AppMemory, Kind, Memory, Move, Phase
-from failoverd.core.model import Api, Decision, Health, Now, Scan, Snapshot, Unknown
+from failoverd.core.model import Api, Decision, Health, Now, Scan, ScanPoints, Snapshot, Unknown
 from failoverd.core.rules import Mode, Require
 from failoverd.simulator.chaos_excuses import Excuses
 from failoverd.simulator.chaos_truth import Truth
@@ -50,7 +50,7 @@ class Conduct:
         if decision.memory is not self._memory:
             self._memory = decision.memory
             self._moves(decision.memory, snapshot)
-        acts = [act for act in decision.actions if not isinstance(act, Scan)]
+        acts = [act for act in decision.actions if not isinstance(act, Scan | ScanPoints)]
         if acts and (isinstance(snapshot.api, Unknown) or not snapshot.instance.leader):
             doubt = "not leader" if isinstance(snapshot.api, Api) else "the API is unreachable"
             self._once("I5", f"{acts[0].key} while {doubt}")

@@ -235,6 +235,29 @@ def _by_release(random: Random, command: str) -> str:
     return command.replace("strip_hold", "resume_release") if swapped else command
 
 
+GUARDED = 0.3
+"""Share of days on which guards run beside the data."""
+
+
+def _at_the_disk(random: Random, drawn: _Draw, mend_ms: int) -> list[Happening]:
+    """Up to three things that go wrong with guards, points and raw copies."""
+    found: list[Happening] = []
+    for _ in range(random.randint(0, 3)):
+        copy = f"{random.choice(drawn.apps)} {random.choice(drawn.volumes)} {random.choice(SITES)}"
+        at_ms = SETTLED_MS + random.randrange(max(1, mend_ms - SETTLED_MS))
+        what = random.choice(("guard_silent", "points_break", "lock_database", "slow_placing", "tear", "tear"))
+        if what == "slow_placing":
+            found.append((at_ms, f"fault slow_placing {copy} {random.choice((7, 20, 90))}s"))
+        elif what == "tear":
+            found.append((at_ms, f"fault tear {copy}"))
+        else:
+            found.append((at_ms, f"fault {what} {copy}"))
+            found.append(
+                (at_ms + int(random.choice((20, 90, 400)) * random.uniform(500, 1500)), f"fault {what} {copy} off")
+            )
+    return [(at, command) for at, command in found if at < mend_ms]
+
+
 def draw(seed: int) -> Schedule:
     """The day of this seed; the same one every time."""
     random = Random(seed)  # noqa: S311 - reproducible chance is the point
@@ -270,6 +293,9 @@ def draw(seed: int) -> Schedule:
         given["helm"] = "yes"
     if fenced and Random(f"taint {seed}").random() < 0.3:  # noqa: S311
         given["out_of_service"] = "yes"
+    beside = Random(f"guard {seed}")  # noqa: S311
+    if beside.random() < GUARDED:
+        given["guard"] = "yes"
     drawn = _Draw(random, [f"media/{app}" for app in apps], volumes, fenced, instances)
     at_ms = SETTLED_MS
     for _ in range(random.randint(2, 8)):
@@ -281,5 +307,7 @@ def draw(seed: int) -> Schedule:
     happenings = drawn.events
     if helm:
         happenings = [(at, _by_release(aside, command)) for at, command in happenings]
+    if "guard" in given:
+        happenings = [*happenings, *_at_the_disk(beside, drawn, mend_ms)]
     events = tuple(sorted(happenings, key=lambda event: event[0]))
     return Schedule(seed, world, events, mend_ms, mend_ms + RECOVERY_MS, last_cut=random.random() < 0.5)

@@ -26,6 +26,7 @@ from failoverd.simulator.linear import Beyond, NotSteady
 from failoverd.simulator.ports import DEADLINE_MS, WorldLeadership, WorldObserver, WorldStore
 from failoverd.simulator.sleeper import Sleeper
 from failoverd.simulator.world import World
+from failoverd.simulator.world_guard import GuardTruth
 from failoverd.simulator.world_look import PROBE_AFTER_MS
 from failoverd.simulator.world_node import GRACE_MS as UNREADY_MS
 from failoverd.simulator.world_node import RENEW_MS
@@ -100,7 +101,8 @@ class Leaper:
 
         Returns whether there were any.
         """
-        if self._tired or self.world.lost_answers:
+        # What guards do is held by no `Held`: their worlds are played tick by tick until they recur.
+        if self._tired or self.world.lost_answers or self.world.guards is not None:
             self._tired = max(self._tired - 1, 0)
             return False
         others = [one for one in self._sleepers.values() if one is not caller]
@@ -168,6 +170,12 @@ class Leaper:
             for pair in truth.pairs.values():
                 yield from pair.sides.values()
 
+    def _guards(self) -> list[GuardTruth]:
+        return list(self.world.guards.by_key.values()) if self.world.guards is not None else []
+
+    def _ailing(self) -> tuple[Any, ...]:
+        return tuple((one.silent, one.breaks, one.locked, one.slow_ms) for one in self._guards())
+
     def _mark(self) -> Mark:
         world = self.world
         pairs = [pair for truth in world.apps.values() for pair in truth.pairs.values()]
@@ -177,11 +185,12 @@ class Leaper:
         )
         return Mark(
             world.time.now_ms,
-            (tuple(world.time.beat()), links, tuple(_fixed(side) for side in self._sides())),
+            (tuple(world.time.beat()), links, tuple(_fixed(side) for side in self._sides()), self._ailing()),
             (
                 tuple(one.state() for one in self._sleepers.values()),
                 (world.stored.memory, world.stored.version, world.revision),
                 tuple(_steady(side) for side in self._sides()),
+                tuple(guard.state for guard in self._guards()),
             ),
         )
 
@@ -202,12 +211,14 @@ class Leaper:
             self._turn = here.at_ms + times * period_ms, here.at_ms + (times + 1) * period_ms
         if times < 1:
             return False
-        states, stored, sides = later
+        states, stored, sides, guards = later
         world = self.world
         world.time.leap(times * period_ms)
         world.stored.memory, world.stored.version, world.revision = stored
         for side, steady in zip(self._sides(), sides, strict=True):
             _become(side, steady)
+        for guard, state in zip(self._guards(), guards, strict=True):
+            guard.state = state
         for one, state in zip(self._sleepers.values(), states, strict=True):
             one.become(state)
         self.leapt_ms += times * period_ms
@@ -279,6 +290,7 @@ def _fixed(side: Side) -> tuple[Any, ...]:
         list(disk.writers),
         len(disk.versions),
         len(disk.ended),
+        disk.torn,
     )
 
 

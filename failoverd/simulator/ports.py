@@ -26,6 +26,7 @@ from failoverd.core.model import (
     Revert,
     Scan,
     Scanned,
+    ScanPoints,
     SetIgnores,
     SetRole,
     Snapshot,
@@ -33,7 +34,9 @@ from failoverd.core.model import (
     Unknown,
     UntaintNode,
     Verify,
+    Want,
 )
+from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.rules import SITES, Rules, Site
 from failoverd.loop import Loop
 from failoverd.ports import Conflict, StoreError
@@ -81,22 +84,19 @@ class WorldObserver:
         return snapshot
 
     def _snapshot(self, look: Look, confirm: frozenset[str], instance: Instance) -> Snapshot:
+        copies = [(app, volume, site) for app in self.rules.apps for volume in app.volumes for site in SITES]
         return Snapshot(
             api=look.api(),
             instance=instance,
             nodes={name: look.node(name, uncached=name in confirm) for name in self.world.nodes},
             workloads={app.key: look.workload(app.key) for app in self.rules.apps},
             folders={
-                (app.key, volume.name, site): look.folder(app.key, volume.name, site)
-                for app in self.rules.apps
-                for volume in app.volumes
-                for site in SITES
+                (app.key, volume.name, site): look.folder(app.key, volume.name, site) for app, volume, site in copies
             },
-            claims={
-                (app.key, volume.name, site): look.claim(app.key, volume, site)
-                for app in self.rules.apps
-                for volume in app.volumes
-                for site in SITES
+            claims={(app.key, volume.name, site): look.claim(app.key, volume, site) for app, volume, site in copies},
+            guards={
+                (app.key, volume.name, site): look.guard(app.key, volume.name, site)
+                for app, volume, site in (copies if self.world.guards is not None else ())
             },
             commands=tuple(self.world.commands) if look.reaches_api else (),
         )
@@ -203,6 +203,18 @@ class WorldExecutor:
         pair = await self._mover(action.app, action.volume, action.site, seconds=0.3)
         return _scan_now(self.world, pair, action, asked)
 
+    async def _scan_points(self, action: ScanPoints) -> Receipt:
+        pair = await self._mover(action.app, action.volume, action.site)
+        pair.scan(action.site, GUARD_FOLDER)
+        return Receipt(action=action, ok=True)
+
+    async def _want(self, action: Want) -> Receipt:
+        await self._api()
+        assert self.world.guards is not None
+        if not self.world.guards.order((action.app, action.volume, action.site), action.wanted, action.version):
+            raise _Refused("409 it was changed meanwhile")
+        return Receipt(action=action, ok=True)
+
     async def _override(self, action: Override) -> Receipt:
         pair = await self._mover(action.app, action.volume, action.site)
         pair.sides[action.site].override()
@@ -292,6 +304,8 @@ _HANDLERS: dict[type[Action], Callable[..., Awaitable[Receipt]]] = {
     SetRole: WorldExecutor._set_role,
     SetIgnores: WorldExecutor._set_ignores,
     Scan: WorldExecutor._scan,
+    ScanPoints: WorldExecutor._scan_points,
+    Want: WorldExecutor._want,
     Override: WorldExecutor._override,
     Revert: WorldExecutor._revert,
     DropConnection: WorldExecutor._drop_connection,

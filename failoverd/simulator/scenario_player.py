@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from failoverd.core.memory import Kind, Memory, Move
-from failoverd.core.model import Action, Command, CommandKind, Decision, Now, Snapshot
+from failoverd.core.model import Action, Command, CommandKind, Decision, Now, Scan, ScanPoints, Snapshot
 from failoverd.core.rules import Site
 from failoverd.simulator.scenario_world import BadScenario
 from failoverd.simulator.world import World
@@ -68,7 +68,7 @@ class Player:
                 self._changed(f"standing {key} {name}", standing)
 
     def _action(self, action: Action) -> None:
-        if type(action).__name__ == "Scan" and self._last.get(action.key) is not None:
+        if isinstance(action, Scan | ScanPoints) and self._last.get(action.key) is not None:
             return
         self._last[action.key] = action.reason
         self._again(f"action {action.key}: {action.reason}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import get_type_hints
 
-from failoverd.core.rules import Drain, Failback, FenceWhen, Mode, Require, Timings, WorkloadKind
+from failoverd.core.rules import Drain, Failback, FenceWhen, Guarding, Mode, Placing, Require, Timings, WorkloadKind
 from failoverd.simulator.world_data import Rhythm
 from failoverd.simulator.world_faults import duration_ms
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
@@ -27,6 +27,7 @@ def spec_of(line: str) -> WorldSpec:
         failback=Failback(take("failback", "auto")),
         kind=WorkloadKind(take("kind", "Deployment")),
         verify_url=take("verify_url", ""),
+        place=Placing(take("place", "newest")),
         max_data_age=timedelta(milliseconds=duration_ms(take("max_data_age", "5m"))),
     )
     priorities = dict(word.partition(":")[::2] for word in take("priority", "").split(",") if word)
@@ -43,6 +44,8 @@ def spec_of(line: str) -> WorldSpec:
     fenced = tuple(name for name in take("fence", "k3s-w1").split(",") if name != "none")
     rules = simple_rules(tuple(apps), fenced=fenced, mode=Mode(take("mode", "active")))
     rules = replace(rules, drain=Drain(take("drain", "offer")))
+    if take("guard", "no") == "yes":
+        rules = replace(rules, guard=Guarding())
     wanted = take("requests", "")
     if "fence_when" in given:
         rules = replace(rules, fence_when=FenceWhen(take("fence_when")))

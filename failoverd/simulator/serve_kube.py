@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from failoverd.simulator import json_patch, serve_discovery, serve_table, world_room, world_taint
+from failoverd.simulator import json_patch, serve_discovery, serve_guards, serve_table, world_room, world_taint
 from failoverd.simulator.serve_checks import Refused, check, check_version, qualified
 from failoverd.simulator.serve_faults import WireFault, status, strike
 from failoverd.simulator.serve_objects import Raw, from_api, scale
@@ -19,6 +19,7 @@ from failoverd.simulator.serve_select import matches
 from failoverd.simulator.serve_store import KINDS, SCALED, Key, Kind, Store, key_of
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth
+from failoverd.simulator.world_guard import Key as GuardKey
 
 BOOKMARK_SECONDS = 30.0
 """A real server sends one about every minute; a quiet watch must not look dead."""
@@ -164,6 +165,9 @@ class KubeApi:
             raise Refused(409, f'{qualified(kind)} "{name}" already exists', "AlreadyExists")
         metadata.pop("resourceVersion", None)
         check(kind, raw)
+        guard = serve_guards.find(self.world, *key_of(kind.plural, raw))
+        if guard is not None:
+            return self._ordered(guard, key_of(kind.plural, raw), raw)
         return self.store.put(kind.plural, {"kind": kind.kind, "apiVersion": kind.api, **raw})
 
     async def _watch(self, kind: Kind, namespace: str, request: web.Request) -> web.StreamResponse:
@@ -283,6 +287,9 @@ class KubeApi:
             world_taint.written(self.world, key[2], new)
             self.store.sync()
             return self.store.objects[key]
+        guard = serve_guards.find(self.world, *key)
+        if guard is not None:
+            return self._ordered(guard, key, new)
         truth = self._truth(key)
         release = self.world.releases.get(f"{key[1]}/{key[2]}") if key[0] == "helmreleases" else None
         if release is not None:
@@ -294,6 +301,15 @@ class KubeApi:
             new = {"kind": kind.kind, "apiVersion": kind.api, **new}
             return old if _plain(new) == _plain(old) else self.store.put(key[0], new)
         self.world.replace(truth, from_api(new), by="failoverd")
+        self.store.sync()
+        return self.store.objects[key]
+
+    def _ordered(self, guard: GuardKey, key: Key, raw: Raw) -> Raw:
+        """An order to a guard of the world."""
+        try:
+            serve_guards.take(self.world, guard, raw)
+        except ValueError as error:
+            raise Refused(422, f"no guard would understand this: {error}", "Invalid") from None
         self.store.sync()
         return self.store.objects[key]
 

@@ -12,6 +12,7 @@ from typing import Any
 from failoverd.core import names
 from failoverd.core.rules import Copy, Site, WorkloadKind
 from failoverd.core.shared_fate import CONTROL_PLANE
+from failoverd.simulator import serve_guards
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth, PodTruth
 from failoverd.simulator.world_helm import ReleaseTruth
@@ -51,6 +52,8 @@ def everything(world: World) -> Iterator[Item]:
     for release in world.releases.values():
         yield "helmreleases", _release(world, release)
     yield from _tenants(world)
+    for name, parts in serve_guards.objects(world):
+        yield "configmaps", _thing("v1", "ConfigMap", name, serve_guards.OWN, **parts)
     for truth in world.apps.values():
         yield workload_plural(truth), workload(world, truth)
         for pod in truth.pods:

@@ -141,6 +141,7 @@ class SyncthingApi:
             f"config/folders/{FOLDER}": lambda m: _config(m, self.kept.get(m.side.device, {})),
             "db/status": _status,
             "db/ignores": lambda m: {"ignore": list(m.side.ignores), "expanded": [], "error": None},
+            "db/need": _need,
             "db/completion": _completion,
             "folder/errors": _errors,
             "folder/versions": _versions,
@@ -178,7 +179,7 @@ class SyncthingApi:
             self.tick()
             if side.paused or side.error:
                 return web.Response(status=500, text=f"{side.error or 'folder is paused'}\n")
-            mover.pair.scan(mover.site)
+            mover.pair.scan(mover.site, request.query.get("sub", ""))
             mover.pair.kick()
             return web.json_response({"ignore": list(side.ignores)}) if act == "ignores" else web.Response()
         if act in ("override", "revert"):
@@ -235,6 +236,11 @@ def _status(mover: Mover) -> dict[str, Any]:
         "sequence": side.sequence, "version": side.sequence, "ignorePatterns": bool(side.ignores),
         "remoteSequence": {_known(mover): side.remote_sequence}, "watchError": "",
     }  # fmt: skip
+
+
+def _need(mover: Mover) -> dict[str, Any]:
+    rest = [{"name": entry.path, "size": 1000, "deleted": entry.content is None} for entry in mover.side.needs()]
+    return {"progress": [], "queued": [], "rest": rest, "page": 1, "perpage": 100}
 
 
 def _completion(mover: Mover) -> dict[str, Any]:

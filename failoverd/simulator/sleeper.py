@@ -11,7 +11,7 @@ from typing import Any
 
 from failoverd.core.decide import decide
 from failoverd.core.memory import Memory
-from failoverd.core.model import Decision, Now, Scan, Snapshot, Unknown, Watch
+from failoverd.core.model import Decision, Now, Scan, ScanPoints, Snapshot, Unknown, Watch
 from failoverd.core.rules import Rules
 from failoverd.loop import Loop
 from failoverd.simulator.clock import WorldClock
@@ -51,7 +51,7 @@ class Sleeper:
         """What it answered. Anything that is said or done ends a quiet stretch."""
         assert self.seen is not None
         found = sketch(decision)
-        done = decision.notes or any(not isinstance(act, Scan) for act in decision.actions)
+        done = decision.notes or any(not isinstance(act, Scan | ScanPoints) for act in decision.actions)
         if done or not all(receipt.ok for receipt in self.seen[3].receipts):
             self.stir()
         elif found != self.words:

@@ -20,6 +20,7 @@ from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_control import Control
 from failoverd.simulator.world_data import Disk
 from failoverd.simulator.world_flux import Flux
+from failoverd.simulator.world_guard import Guards
 from failoverd.simulator.world_node import GuestTruth, Node
 from failoverd.simulator.world_pair import SyncPair
 from failoverd.simulator.world_side import Side
@@ -81,6 +82,7 @@ class World:
     """Changes whenever anything an observer could see changes."""
     control: Control = field(init=False)
     flux: Flux = field(init=False)
+    guards: Guards | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.spec.check()
@@ -93,6 +95,9 @@ class World:
                 uid = f"00000000-0000-4000-b000-{len(self.releases) + 1:012x}"
                 truth.release = self.releases.setdefault(app.helm_release, world_helm.make(app, uid))
                 truth.release.truths.append(truth)
+        if self.spec.rules.guard is not None:
+            self.guards = Guards(self)
+            self.guards.begin()
         for truth in self.apps.values():
             self.control.reconcile(truth)
 

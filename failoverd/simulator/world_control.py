@@ -156,6 +156,8 @@ class Control:
                 self.world.two_writers(truth, pod.name, other)
             if pod.owned:
                 pair.sides[site].disk.begin(pod.key, truth.rhythm)
+                if self.world.guards is not None:
+                    self.world.guards.started(truth, volume, site)
                 pair.watch(site, truth.rhythm)
             self._affinity(truth, volume, site)
 

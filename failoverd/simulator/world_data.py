@@ -114,6 +114,10 @@ class Disk:
     """Whether Syncthing's folder marker is there: it is gone where the real disk is not mounted."""
     rhythm: Rhythm = Rhythm()
     """How the last app that ran here wrote."""
+    torn: bool = False
+    """Whether the database does not open: replication brought it in pieces that do not fit."""
+    checkpoints: bool = False
+    """Whether a clean end of the app writes its database once more, as SQLite does."""
 
     def begin(self, pod: str, rhythm: Rhythm) -> None:
         """A pod starts writing here."""
@@ -130,7 +134,11 @@ class Disk:
         writer = self.writers.pop(pod, None)
         if writer is None:
             return
-        self.ended.append(self._stretch(writer, self.now_ms()))
+        last = self._stretch(writer, self.now_ms())
+        if clean and self.checkpoints:
+            last = Stretch(writer.pod, self.site, writer.since_ms, self.now_ms())
+            self._write(DATABASE, last)
+        self.ended.append(last)
         if clean and not self.writers:
             self.files.pop(SHM, None)
 
@@ -157,7 +165,7 @@ class Disk:
     def wipe(self) -> None:
         """An empty directory where the data was."""
         self.files.clear()
-        self.marker = False
+        self.marker = self.torn = False
 
     def _stretch(self, writer: Writer, now_ms: int) -> Stretch:
         return Stretch(writer.pod, self.site, writer.since_ms, writer.rhythm.last_write_ms(writer.since_ms, now_ms))

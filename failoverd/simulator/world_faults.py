@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from failoverd.core.model import GuestState
 from failoverd.core.rules import Site
+from failoverd.simulator import world_guard, world_room
 from failoverd.simulator import world_render as render
-from failoverd.simulator import world_room
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_app import PodTruth
 from failoverd.simulator.world_data import Rhythm
@@ -350,7 +350,7 @@ FAULTS: dict[str, Callable[..., None]] = {
         wipe_disk, unbind, restless, strip_hold, resume_release, helm_at_work, commit, scale, helm,
         stranger, stranger_leaves, clock_jump, isolate, leader, lose_memory, mend, page_down, page_up,
     )
-} | world_room.FAULTS  # fmt: skip
+} | world_room.FAULTS | world_guard.FAULTS  # fmt: skip
 
 
 def inject(world: World, line: str) -> None:

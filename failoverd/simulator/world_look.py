@@ -10,6 +10,7 @@ from failoverd.core.model import (
     Api,
     ClaimReading,
     Folder,
+    GuardReading,
     Guest,
     Kubelet,
     Lease,
@@ -183,6 +184,13 @@ class Look:
         claim = volume.copy(site).claim
         return _claim(claim, bound=claim not in self.world.apps[key].unbound)
 
+    def guard(self, key: str, volume: str, site: Site) -> GuardReading | Unknown:
+        """The object of one copy's guard."""
+        if not self.reaches_api:
+            return self._no_api
+        assert self.world.guards is not None
+        return self.world.guards.reading((key, volume, site))
+
     def mover_silent(self, key: str, volume: str, site: Site) -> str:
         """Why a mover does not answer this host; empty when it does."""
         truth = self.world.apps[key]
@@ -235,6 +243,7 @@ class Look:
             error_files=tuple(sorted(errors)),
             need_items=len(needs),
             need_deletes=sum(1 for entry in needs if entry.content is None),
+            need_files=tuple(sorted(one.path for one in needs)) if self.world.guards is not None else (),
             need_bytes=sum(1000 for entry in needs if entry.content is not None),
             receive_only=len(side.local_changes()) if side.kind is Role.RECEIVE_ONLY else 0,
             local_files=sum(1 for entry in side.index.values() if entry.content is not None),

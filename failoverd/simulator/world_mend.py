@@ -25,6 +25,8 @@ def mend(world: World) -> None:
             node.guest.task, node.guest.lock = "", ""
     for host in world.hosts.values():
         host.linked = True
+    if world.guards is not None:
+        world.guards.mend()
     for truth in world.apps.values():
         _mend_app(truth)
     world.flux.running = True

@@ -90,10 +90,10 @@ class SyncPair:
         self.changed()
         self._beat("exchange", EXCHANGE_MS, self._exchange)
 
-    def scan(self, site: Site) -> None:
-        """A scan on one side, and what follows from it."""
+    def scan(self, site: Site, below: str = "") -> None:
+        """A scan on one side, of files `below` a folder or of all, and what follows from it."""
         before = self.sides[site].sequence
-        self.sides[site].scan()
+        self.sides[site].scan(below)
         if self.sides[site].sequence != before or self.sides[site].errors:
             self.kick()
 

@@ -8,8 +8,9 @@ from fnmatch import fnmatch
 from functools import lru_cache
 
 from failoverd.core.model import Folder, Role
+from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.rules import Site
-from failoverd.simulator.world_data import SHM, Content, Disk, File, Stretch, missing
+from failoverd.simulator.world_data import DATABASE, SHM, Content, Disk, File, Stretch, missing
 from failoverd.simulator.world_index import Entry, beats, bump, conflict, merge
 
 CHANGING = "hashing: file changed during hashing"
@@ -75,22 +76,24 @@ class Side:
         """Whether a pattern leaves `path` out."""
         return _ignored(path, self.ignores)
 
-    def scan(self) -> None:
-        """Compare disk and index. A file that changes meanwhile keeps its old entry and counts as an
-        error."""
+    def scan(self, below: str = "") -> None:
+        """Compare disk and index, of files `below` a folder or of all. A file that changes meanwhile keeps its old
+        entry and counts as an error."""
         if self.error or self.paused:
             return
         self.disk.settle()
-        self.errors = {path: why for path, why in self.errors.items() if why == NO_VERSION}
+        if not below:
+            self.errors = {path: why for path, why in self.errors.items() if why == NO_VERSION}
         for path, file in self.disk.files.items():
-            if self.ignored(path):
+            if self.ignored(path) or not path.startswith(below):
                 continue
             if self.disk.busy(path):
                 self.errors[path] = CHANGING
             elif self._differs(path, file):
                 self._enter(path, file.content, file.changed_ms)
         for path, entry in list(self.index.items()):
-            if entry.content is not None and path not in self.disk.files and not self.ignored(path):
+            gone = entry.content is not None and path not in self.disk.files and path.startswith(below)
+            if gone and not self.ignored(path):
                 self._enter(path, None, self.disk.now_ms())
 
     def _differs(self, path: str, file: File) -> bool:
@@ -178,12 +181,16 @@ class Side:
         old, own = self.disk.files.get(entry.path), self.index.get(entry.path)
         if old is not None and old.content != entry.content:
             self._displace(entry, old, own)
+        if entry.path == DATABASE:
+            self.disk.torn = False
         if entry.content is None:
             self.disk.files.pop(entry.path, None)
         else:
             self.disk.files[entry.path] = File(content=entry.content, changed_ms=entry.changed_ms)
 
     def _displace(self, entry: Entry, old: File, own: Entry | None) -> None:
+        if entry.path.startswith(GUARD_FOLDER):  # points are copies, and made to be replaced
+            return
         if self.disk.writers and self.live():
             self.accuse("I1", f"{self.name}: the peer's {entry.path} replaced the running app's")
         if entry.path == SHM:

@@ -127,8 +127,7 @@ class ApiServer:
             raise Refused(404, f"{path} not found")
         old = self.objects[path]
         if request.method == "PUT":
-            if body["metadata"].get("resourceVersion") not in {None, old["metadata"]["resourceVersion"]}:
-                raise Refused(409, "the object has been modified")
+            fresh(old, body)
             return self.objects[self._put(path, body)]
         if request.method == "PATCH":
             patched = copy.deepcopy(old)
@@ -136,6 +135,7 @@ class ApiServer:
                 for op in body:
                     json_patch(patched, op)
             else:
+                fresh(old, body)
                 merge(patched, body)
             return self.objects[self._put(path, patched)]
         wanted = (body or {}).get("preconditions", {}).get("uid", old["metadata"]["uid"])
@@ -155,7 +155,10 @@ class ApiServer:
         node = body.get("spec", {}).get("nodeName")
         everywhere = collection == "/api/v1/pods" and head.endswith("/pods")
         selected = selector in {"", f"metadata.name={name}", f"spec.nodeName={node}"}
-        return (everywhere or head == collection) and selected
+        labels = body.get("metadata", {}).get("labels") or {}
+        asked = [one.partition("=") for one in request.query.get("labelSelector", "").split(",") if one]
+        labelled = all(labels.get(key) == value for key, _, value in asked)
+        return (everywhere or head == collection) and selected and labelled
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         seen = int(request.query.get("resourceVersion") or 0)
@@ -186,6 +189,12 @@ class ApiServer:
             if transport is not None:
                 transport.abort()
         self.connections.clear()
+
+
+def fresh(old: dict[str, Any], body: dict[str, Any]) -> None:
+    """Raises Refused where `body` was made of another version than the one that is there."""
+    if body.get("metadata", {}).get("resourceVersion") not in {None, old["metadata"]["resourceVersion"]}:
+        raise Refused(409, "the object has been modified")
 
 
 def json_patch(target: dict[str, Any], op: dict[str, Any]) -> None:

@@ -39,16 +39,19 @@ from failoverd.core.model import (
     Revert,
     Scan,
     Scanned,
+    ScanPoints,
     SetIgnores,
     SetRole,
     Snapshot,
     TaintNode,
     Unknown,
     UntaintNode,
+    Want,
     Workload,
 )
 from failoverd.core.quantities import total
 from failoverd.core.rules import App, Copy, Mode, Pair, Place, Rules, Site, Volume, WorkloadKind
+from tests.core.guards import Guards
 from tests.core.objects import Failed, deployment, helm_release, json_patch, parse, parse_release
 
 EPOCH_OF_TESTS = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -146,6 +149,7 @@ class World:
     updated: bool = True
     tainted: dict[str, bool] = field(default_factory=dict)
     """Nodes with the taint `out-of-service`, and whether it is ours."""
+    guards: Guards = field(default_factory=Guards)
     _renewed: dict[str, float] = field(default_factory=dict)
     _made: int = 0
 
@@ -182,6 +186,16 @@ class World:
                 self._renewed[node] = self.s
         for app in self.rules.apps:
             self._reconcile(app)
+        if self.rules.guard is not None:
+            for key in self.folders:
+                node = self.rules.place(self.rules.app(key[0]), key[2]).node
+                if self.api and self.lives(node) and node not in self.cut:
+                    self.guards.work(key, self.date, bool(self.writing(key[0], key[2])))
+
+    def writing(self, key: str, site: Site) -> list[Pod]:
+        """Pods that have the copies of a site open."""
+        node = self.rules.place(self.rules.app(key), site).node
+        return [pod for pod in self.pods[key] if pod.owned and pod.node == node and self.lives(node)]
 
     def _reconcile(self, app: App) -> None:
         raw, pods = self.raw[app.key], self.pods[app.key]
@@ -274,6 +288,12 @@ class World:
                 else Unknown(self.unread[key])
                 for key in self.folders
             },
+            guards={
+                key: self.guards.reading(key) if self.api and key not in self.guards.unread else lost
+                for key in self.folders
+            }
+            if self.rules.guard is not None
+            else {},
         )
         return replace(made, **changes)
 
@@ -303,6 +323,9 @@ class World:
                 self.pods[key][:] = [pod for pod in self.pods[key] if pod.uid != uid]
             case FenceOff() | FenceOn() | TaintNode() | UntaintNode():
                 self._node(action)
+            case Want(app=key, volume=name, site=site, wanted=wanted, version=version):
+                if not self.guards.told((key, name, site), wanted, version):
+                    return Receipt(action=action, ok=False, detail="409 it was changed meanwhile")
             case _:
                 return self._sync(action)
         return Receipt(action=action, ok=True)
@@ -319,7 +342,8 @@ class World:
                 del self.tainted[node]
 
     def _sync(self, action: Action) -> Receipt:
-        assert isinstance(action, SetRole | SetIgnores | Scan | Override | Revert | DropConnection), action
+        synced = SetRole | SetIgnores | Scan | ScanPoints | Override | Revert | DropConnection
+        assert isinstance(action, synced), action
         key = (action.app, action.volume, action.site)
         seen = self.folder(key)
         if isinstance(seen, Unknown):

@@ -272,9 +272,13 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.DEAD_CONNECTION: None,
     Why.PEER_PAUSED: None,
     Why.NOT_READY: None,
+    Why.GUARD_SILENT: None,
+    Why.NOT_OPEN: None,
+    Why.UNUSABLE: None,
+    Why.NO_POINTS: None,
 }
 """A world for every reason; None where the reason has a test of its own: below, or in test_commands, test_doubt,
-test_links, test_moves or test_room."""
+test_guarding, test_links, test_moves or test_room."""
 
 
 def made(why):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.core.points import Ailment, Duty, Placed, Placing, Wanted
-from failoverd.core.rules import Site
+from failoverd.core.points import Ailment, Duty, Placed, Wanted
+from failoverd.core.rules import Placing, Site
 from failoverd.guard.files import unquoted
 from failoverd.guard.pace import Halt, Pace
 from failoverd.guard.place import Placer

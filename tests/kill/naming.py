@@ -65,6 +65,9 @@ def name_of(front: str, method: str, path: str, query: Mapping[str, str], body: 
         return f"{verb} {short} {_patch(body)}"
     if method in ("PUT", "POST") and (short == MEMORY or _creates(body, "failoverd-memory")):
         return f"{verb} {MEMORY} {memory_change(before, _memory_text(body))}"
+    if method == "PATCH" and "configmaps/failoverd-guard" in short:
+        wanted = _json(_json(body).get("data", {}).get("wanted", "{}"))
+        return f"{verb} {short} {wanted.get('duty')}{' and place' if wanted.get('move') else ''}"
     if method == "POST" and short in ("configmaps", "leases"):
         return f"{verb} {short}/{_json(body).get('metadata', {}).get('name')}"
     return f"{verb} {short}"

@@ -16,7 +16,7 @@ from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.memory import History, decode
 from failoverd.core.memory import AppMemory, Memory, Move
 from failoverd.core.model import Command, CommandKind
-from failoverd.core.rules import Require, Site
+from failoverd.core.rules import Guarding, Require, Site
 from failoverd.simulator.chaos_truth import Truth
 from failoverd.simulator.serve import Serve
 from failoverd.simulator.world_data import Rhythm
@@ -82,6 +82,8 @@ class Setting:
     fenced: bool = True
     require: str = "proof"
     barrier_timeout: str = "60s"
+    guarded: bool = False
+    """Whether guards run beside the data, in the world."""
 
 
 @dataclass(slots=True)
@@ -134,6 +136,8 @@ class Scene:
         config = CONFIG.replace("REQUIRE", self.setting.require).replace("BARRIER", self.setting.barrier_timeout)
         if self.setting.fenced:
             config += fence(self.power.urls["proxmox"], self.served.proxmox.token)
+        if self.setting.guarded:
+            config += "[guard]\nenabled = true\n"
         return config
 
     def server(self) -> Behind:
@@ -256,7 +260,7 @@ async def scene(folder: Path, setting: Setting) -> AsyncIterator[Scene]:
     """A world of its own, and everything taken away afterwards."""
     fenced = ("k3s-w1",) if setting.fenced else ()
     app = replace(simple_app(), require=Require(setting.require))
-    rules = simple_rules((app,), fenced=fenced)
+    rules = simple_rules((app,), fenced=fenced, guard=Guarding() if setting.guarded else None)
     spec = WorldSpec(
         rules=rules, shared_access=True, seed=1, boot=timedelta(seconds=5), rhythm=Rhythm(on_ms=1_000, off_ms=3_000)
     )

@@ -43,6 +43,19 @@ async def _warm(scene: Scene) -> None:
     await scene.rest(max(0.0, WARM - scene.now))
 
 
+async def _proven(scene: Scene) -> None:
+    """Points are made at home and proven at the backup, whose raw copy does not open."""
+    await _warm(scene)
+    await scene.rest(20)
+    scene.fault("tear media/sonarr data backup")
+
+
+def _placed(scene: Scene) -> bool:
+    """Moved, and the database is one that opens."""
+    disk = scene.served.world.apps["media/sonarr"].pairs["data"].sides[Site.BACKUP].disk
+    return _at(Site.BACKUP)(scene) and not disk.torn
+
+
 async def _nothing(scene: Scene) -> None:
     """Adoption begins with the start itself."""
 
@@ -120,6 +133,10 @@ STORIES = {
         Story(
             name="failover", prelude=_warm, trigger=_fault("power_off k3s-w1"), ended=_at(Site.BACKUP),
             kind=Kind.FAILOVER,
+        ),
+        Story(
+            name="guarded", prelude=_proven, trigger=_fault("power_off k3s-w1"), ended=_placed, kind=Kind.FAILOVER,
+            setting=Setting(guarded=True),
         ),
         Story(
             name="fenced", prelude=_warm, trigger=_fault("cut k3s-w1"), ended=_at(Site.BACKUP), kind=Kind.FAILOVER,

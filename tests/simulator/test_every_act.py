@@ -47,6 +47,8 @@ WARM = 45
 STORIES = {
     "adoption": Story("world", ((0, "fault power_on k3s-w1"),), at="primary"),
     "failover": Story("world stable_for=1h", ((WARM, "fault power_off k3s-w1"),)),
+    "guarded": Story("world guard=yes stable_for=1h", ((WARM, "fault power_off k3s-w1"),)),
+    "guarded switchover": Story("world guard=yes failback=manual", ((WARM, f"command switchover {APP} backup"),)),
     "fenced": Story("world stable_for=1h", ((WARM, "fault cut k3s-w1"),), lasts=240),
     "silence": Story("world require=silence fence=none", ((WARM, "fault power_off k3s-w1"),), lasts=220),
     "forced": Story("world failback=manual", ((WARM, f"command failover {APP} backup"),), lasts=300),

@@ -94,6 +94,7 @@ def test_a_named_fault_and_a_long_quiet_after_it_are_the_same(fault):
         "world seed=7 writer=restless max_data_age=10m",
         "world seed=8 flux=no strategy=Recreate failback=manual",
         "world seed=9 tick=5s scan_interval=20s",
+        "world seed=10 guard=yes",
     ],
 )
 def test_worlds_of_every_kind_are_the_same(world):

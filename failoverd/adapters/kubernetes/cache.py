@@ -40,6 +40,8 @@ class Resource:
     keep: Keep
     selector: str = ""
     """A field selector."""
+    labels: str = ""
+    """A label selector."""
     idle: timedelta = timedelta(seconds=80)
     """Silence after which the watch is opened again; the API server sends a bookmark about every minute."""
     relist: timedelta = timedelta(minutes=30)
@@ -195,6 +197,8 @@ class Cache:
         query: dict[str, str | int | bool] = {}
         if self.resource.selector:
             query["fieldSelector"] = self.resource.selector
+        if self.resource.labels:
+            query["labelSelector"] = self.resource.labels
         return query
 
     def _kept(self, item: object) -> tuple[tuple[str, str], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What a guard asks of the API server: one ConfigMap per copy of a volume, in the daemon's namespace.
+"""What daemon and guards say to each other: one ConfigMap per copy of a volume, in the daemon's namespace.
 
 Its `wanted` is the daemon's, its `observed` the guard's. The daemon makes the object; a guard may read it and change
 it, and nothing else in the cluster.
@@ -6,20 +6,22 @@ it, and nothing else in the cluster.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from failoverd.adapters.kubernetes.client import MERGE_PATCH, Client
+from failoverd.adapters.kubernetes.client import MERGE_PATCH, Client, KubeError
 from failoverd.adapters.kubernetes.rbac import Need, Where
 from failoverd.core import names
-from failoverd.core.points import POINTS_SCHEMA, Observed, Wanted
-from failoverd.core.rules import App, Site
+from failoverd.core.points import POINTS_SCHEMA, GuardReading, Observed, Wanted
+from failoverd.core.rules import SITES, App, Rules, Site
 
 WANTED, OBSERVED = "wanted", "observed"
+LABELS = {"app.kubernetes.io/part-of": names.PART_OF, "app.kubernetes.io/component": names.GUARD_COMPONENT}
+"""Of every object; the daemon watches what bears them."""
 LIMIT = 900_000
 """Bytes of an `observed`: a ConfigMap may hold 1 MiB in all, what is wanted included."""
 
@@ -49,6 +51,62 @@ def objects(apps: Iterable[App], namespace: str, site: Site) -> tuple[str, ...]:
 def needs(fixed: Iterable[str]) -> tuple[Need, ...]:
     """What a guard of these objects needs."""
     return (Need(where=Where.OWN, group="", resource="configmaps", verbs=("get", "patch"), fixed=tuple(fixed)),)
+
+
+def daemon_needs(rules: Rules) -> tuple[Need, ...]:
+    """What the daemon needs for its guards, over making the objects: nothing where it has none."""
+    if rules.guard is None:
+        return ()
+    spaces = sorted({app.namespace for app in rules.apps})
+    fixed = tuple(sorted(one for space in spaces for site in SITES for one in objects(rules.apps, space, site)))
+    return (
+        # A watch of many objects cannot be limited to their names: one watch serves them all.
+        Need(where=Where.OWN, group="", resource="configmaps", verbs=("list", "watch")),
+        Need(where=Where.OWN, group="", resource="configmaps", verbs=("patch",), fixed=fixed),
+    )
+
+
+def reading(raw: Mapping[str, Any] | None, where: str) -> GuardReading:
+    """What stands in an object, None for one that is not there. What cannot be understood is said, never empty."""
+    if raw is None:
+        return GuardReading()
+    version = str((raw.get("metadata") or {}).get("resourceVersion") or "")
+    data = raw.get("data")
+    texts = data if isinstance(data, dict) else {}
+    try:
+        wanted = parse(texts[WANTED], where) if texts.get(WANTED) else None
+    except Unreadable:  # told anew: it is ours alone to write
+        wanted = None
+    try:
+        said = observed(texts[OBSERVED], where) if texts.get(OBSERVED) else None
+    except Unreadable as error:
+        return GuardReading(version=version, wanted=wanted, trouble=str(error))
+    if said is not None and said.at.tzinfo is None:
+        return GuardReading(version=version, wanted=wanted, trouble=f"{where}: {OBSERVED}: a time without a zone")
+    return GuardReading(version=version, wanted=wanted, observed=said)
+
+
+async def order(client: Client, own: str, name: str, wanted: Wanted, version: str) -> str:
+    """Order it, against the `version` that was read; an empty one makes the object. Says what was done.
+
+    Raises KubeError: 409 where it is of another version by now, and nothing was ordered.
+    """
+    base, query = f"/api/v1/namespaces/{own}/configmaps", {"fieldManager": names.FIELD_MANAGER}
+    metadata: dict[str, Any] = {"labels": LABELS}
+    if version:
+        body = {"metadata": {**metadata, "resourceVersion": version}, "data": {WANTED: wanted_text(wanted)}}
+        await client.request("PATCH", f"{base}/{name}", body, content_type=MERGE_PATCH, query=query)
+        return f"ordered to {wanted.duty}"
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**metadata, "name": name}}
+    try:
+        await client.request("POST", base, {**made, "data": {WANTED: wanted_text(wanted)}}, query=query)
+    except KubeError as error:
+        if error.status != 409:
+            raise
+        # Somebody made it without our labels, so that no watch of ours has shown it: nothing is ordered unread.
+        await client.request("PATCH", f"{base}/{name}", {"metadata": metadata}, content_type=MERGE_PATCH, query=query)
+        return "it was there already: labelled, and ordered once it was read"
+    return f"made, ordered to {wanted.duty}"
 
 
 class GuardObject:

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from failoverd.adapters.kubernetes import commands, fit, parse, resources
+from failoverd.adapters.kubernetes import commands, fit, guards, parse, resources
 from failoverd.adapters.kubernetes.cache import Cache, slim
 from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.lease import LeaseLeadership
@@ -23,6 +23,7 @@ from failoverd.adapters.kubernetes.release import release
 from failoverd.adapters.kubernetes.resources import (
     CLAIMS,
     COMMANDS,
+    GUARDS,
     LEASES,
     NODES,
     PODS,
@@ -33,7 +34,7 @@ from failoverd.adapters.kubernetes.resources import (
 )
 from failoverd.adapters.kubernetes.write import release_path, workload_path
 from failoverd.core import names
-from failoverd.core.model import Amounts, Api, ClaimReading, NodeReading, Release, Unknown, Workload
+from failoverd.core.model import Amounts, Api, ClaimReading, GuardReading, NodeReading, Release, Unknown, Workload
 from failoverd.core.rules import App, Rules, Site, Volume
 from failoverd.core.shared_fate import CONTROL_PLANE
 from failoverd.ports import Clock
@@ -52,6 +53,7 @@ class KubeReadings:
     nodes: Mapping[str, NodeReading]
     workloads: Mapping[str, Workload | Unknown]
     claims: Mapping[tuple[str, str, Site], ClaimReading | Unknown]
+    guards: Mapping[tuple[str, str, Site], GuardReading | Unknown]
     commands: commands.Inbox | Unknown
 
 
@@ -83,6 +85,7 @@ class KubeReader:
         self._reachable = True
         self._moving = False
         self._malformed: frozenset[str] = frozenset()
+        self._understood: dict[str, tuple[str, GuardReading]] = {}
         self._sums: dict[str, Amounts | Unknown] = {}
         """Requests of the pods on each node, until one of them changes."""
 
@@ -109,6 +112,7 @@ class KubeReader:
                 for volume in app.volumes
                 for site in Site
             },
+            guards=self._guards(rules, now),
             commands=self._commands(now),
         )
 
@@ -172,7 +176,7 @@ class KubeReader:
         def changed() -> None:
             if kind == TENANTS:
                 self._sums.pop(space, None)
-            watched = kind in (PODS, RELEASES) or kind in resources.WORKLOADS.values()
+            watched = kind in (PODS, RELEASES, GUARDS) or kind in resources.WORKLOADS.values()
             if self._wake is not None and (kind == COMMANDS or (watched and self._moving)):
                 self._wake.set()
 
@@ -335,6 +339,27 @@ class KubeReader:
             return replace(claim, reachable=parse.admits(volume, labels, node_name))
         except Malformed as error:
             return Unknown(f"{what} at node {node_name}: {error}")
+
+    def _guards(self, rules: Rules, now: timedelta) -> dict[tuple[str, str, Site], GuardReading | Unknown]:
+        if rules.guard is None:
+            return {}
+        cache = self._caches[GUARDS, ""]
+        why, found = cache.doubted(now), {}
+        for app in rules.apps:
+            for volume in app.volumes:
+                for site in Site:
+                    name = names.guard_object(app.namespace, volume.copy(site).claim)
+                    found[app.key, volume.name, site] = Unknown(why) if why else self._guard(cache, name)
+        return found
+
+    def _guard(self, cache: Cache, name: str) -> GuardReading:
+        """What one object says, understood once for each of its versions."""
+        raw = cache.get(name, self._namespace)
+        version = str(raw["metadata"].get("resourceVersion")) if raw is not None else ""
+        known = self._understood.get(name)
+        if known is None or known[0] != version:
+            known = self._understood[name] = (version, guards.reading(raw, f"ConfigMap {self._namespace}/{name}"))
+        return known[1]
 
     def _commands(self, now: timedelta) -> commands.Inbox | Unknown:
         cache = self._caches[COMMANDS, ""]

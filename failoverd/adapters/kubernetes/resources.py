@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from failoverd.adapters.kubernetes import commands, fit
+from failoverd.adapters.kubernetes import commands, fit, guards
 from failoverd.adapters.kubernetes.cache import Keep, Resource
 from failoverd.adapters.kubernetes.rbac import Named, Need, Where
 from failoverd.core import names
@@ -50,6 +50,7 @@ NODES = "nodes"
 LEASES = "leases"
 VOLUMES = "persistentvolumes"
 COMMANDS = "commands"
+GUARDS = "guards"
 PODS = "pods"
 TENANTS = "pods on"
 """Every pod bound to one node of a pair; kept by the node's name."""
@@ -110,6 +111,7 @@ KEEP: dict[str, Keep] = {
     LEASES: {"spec": {"renewTime": True}},
     VOLUMES: {"spec": {"nodeAffinity": True}},
     COMMANDS: {"data": True},
+    GUARDS: {"metadata": {"name": True, "resourceVersion": True}, "data": True},
     PODS: {
         "metadata": {**_META, **_OWNED, "deletionGracePeriodSeconds": True},
         "spec": {"nodeName": True, "terminationGracePeriodSeconds": True, "volumes": _VOLUMES},
@@ -166,6 +168,13 @@ def wanted(rules: Rules, own: str) -> dict[tuple[str, str], Resource]:
             selector=f"metadata.name={names.COMMANDS}",
         ),
     }
+    if rules.guard is not None:
+        found[GUARDS, ""] = Resource(
+            name="guards' objects",
+            path=commands.path(own).rsplit("/", 1)[0],
+            keep=KEEP[GUARDS],
+            labels=",".join(f"{key}={value}" for key, value in guards.LABELS.items()),
+        )
     for node in rules.nodes:
         found[TENANTS, node] = Resource(
             name=f"pods on {node}", path="/api/v1/pods", keep=KEEP[TENANTS], selector=f"spec.nodeName={node}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
@@ -26,7 +26,7 @@ from failoverd.adapters.syncthing.transport import (
 )
 from failoverd.clock import sleep
 from failoverd.core.model import Folder, Role, Scanned, Unknown
-from failoverd.core.names import FOLDER
+from failoverd.core.names import FOLDER, GUARD_FOLDER
 
 __all__ = [
     "Access", "AccessSource", "Direct", "Kept", "Proxied", "Reply", "Syncthing",
@@ -46,6 +46,8 @@ RESTART_TIMEOUT = timedelta(seconds=30)
 ASK_AGAIN = timedelta(milliseconds=200)
 REREAD_AFTER = timedelta(seconds=10)
 """Ignore patterns and a standing connection are read this rarely: nothing decides on them within seconds."""
+NAMED = 50
+"""Needed files are named up to this many; more are no busy databases."""
 KEEP_ALL = "1000000"
 """Versions to keep of each file; the `simple` versioner has no word for all of them."""
 
@@ -74,8 +76,10 @@ class _Rare:
 class Syncthing:
     """One side of one volume. `name` is how people are told of it: `media/sonarr data at primary`."""
 
-    def __init__(self, name: str, transport: Transport) -> None:
+    def __init__(self, name: str, transport: Transport, *, naming: bool = False) -> None:
+        """`naming`: whether what it needs is asked for by name, where that is little."""
         self.name = name
+        self._naming = naming
         self._transport = transport
         self._rare: _Rare | None = None
         self._written = 0
@@ -138,6 +142,11 @@ class Syncthing:
             error_files=parse.error_files(listed) if listed else (),
             changing=parse.changing(listed) if listed else (),
         )  # fmt: skip
+
+    async def scan_points(self) -> None:
+        """Scan the guard's folder alone, which proves nothing of the rest. Raises SyncthingError."""
+        async with self._act("scan its points"):
+            await self._post("/rest/db/scan", within=SCAN_TIMEOUT, query={"sub": GUARD_FOLDER})
 
     async def override(self) -> None:
         """Make this side's version of everything the newest. Raises SyncthingError.
@@ -207,7 +216,11 @@ class Syncthing:
             if written == self._written:
                 self._rare = rare
         files = parse.error_files(await self._errors()) if here.errors else ()
-        return parse.folder(who, setup, here, peer_link=rare.link, patterns=rare.patterns, files=files)
+        found = parse.folder(who, setup, here, peer_link=rare.link, patterns=rare.patterns, files=files)
+        if self._naming and 0 < here.need_items + here.need_deletes <= NAMED:
+            query = _IN_FOLDER | {"page": "1", "perpage": str(2 * NAMED)}
+            found = replace(found, need_files=parse.needed(await self._get("/rest/db/need", query)))
+        return found
 
     async def _errors(self) -> Fields:
         query = _IN_FOLDER | {"page": "1", "perpage": "100"}
@@ -234,8 +247,11 @@ class Syncthing:
         reply: Reply = await retrying(self._send, "GET", path, query=query)
         return parse.decoded(_short(path), reply.body)
 
-    async def _post(self, path: str, *, body: object = None, within: timedelta = ACT_TIMEOUT) -> None:
-        await self._send("POST", path, query=_IN_FOLDER, body=body, within=within)
+    async def _post(
+        self, path: str, *, body: object = None, within: timedelta = ACT_TIMEOUT,
+        query: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        await self._send("POST", path, query=_IN_FOLDER | dict(query or {}), body=body, within=within)
 
     async def _send(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None,

@@ -111,5 +111,7 @@ def sides(rules: Rules, client: Client, *, direct: bool) -> dict[Key, Syncthing]
             for site in Site:
                 mover = Mover(client, app.namespace, volume.copy(site).source, direct=direct, turns=turns)
                 way: Transport = Direct(mover) if direct else Proxied(mover, client)
-                found[app.key, volume.name, site] = Syncthing(f"{app.key} {volume.name} at {site}", way)
+                found[app.key, volume.name, site] = Syncthing(
+                    f"{app.key} {volume.name} at {site}", way, naming=rules.guard is not None
+                )
     return found

@@ -214,6 +214,17 @@ def changing(fields: Fields) -> tuple[str, ...]:
     return tuple(sorted(one.text("path") for one in listed if one.text("error", absent="").endswith(CHANGED)))
 
 
+def needed(fields: Fields) -> tuple[str, ...]:
+    """`db/need`: the names of what is being fetched, waits for it, or waits to be tried again. Raises Malformed."""
+    found = []
+    for part in ("progress", "queued", "rest"):
+        for entry in fields.list(part):
+            if not isinstance(entry, dict):
+                raise Malformed(f"{fields.call}: an entry of '{part}' is not an object")
+            found.append(Fields(f"{fields.call}.{part}", entry).text("name"))
+    return tuple(sorted(found))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """One version of a file that versioning has kept."""

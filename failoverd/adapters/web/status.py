@@ -221,8 +221,10 @@ def _standby(standby: Standby) -> dict[str, object]:
 def _volume(name: str, decided: AppDecision | None, memory: AppMemory | None) -> dict[str, object]:
     age = decided.ages.get(name) if decided else None
     kept = memory.volumes.get(name) if memory else None
+    origin = decided.origins.get(name) if decided else None
     return {
         "age_seconds": round(age.total_seconds(), 1) if age is not None else None,
+        **({"origin": origin} if origin else {}),
         "proven_at": _time(kept.proven_at if kept else None),
         "copies": {str(site): _copy(kept, site) for site in Site},
     }

@@ -1,0 +1,303 @@
+"""What the guards at the disks are told, what of theirs speaks against a move, and the placing of databases.
+
+The one rule of this file: an order that places is given for one move, while nothing of its app is left that could
+write at the target, and is taken back before the app starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+from failoverd.core import databases
+from failoverd.core.case import Case, Wish
+from failoverd.core.memory import Kind, Move, Phase, Standing
+from failoverd.core.model import Action, GuardReading, Objection, ScanPoints, Unknown, Want, Why
+from failoverd.core.points import Ailment, Duty, Placed, Wanted
+from failoverd.core.rules import SITES, Mode, Site, Volume
+
+FORGOTTEN = timedelta(seconds=35)
+"""After this long no guard acts on another order than the one that stands: it believes what it read for 30 s."""
+LISTED = 10
+"""Displaced files that are named; all of them lie under `.failoverd/moves`."""
+
+
+# -------------------------------------------------------------------- what they are told
+
+
+def orders(case: Case) -> tuple[Action, ...]:
+    """What must be told to the guards of one app in this tick, and the scans that announce their new points."""
+    if case.rules.guard is None or case.rules.mode is Mode.OBSERVE:
+        return ()
+    acts: list[Action] = []
+    for volume in case.app.volumes:
+        for site in SITES:
+            read = databases.reading(case, volume, site)
+            wanted = _wanted(case, volume, site)
+            if isinstance(read, GuardReading) and wanted is not None and not _stands(read, wanted):
+                where = {"app": case.app.key, "volume": volume.name, "site": site}
+                why = _why(wanted)
+                acts.append(Want(**where, wanted=wanted, version=read.version, reason=why))  # type: ignore[arg-type]
+        acts += _announcements(case, volume)
+    return tuple(acts)
+
+
+def _stands(read: GuardReading, wanted: Wanted) -> bool:
+    if wanted.duty is Duty.REST:  # whoever rests need not know of what
+        return read.wanted is not None and read.wanted.duty is Duty.REST
+    return read.wanted == wanted
+
+
+def _why(wanted: Wanted) -> str:
+    if wanted.move:
+        return "the newest points that open become the databases"
+    words = {Duty.MAKE: "it is active", Duty.PROVE: "its copy may be needed", Duty.REST: "nothing to do here now"}
+    return words[wanted.duty]
+
+
+def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
+    """What the guard of one copy should do now; None where it is left alone."""
+    if case.was.phase is Phase.FROZEN:
+        return None
+    epoch, active = databases.points_of(case.was)
+    told = case.rules.guard
+    assert told is not None
+    duty = _duty(case, volume, site)
+    placing = duty is Duty.PROVE and _places(case)
+    return Wanted(
+        duty=duty,
+        epoch=epoch,
+        active=active,
+        interval=told.interval,
+        keep=told.keep,
+        keep_for=told.keep_for,
+        share=told.share,
+        move=case.was.move.id if placing and case.was.move is not None else "",
+        place=case.app.place,
+    )
+
+
+def _duty(case: Case, volume: Volume, site: Site) -> Duty:
+    was, move = case.was, case.was.move
+    if move is None:
+        # Points are of use to a clean standby alone; while copies are being made equal nothing of ours moves there.
+        clean = case.copy(volume, was.active.other).standing is Standing.CLEAN
+        if was.phase is not Phase.WATCHING or not clean:
+            return Duty.REST
+        return Duty.MAKE if site is was.active else Duty.PROVE
+    if move.kind is Kind.FAILOVER:
+        if was.phase is Phase.FENCING:  # it may be called off yet
+            return Duty.MAKE if site is move.source else Duty.PROVE
+        if site is move.target and (was.phase is Phase.STOPPING or (was.phase is Phase.FLIPPING and not _over(case))):
+            return Duty.PROVE
+    return Duty.REST
+
+
+def _over(case: Case) -> bool:
+    """Whether what had to be placed is in its place, or will never be."""
+    move = case.was.move
+    return move is not None and any(name in ("placed", "unplaced") for name, _ in move.marks)
+
+
+def _places(case: Case) -> bool:
+    """Whether databases are to be placed now: the target sends, and nothing of the app runs."""
+    move = case.was.move
+    if move is None or not _has_placing(case, move) or case.was.phase is not Phase.FLIPPING:
+        return False
+    return any(name == "flipped" for name, _ in move.marks) and not _over(case)
+
+
+def _has_placing(case: Case, move: Move) -> bool:
+    return move.kind is Kind.FAILOVER and databases.in_force(case.rules, case.app)
+
+
+def _announcements(case: Case, volume: Volume) -> list[Action]:
+    """A scan of the points' folder where a new point is said to be there."""
+    if case.was.phase is not Phase.WATCHING:
+        return []
+    said = databases.said_at(case, volume, case.was.active, Duty.MAKE)
+    if said is None or not said.kept:
+        return []
+    if databases.serials(said) == databases.seen(case, volume, case.was.active).announced:
+        return []
+    site = case.was.active
+    return [ScanPoints(app=case.app.key, volume=volume.name, site=site, reason="a new restore point")]
+
+
+def busy(case: Case) -> str:
+    """Which guard may still be writing though it was told to rest; empty where none can."""
+    if case.rules.guard is None:
+        return ""
+    for volume in case.app.volumes:
+        for site in SITES:
+            read, seen = databases.reading(case, volume, site), databases.seen(case, volume, site)
+            if isinstance(read, Unknown):
+                return f"the order for {volume.name} at {site} can be read: {read.why}"
+            told = read.wanted is None or read.wanted.duty is Duty.REST
+            rests = read.observed is None or read.observed.duty is Duty.REST
+            if not told or not (rests or _forgotten(case, seen.wanted_at)):
+                return f"the guard of {volume.name} at {site} to rest"
+    return ""
+
+
+def _forgotten(case: Case, since: timedelta | None) -> bool:
+    return since is not None and case.now.mono - since >= FORGOTTEN
+
+
+# -------------------------------------------------------------------- what speaks against a move
+
+
+def target(case: Case, wish: Wish) -> Iterator[Objection]:
+    """The guard at the target must be heard, and find a volume an app can start in and databases that open."""
+    if case.rules.guard is None:
+        return
+    for volume in case.app.volumes:
+        where = f"{volume.name} at {wish.target}"
+        why = databases.silent(case, volume, wish.target)
+        if why:
+            yield Objection(why=Why.GUARD_SILENT, text=f"{where}: its guard is silent: {why}")
+        yield from _unusable(case, volume, wish.target)
+        if wish.kind is Kind.FAILOVER:
+            yield from _broken(case, volume, wish.target)
+
+
+def _unusable(case: Case, volume: Volume, site: Site) -> Iterator[Objection]:
+    read = databases.reading(case, volume, site)
+    if isinstance(read, GuardReading) and read.observed is not None and read.observed.duty is Duty.PROVE:
+        for one in read.observed.findings:
+            yield Objection(why=Why.UNUSABLE, text=f"{volume.name} at {site}: {one.obstacle}: {one.text}")
+
+
+def _broken(case: Case, volume: Volume, site: Site) -> Iterator[Objection]:
+    """Databases of which no point opens at `site`."""
+    said = databases.said_at(case, volume, site, Duty.PROVE)
+    if said is None or not databases.in_force(case.rules, case.app):
+        return
+    proven = {one.database for one in said.proven}
+    for one in said.sick:
+        if one.database not in proven and one.ailment not in (Ailment.NONE, Ailment.NOT_A_DATABASE):
+            text = f"{volume.name} at {site}: {one.database} does not open: {one.ailment}: {one.text}"
+            yield Objection(why=Why.NOT_OPEN, text=text)
+
+
+def unknown_because(case: Case, volume: Volume) -> str:
+    """Why the age of a volume is unknown, where a database makes it so; else empty."""
+    found = databases.oldest(case, volume)
+    return f": {found.text}" if found is not None and found.since is None else ""
+
+
+# -------------------------------------------------------------------- what is wrong while nothing moves
+
+
+def alarms(case: Case) -> list[Objection]:
+    """Databases that are not well, at either side, and guards that are not heard, while there is time to mend it."""
+    if case.rules.guard is None or case.was.phase is not Phase.WATCHING:
+        return []
+    found: list[Objection] = []
+    for volume in case.app.volumes:
+        for site in SITES:
+            said = databases.said_at(case, volume, site, _duty(case, volume, site))
+            if said is None:
+                continue
+            proven = {one.database for one in said.proven}
+            for one in said.sick:
+                if one.ailment is Ailment.NONE:
+                    continue
+                making = said.duty is Duty.MAKE
+                why = Why.NO_POINTS if making else Why.NOT_OPEN
+                how = why.value if making else "a point does not open" if one.database in proven else "does not open"
+                text = f"{volume.name} at {site}: {one.database}: {how}: {one.ailment}: {one.text}"
+                found.append(Objection(why=why, text=text))
+            if said.duty is Duty.MAKE and said.placed is not None and not said.placed.done:
+                text = f"{volume.name} at {site}: placing for {said.placed.move}: {said.placed.why}"
+                found.append(Objection(why=Why.NOT_OPEN, text=text))
+    return found
+
+
+# -------------------------------------------------------------------- placing
+
+
+def place(case: Case, move: Move) -> tuple[Move, str, tuple[Objection, ...]]:
+    """The move with what is known of its placing by now, what it waits for (empty: nothing more) and the alarms."""
+    if case.rules.guard is None or not _has_placing(case, move):
+        return move, "", ()
+    if _over(case):
+        return move, _withdrawn(case, move), ()
+    waits, alarms, hopeless = _unplaced(case, move)
+    if waits and not (move.forced and hopeless):
+        return move, waits, alarms
+    name = "unplaced" if waits else "placed"
+    told = (f"not placed, started with the live copy: {waits}",) if waits else _told(case, move)
+    over = replace(move, marks=(*move.marks, (name, case.date)), evidence=(*move.evidence, *told))
+    return over, "the order that places to be taken back", ()
+
+
+def _withdrawn(case: Case, move: Move) -> str:
+    """Which order that places may still be acted on; empty where none can."""
+    placed = any(name == "placed" for name, _ in move.marks)
+    for volume in case.app.volumes:
+        read, seen = databases.reading(case, volume, move.target), databases.seen(case, volume, move.target)
+        rests = isinstance(read, GuardReading) and read.wanted is not None and read.wanted.duty is Duty.REST
+        if not rests or not (placed or _forgotten(case, seen.wanted_at)):
+            return f"the order that places at {move.target} to be taken back ({volume.name})"
+    return ""
+
+
+def _unplaced(case: Case, move: Move) -> tuple[str, tuple[Objection, ...], bool]:
+    """What is waited for, its alarms, and whether an operator's force need not wait for it."""
+    for volume in case.app.volumes:
+        where = f"{volume.name} at {move.target}"
+        found = _placed(case, volume, move)
+        silent = databases.silent(case, volume, move.target)
+        if silent:
+            text = f"databases to be placed: {where}: its guard is silent"
+            alarm = Objection(why=Why.GUARD_SILENT, text=text)
+            return f"{text}: {silent}", (alarm,), _never_began(case, volume, move)
+        if found is None:
+            return f"databases to be placed: {where}", (), False
+        if not found.done:
+            text = f"databases to be placed: {where}: {found.why}"
+            return text, (Objection(why=Why.NOT_OPEN, text=text),), False
+        if broken := _live_broken(case, volume, move, found):
+            again = "put one there that does, and remove the folder of this move under .failoverd/moves"
+            text = f"{where}: the live copy of {broken} does not open, and there is no point of it: {again}"
+            return text, (Objection(why=Why.NOT_OPEN, text=text),), True
+    return "", (), False
+
+
+def _placed(case: Case, volume: Volume, move: Move) -> Placed | None:
+    read = databases.reading(case, volume, move.target)
+    found = read.observed.placed if isinstance(read, GuardReading) and read.observed is not None else None
+    return found if found is not None and found.move == move.id else None
+
+
+def _live_broken(case: Case, volume: Volume, move: Move, found: Placed) -> str:
+    """Databases left as replication brought them that do not open."""
+    read = databases.reading(case, volume, move.target)
+    sick = read.observed.sick if isinstance(read, GuardReading) and read.observed is not None else ()
+    broken = [one.database for one in sick if one.database in found.live and one.ailment is not Ailment.NONE]
+    return ", ".join(dict.fromkeys(broken))
+
+
+def _never_began(case: Case, volume: Volume, move: Move) -> bool:
+    """Whether the guard was silent before it was asked: one that was heard may have moved a database aside."""
+    flipped = next((at for name, at in move.marks if name == "flipped"), case.date)
+    heard = databases.seen(case, volume, move.target).heard_at
+    return heard is None or case.now.mono - heard > (case.date - flipped) + databases.SILENT_AFTER
+
+
+def _told(case: Case, move: Move) -> tuple[str, ...]:
+    """What was placed and what that displaced, for the history."""
+    told = []
+    for volume in case.app.volumes:
+        found = _placed(case, volume, move)
+        if found is None:
+            continue
+        placed, left = ", ".join(found.databases) or "nothing", ", ".join(found.live)
+        text = f"{volume.name}: placed from points: {placed}" + (f"; left as it was: {left}" if left else "")
+        if found.displaced:
+            more = ", …" if len(found.displaced) > LISTED else ""
+            text += f"; displaced and kept: {', '.join(found.displaced[:LISTED])}{more}"
+        told.append(text)
+    return tuple(told)

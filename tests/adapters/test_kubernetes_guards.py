@@ -1,0 +1,128 @@
+"""What daemon and guards say to each other, over HTTP: orders against a version, and what is read."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from failoverd.adapters.kubernetes import events, guards, lease, memory, rbac, read, shared, write
+from failoverd.adapters.kubernetes.client import KubeError
+from failoverd.adapters.kubernetes.lease import LeaseLeadership
+from failoverd.adapters.kubernetes.read import KubeReader
+from failoverd.clock import SystemClock
+from failoverd.core.model import GuardReading, Unknown
+from failoverd.core.points import Duty, Observed, Wanted
+from failoverd.core.rules import Guarding, Site
+from tests.adapters.apiserver import status
+from tests.adapters.cluster import rules
+from tests.adapters.test_kubernetes_rbac import asked, covers
+
+pytestmark = pytest.mark.usefixtures("populated")
+MAPS = "/api/v1/namespaces/failoverd/configmaps"
+NAME = "failoverd-guard.media.pvc-sonarr"
+KEY = ("media/sonarr", "sonarr-data", Site.PRIMARY)
+WANTED = Wanted(duty=Duty.MAKE, epoch=3, active=Site.PRIMARY)
+SAID = Observed(site=Site.PRIMARY, at=datetime(2026, 11, 26, 12, tzinfo=UTC), duty=Duty.MAKE, epoch=3)
+GUARDED = replace(rules(), guard=Guarding())
+
+
+async def order(client, wanted: Wanted, version: str) -> str:
+    return await guards.order(client, "failoverd", NAME, wanted, version)
+
+
+async def test_an_order_makes_the_object_and_then_changes_it_against_its_version(client, server):
+    assert await order(client, WANTED, "") == "made, ordered to make"
+    made = server.objects[f"{MAPS}/{NAME}"]
+    assert guards.reading(made, "it").wanted == WANTED
+    rest = replace(WANTED, duty=Duty.REST)
+    await order(client, rest, made["metadata"]["resourceVersion"])
+    assert guards.reading(server.objects[f"{MAPS}/{NAME}"], "it").wanted == rest
+
+
+async def test_an_order_against_a_version_of_before_changes_nothing(client, server):
+    await order(client, WANTED, "")
+    version = server.objects[f"{MAPS}/{NAME}"]["metadata"]["resourceVersion"]
+    await order(client, replace(WANTED, epoch=4), version)
+    with pytest.raises(KubeError) as refused:
+        await order(client, replace(WANTED, move="an old leader's"), version)
+    assert refused.value.status == 409
+    assert guards.reading(server.objects[f"{MAPS}/{NAME}"], "it").wanted == replace(WANTED, epoch=4)
+
+
+async def test_an_object_that_somebody_made_is_labelled_and_not_ordered_unread(client, server):
+    server.put(f"{MAPS}/{NAME}", {"metadata": {"name": NAME}, "data": {"observed": guards.observed_text(SAID)}})
+    assert "there already" in await order(client, WANTED, "")
+    made = server.objects[f"{MAPS}/{NAME}"]
+    assert made["metadata"]["labels"] == guards.LABELS
+    assert "wanted" not in made["data"]
+
+
+def test_what_is_not_there_is_nothing_and_what_cannot_be_understood_is_said():
+    assert guards.reading(None, "it") == GuardReading()
+    told: dict[str, Any] = {"metadata": {"resourceVersion": "5"}, "data": {"wanted": "{", "observed": "{"}}
+    found = guards.reading(told, "it")
+    assert (found.version, found.wanted, found.observed) == ("5", None, None)
+    assert found.trouble.startswith("it: observed")
+    text = guards.observed_text(replace(SAID, at=SAID.at.replace(tzinfo=None)))
+    assert "without a zone" in guards.reading({**told, "data": {"observed": text}}, "it").trouble
+
+
+@pytest.fixture
+async def reader(client):
+    leadership = LeaseLeadership(client, SystemClock(), namespace="failoverd", holder="one")
+    reader = KubeReader(client, lambda: GUARDED, leadership, clock=SystemClock(), namespace="failoverd")
+    yield reader
+    await reader.close()
+
+
+async def until(reader: KubeReader, wanted) -> dict[Any, Any]:
+    async with asyncio.timeout(8):
+        while not wanted(found := (await reader.read()).guards):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.02)
+    return dict(found)
+
+
+async def test_every_copy_has_a_reading_and_follows_what_its_guard_says(client, server, reader):
+    found = await until(reader, lambda one: not any(isinstance(read, Unknown) for read in one.values()))
+    assert found == {KEY: GuardReading(), (*KEY[:2], Site.BACKUP): GuardReading()}
+    await order(client, WANTED, "")
+    found = await until(reader, lambda one: one[KEY].wanted is not None)
+    assert (found[KEY].wanted, found[KEY].observed) == (WANTED, None)
+    await guards.GuardObject(client, "failoverd", NAME).write(SAID)
+    found = await until(reader, lambda one: one[KEY].observed is not None)
+    assert found[KEY].observed == SAID
+    assert found[KEY].version == server.objects[f"{MAPS}/{NAME}"]["metadata"]["resourceVersion"]
+
+
+async def test_without_the_right_to_watch_every_copy_is_unknown(server, reader):
+    def fault(request):
+        if "labelSelector" in request.query:
+            return web.json_response(status(403, "configmaps is forbidden"), status=403)
+        return None
+
+    server.fault = fault
+    found = await until(reader, lambda one: one and "forbidden" in getattr(one[KEY], "why", ""))
+    assert all(isinstance(read, Unknown) for read in found.values())
+
+
+DAEMON = read.NEEDS + write.NEEDS + events.NEEDS + memory.NEEDS + lease.NEEDS + shared.NEEDS
+
+
+async def test_what_the_guards_cost_in_rights_is_granted_and_only_with_them(client, server, reader):
+    assert guards.daemon_needs(rules()) == ()
+    grants = rbac.expand(DAEMON + guards.daemon_needs(GUARDED), GUARDED, "failoverd")
+    await until(reader, lambda one: not any(isinstance(read, Unknown) for read in one.values()))
+    await order(client, WANTED, "")
+    await order(client, WANTED, server.objects[f"{MAPS}/{NAME}"]["metadata"]["resourceVersion"])
+    made = {asked(method, path, query) for method, path, query, _ in server.requests if path.startswith(MAPS)}
+    assert [one for one in made if not any(covers(grant, one) for grant in grants)] == []
+    more = {(g.resource, g.names, g.verbs) for g in set(grants) - set(rbac.expand(DAEMON, GUARDED, "failoverd"))}
+    assert ("configmaps", (), ("create", "list", "watch")) in more
+    assert {names for _, names, verbs in more if "patch" in verbs} == {
+        ("failoverd-guard.media.pvc-sonarr", "failoverd-guard.media.pvc-sonarr-backup")
+    }

@@ -1,0 +1,115 @@
+"""Guards as the core meets them: an order, what was said, and points that replication brings at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from failoverd.core.points import (
+    Ailment,
+    Duty,
+    Finding,
+    GuardReading,
+    Kept,
+    Observed,
+    Placed,
+    Proven,
+    Sickness,
+    Wanted,
+)
+from failoverd.core.rules import Site
+
+Key = tuple[str, str, Site]
+SPEAKS_EVERY = timedelta(seconds=10)
+DATABASE = "app.db"
+
+
+@dataclass
+class Guards:
+    """Every copy's guard. A test mutes one, breaks what it finds, or holds up what it places."""
+
+    read: dict[Key, GuardReading] = field(default_factory=dict)
+    mute: set[Key] = field(default_factory=set)
+    unread: set[Key] = field(default_factory=set)
+    """Objects that cannot be read."""
+    sick: dict[Key, tuple[Sickness, ...]] = field(default_factory=dict)
+    """What is wrong with copies at a site: of these databases nothing new is made, or proven."""
+    findings: dict[Key, tuple[Finding, ...]] = field(default_factory=dict)
+    stuck: dict[Key, str] = field(default_factory=dict)
+    """Why placing does not get done."""
+    live: tuple[str, ...] = ()
+    """Databases left as they are when the others are placed."""
+    points: dict[tuple[str, str, int, Site], Kept] = field(default_factory=dict)
+    """Newest point by app, volume, epoch and site that made it."""
+    placing: list[tuple[Key, str, bool]] = field(default_factory=list)
+    """(copy, move, whether the app was writing there) of everything that was placed."""
+    databases: tuple[str, ...] = (DATABASE,)
+    _made: int = 0
+
+    def reading(self, key: Key) -> GuardReading:
+        return self.read.get(key, GuardReading())
+
+    def told(self, key: Key, wanted: Wanted, version: str) -> bool:
+        """An order, written against a version; False where the object has another one."""
+        known = self.reading(key)
+        if known.version != version:
+            return False
+        self._put(key, wanted=wanted)
+        return True
+
+    def _put(self, key: Key, **changes: Any) -> None:
+        self._made += 1
+        self.read[key] = replace(self.reading(key), version=f"v{self._made}", **changes)
+
+    def work(self, key: Key, date: datetime, writing: bool) -> None:
+        """One round of one guard."""
+        known = self.reading(key)
+        if key in self.mute or known.wanted is None:
+            return
+        said, last = self._round(key, known.wanted, date, writing), known.observed
+        urgent = last is None or (said.duty, said.epoch, said.placed) != (last.duty, last.epoch, last.placed)
+        if urgent or last is None or date - last.at >= SPEAKS_EVERY:
+            self._put(key, observed=said)
+
+    def _round(self, key: Key, wanted: Wanted, date: datetime, writing: bool) -> Observed:
+        said = Observed(site=key[2], at=date, duty=wanted.duty, epoch=wanted.epoch)
+        broken = self.sick.get(key, ())
+        well = [name for name in self.databases if name not in {one.database for one in broken}]
+        if wanted.duty is Duty.REST:
+            return said
+        if wanted.duty is Duty.MAKE:
+            mine = [self._point(key, wanted, name, date) for name in well]
+            return replace(said, kept=tuple(mine), sick=broken)
+        proven = [
+            Proven(database=name, serial=made.serial, made_at=made.made_at, size=1)
+            for name in well
+            if (made := self.points.get((f"{key[0]} {name}", key[1], wanted.epoch, wanted.active))) is not None
+        ]
+        none = [
+            Sickness(database=name, ailment=Ailment.NONE, text="no point of it has ever arrived")
+            for name in well
+            if name not in {one.database for one in proven}
+        ]
+        said = replace(said, proven=tuple(proven), sick=(*broken, *none), findings=self.findings.get(key, ()))
+        return replace(said, placed=self._placed(key, wanted, proven, writing)) if wanted.move else said
+
+    def _point(self, key: Key, wanted: Wanted, name: str, date: datetime) -> Kept:
+        where = (f"{key[0]} {name}", key[1], wanted.epoch, key[2])
+        known = self.points.get(where)
+        if known is None or date - known.made_at >= wanted.interval:
+            serial, age = (known.serial if known else 0) + 1, wanted.interval
+            known = Kept(
+                database=name, size=1, serial=serial, made_at=date, current_at=date, every=wanted.interval, age=age
+            )
+            self.points[where] = known
+        return known
+
+    def _placed(self, key: Key, wanted: Wanted, proven: list[Proven], writing: bool) -> Placed:
+        if key in self.stuck:
+            return Placed(move=wanted.move, done=False, why=self.stuck[key])
+        if (key, wanted.move) not in [(where, move) for where, move, _ in self.placing]:
+            self.placing.append((key, wanted.move, writing))
+        names = tuple(one.database for one in proven if one.database not in self.live)
+        displaced = tuple(f".failoverd/moves/m/0000/{name}" for name in names)
+        return Placed(move=wanted.move, done=True, databases=names, live=self.live, displaced=displaced)
