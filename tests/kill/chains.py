@@ -220,6 +220,8 @@ async def _go(on: RealScene, link: Link, story: Story, trap: Trap) -> None:
         return story.ended(on)
 
     await on.until(f"the end of {story.name}", lambda: trap.sprung_at is not None or reached())
+    last = on.now + AFTERWARDS  # what is written after a move has points of its own
+    await on.until("what follows", lambda: trap.sprung_at is not None or on.now >= last)
     if trap.sprung_at is not None:
         gone = on.holder()
         await on.rest(AWAY)

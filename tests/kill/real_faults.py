@@ -27,8 +27,8 @@ HEAVIEST = 120 * 1024 * 1024
 """Bytes of memory that one instance may ever take (measured undisturbed: 84 MB)."""
 LONGEST = 400.0
 """Seconds until the move has ended, whatever goes wrong on the way."""
-SETTLES = 25.0
-"""Seconds after a fault within which what failed has been written again."""
+SETTLES = 45.0
+"""Seconds after a fault within which what failed has been written again: the scribe tries every half minute."""
 
 
 @dataclass(slots=True, kw_only=True)
