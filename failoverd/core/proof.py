@@ -156,7 +156,7 @@ def holds(standby: Folder, scanned: Scanned, hot: frozenset[str] = frozenset()) 
         and standby.type == Role.RECEIVE_ONLY
         and standby.remote_sequence is not None
         and standby.remote_sequence >= scanned.sequence
-        and (standby.needs_nothing or _only(needs, standby.need_files, hot))
+        and (standby.needs_nothing or (needs > 0 and _only(needs, standby.need_files, hot)))
         and standby.receive_only == 0
         and _only(standby.errors, standby.error_files, hot)
         and not standby.error

@@ -5,7 +5,7 @@ import pytest
 
 from failoverd.adapters.kubernetes import lease
 from failoverd.adapters.kubernetes.client import Client
-from failoverd.core.model import Action, PatchWorkload, Scan
+from failoverd.core.model import Action, PatchWorkload, Scan, ScanPoints
 from failoverd.execute import WorldExecutor
 from tests.adapters.apiserver import ApiServer, HandClock, kubeconfig, serving
 from tests.adapters.cluster import populate
@@ -67,7 +67,7 @@ async def test_what_core_tests_arrives_as_it_was_decided(server: ApiServer, clie
         assert [(op["op"], op["path"]) for op in sent] == [(op.op, op.path) for op in ops]
 
 
-ELSEWHERE = [action for action, _, _ in ALL if not isinstance(action, PatchWorkload | Scan)]
+ELSEWHERE = [action for action, _, _ in ALL if not isinstance(action, PatchWorkload | Scan | ScanPoints)]
 """All acts but those that carry a token, or change nothing."""
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.kill import real_faults
 from tests.kill.__main__ import BOOKKEEPING, ROOT, code
-from tests.kill.chains import SUCCESSORS, Found, Link, drawn, in_order, play, rows
+from tests.kill.chains import ENDS, SUCCESSORS, Found, Link, drawn, in_order, play, rows
 from tests.kill.kills import Side
 from tests.kill.plane import Plane, running
 from tests.kill.stories import STORIES
@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns 0 when nothing was violated, 1 when something was."""
     parser = argparse.ArgumentParser(prog="python -m tests.kill.real", description=__doc__)
     parser.add_argument("what", nargs="?", choices=("kills", "faults"), default="kills")
-    parser.add_argument("--stories", nargs="+", choices=list(STORIES), default=list(STORIES), metavar="STORY")
+    parser.add_argument("--stories", nargs="+", choices=list(ENDS), default=list(ENDS), metavar="STORY")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="only so many, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=8, metavar="N", help="worlds side by side (8)")

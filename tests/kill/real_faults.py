@@ -24,7 +24,7 @@ ONCE = tuple(fault for fault in spoils.LASTING if fault != "rotated")
 FAULTS = (*spoils.ANSWERS, *spoils.WRITES, *ONCE, ROTATED, WITHDRAWN)
 STOP = "PATCH deployments/sonarr reconcile=disabled"
 HEAVIEST = 120 * 1024 * 1024
-"""Bytes of memory that one instance may ever take (measured undisturbed: 84 MB)."""
+"""Bytes of memory that one instance may ever take."""
 LONGEST = 400.0
 """Seconds until the move has ended, whatever goes wrong on the way."""
 SETTLES = 45.0

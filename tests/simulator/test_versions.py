@@ -59,10 +59,10 @@ def test_an_older_version_that_comes_to_lead_freezes_says_so_and_leaves_memory_a
         assert stored(world).schema == SCHEMA + 1
 
         world.leader = "failoverd-0"
-        await pass_time([old], timedelta(seconds=5))
+        await pass_time([old, new], timedelta(seconds=5))
         kept = stored(world)
         inject(world, "power_off k3s-w1")
-        await pass_time([old], timedelta(seconds=90))
+        await pass_time([old, new], timedelta(seconds=90))
         assert stored(world) == kept
         assert world.apps[APP].raw["spec"] == world.apps[APP].git["spec"]
         assert any(f"schema {SCHEMA + 1}" in text for text in told)
