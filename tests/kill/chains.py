@@ -56,7 +56,7 @@ ENDS = {
     "switchover": Start.AWAY, "failback": Start.HOME, "take-back": Start.AWAY, "adoption": Start.HOME,
     "release": Start.OVER, "aborted": Start.HOME,
 }  # fmt: skip
-"""Where a move leaves its app, for every story that is played here: nobody answers for guards at a real API server."""
+"""Where a move leaves its app, for every story that is played here: no guard answers at a real API server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
