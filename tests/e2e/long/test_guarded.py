@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e import deployed
 from tests.e2e.daemon import until
-from tests.e2e.guarded import Guards, restless
+from tests.e2e.long.guarded import Guards, restless
 from tests.e2e.stopwatch import Stopwatch
 from tests.e2e.test_failover import alone, lost, no_older_than_stated
 from tests.e2e.world import APPS, NODE, World, figure
@@ -52,7 +52,7 @@ def test_power_cut_under_writers_that_never_pause(world: World, guards: Guards) 
     for name in APPS:
         move = world.daemon.history(name)[-1]
         assert (move["kind"], move["outcome"], move["forced"]) == ("failover", "done", False), move
-        assert "place" in move["parts"], move
+        assert "placed" in move["marks"], move
         gone[name] = {volume.name: lost(world, name, volume) for volume in APPS[name].volumes}
         no_older_than_stated(name, move, gone[name])
         assert world.events(name, "k3s-w2", "broken") == []

@@ -88,6 +88,9 @@ class Guards:
         for site in SITES:
             name = f"failoverd-guard-{site}"
             self.world.lab.kubectl("-n", "media", "delete", "deployment", name, "--ignore-not-found")
+        for pod in self.running():
+            # On a node without power nobody would take note of an end in order.
+            self.world.lab.kubectl("-n", "media", "delete", "pod", pod, "--force", "--ignore-not-found")
         path = "/api/v1/namespaces/media/pods?labelSelector=app.kubernetes.io%2Fcomponent%3Dguard"
         until(lambda: not self.world.lab.api("GET", path)[1]["items"], 60, "the guards are gone")
         time.sleep(1)
