@@ -75,6 +75,8 @@ CASES: list[tuple[str, str, str]] = [
      '2: failover.max_moves.count: must be a whole number, not "x"'),
     ("too small", "[failover]\nmax_unhealthy = 0\n", "2: failover.max_unhealthy: must be at least 1, not 0"),
     ("wrong truth", "[observe]\nscan = 'maybe'\n", '2: observe.scan: must be true or false, not "maybe"'),
+    ("a yes that is no truth", "[guard]\nenabled = 'yes'\n", '2: guard.enabled: must be true or false, not "yes"'),
+    ("a number that is no truth", "[guard]\nenabled = 1\n", "2: guard.enabled: must be true or false, not 1"),
     ("approve", 'mode = "approve"\n', '1: mode: "approve" is not available in this version'),
     ("guard", "[guard]\nshare = 0\n", "2: guard.share: must be more than 0, not 0"),
     ("drill", "[[drill]]\n", "1: drill: not available in this version"),

@@ -16,6 +16,7 @@ from failoverd.config.problems import suggestion
 from failoverd.core.rules import Site
 
 Handler = Callable[[argparse.Namespace], int]
+SITES = "primary|backup"
 PASSED_ON = ("demo", "simulate")
 """Commands whose arguments are their own affair."""
 LATER = ("approve", "drill", "ack")
@@ -43,6 +44,14 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown arguments: {' '.join(rest)}")
         arguments.rest = rest
         return arguments
+
+
+def _site(text: str) -> Site:
+    """Raises argparse.ArgumentTypeError."""
+    try:
+        return Site(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is unknown; choose "primary" or "backup"') from None
 
 
 def build() -> Parser:
@@ -130,7 +139,7 @@ def _acting(commands: Commands[Parser]) -> None:
     for parser in (switch, failover, failback, release):
         parser.add_argument("app", metavar="APP", help="name or namespace/name")
     for parser in (switch, failover):
-        parser.add_argument("--to", type=Site, choices=list(Site), help="the site it must end on; else the other")
+        parser.add_argument("--to", type=_site, metavar=SITES, help="the site it must end on; else the other")
     for parser in (switch, failover, failback, release):
         parser.add_argument("--yes", action="store_true", help="do not ask (planned moves never do)")
     pause = _add(commands, "pause", "begin no moves until resumed")
@@ -159,7 +168,7 @@ def _fencing(commands: Commands[Parser]) -> None:
 
 def _guarding(commands: Commands[Parser]) -> None:
     guard = _add(commands, "guard", "run beside the data: make restore points, prove that they open, place one")
-    guard.add_argument("--site", type=Site, choices=list(Site), required=True, help="the site whose copies these are")
+    guard.add_argument("--site", type=_site, metavar=SITES, required=True, help="the site whose copies these are")
     guard.add_argument(
         "--copy",
         action="append",

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_core import PydanticCustomError
 
 from failoverd.config.durations import Duration
 
@@ -56,6 +58,19 @@ class Level(StrEnum):
     ERROR = "error"
 
 
+def _switch(value: object) -> object:
+    """Nothing that merely looks like a yes: one of these lets the cluster delete every pod of a node."""
+    if value in ("true", "false"):  # as an environment variable has it
+        return value == "true"
+    if not isinstance(value, bool):
+        raise PydanticCustomError("bool_type", "neither true nor false")
+    return value
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+"""True or false, and nothing that pydantic would take for it."""
+
+
 class Table(BaseModel):
     """What all tables share: unknown keys are errors, nothing changes after loading."""
 
@@ -93,7 +108,7 @@ class FencingTable(Table):
     """Command: the program and its arguments; `state`, `off` or `on` and the node's name are appended. No shell."""
     timeout: Duration = timedelta(seconds=10)
     """Command: how long one call may take."""
-    out_of_service: bool = False
+    out_of_service: Switch = False
     """Whether the node, once proven dead and left, gets the taint `node.kubernetes.io/out-of-service`: the cluster
     then force-deletes every pod on it and detaches its volumes. Taken off when it returns. Print the Roles anew."""
 

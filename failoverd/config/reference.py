@@ -29,6 +29,7 @@ EXAMPLES: dict[str, object] = {
     "apps.name": "sonarr",
     "apps.namespace": "media",
     "apps.require": "proof",
+    "apps.place": "newest",
     "apps.max_data_age": "5m",
     "apps.failback": "auto",
     "apps.volumes.name": "config",
@@ -185,6 +186,7 @@ def kind(info: FieldInfo) -> str:
     names = {
         bool: "true or false",
         int: "whole number",
+        float: "number",
         timedelta: "duration",
         SecretStr: "secret",
         str: "text",
@@ -207,7 +209,7 @@ def written(value: object) -> str:
         return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, tuple):
         return f"[{', '.join(written(one) for one in value)}]"
-    return str(value) if isinstance(value, int) else f'"{value}"'
+    return str(value) if isinstance(value, int | float) else f'"{value}"'
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from failoverd.config.edges import (
     LogTable,
     NotifyTable,
     RecordTable,
+    Switch,
     SyncthingTable,
     Table,
     WebTable,
@@ -121,7 +122,7 @@ class FailoverTable(Table):
 class GuardTable(Table):
     """The guards at the disks (docs/guard.md): restore points of SQLite databases, and proof that they open."""
 
-    enabled: bool = False
+    enabled: Switch = False
     """Whether they run beside the data: then no app moves to a side whose guard is silent."""
     interval: Duration = timedelta(seconds=5)
     """Between two restore points of a database. A large one gets them as often as `share` allows."""
@@ -158,7 +159,7 @@ class FailbackTable(Table):
 class ObserveTable(Table):
     """What mode `observe` may do."""
 
-    scan: bool = False
+    scan: Switch = False
     """Whether it may ask Syncthing for scans: they change nothing, but disks wake."""
 
 
