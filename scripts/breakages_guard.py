@@ -188,4 +188,32 @@ GUARD_MUTANTS = (
         (", *guarding.alarms(case)]", "]"),
         "tests/core/test_guarding.py",
     ),
+    row(
+        "I4",
+        "what the active side keeps to itself looks equal",
+        "failoverd/core/barrier.py",
+        (" or _kept(active, source)", ""),
+        "tests/core/test_nasty_guards.py",
+    ),
+    row(
+        "I4",
+        "what the active side keeps to itself is proven",
+        "failoverd/core/proof.py",
+        ("        scanned = None  # what it keeps", "        pass  # what it keeps"),
+        "tests/core/test_nasty_guards.py",
+    ),
+    row(
+        "I4",
+        "daemon: a frozen app's order that places stands",
+        "failoverd/core/guarding.py",
+        ('return replace(read.wanted, duty=Duty.REST, move="")', "return None"),
+        "tests/core/test_nasty_guards.py",
+    ),
+    row(
+        "I4",
+        "daemon: files of a database that is gone are left out of proofs",
+        "failoverd/core/databases.py",
+        (" - _gone(here, said)", ""),
+        "tests/core/test_nasty_guards.py",
+    ),
 )

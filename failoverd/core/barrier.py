@@ -8,7 +8,7 @@ from failoverd.core import guarding
 from failoverd.core.case import Case
 from failoverd.core.intent import marked
 from failoverd.core.memory import Move
-from failoverd.core.model import Action, Folder, Scan, Unknown
+from failoverd.core.model import Action, Folder, Role, Scan, Unknown
 from failoverd.core.rules import SITES, Site, Volume
 
 Scans = tuple[tuple[str, Site, int, str], ...]
@@ -66,7 +66,7 @@ def _unequal(case: Case, volume: Volume, known: Mapping[tuple[str, Site], tuple[
     assert isinstance(active, Folder)
     assert isinstance(standby, Folder)
     sequence = known[volume.name, source][0]
-    if odd := active.incomparable(standby):
+    if odd := active.incomparable(standby) or _kept(active, source):
         return odd
     if active.errors or active.error:
         return f"{active.errors} errors at {source}: {', '.join(active.error_files[:3]) or active.error}"
@@ -85,3 +85,10 @@ def _unequal(case: Case, volume: Volume, known: Mapping[tuple[str, Site], tuple[
     if standby.remote_sequence != sequence:
         return f"{source.other} has heard of {standby.remote_sequence or 0} of {sequence}"
     return ""
+
+
+def _kept(active: Folder, source: Site) -> str:
+    """Why the active side may have what it tells nobody of: in that both sides look equal."""
+    if active.type == Role.SEND_ONLY and not active.receive_only:
+        return ""
+    return f"{source} is {active.type}, with {active.receive_only} items of its own"

@@ -107,6 +107,11 @@ def silent(case: Case, volume: Volume, site: Site) -> str:
     return f"last heard {ago.total_seconds():.0f} s ago" if ago > SILENT_AFTER else ""
 
 
+def after_order(heard: GuardWatch) -> bool:
+    """Whether what a guard said last was said since its present order stands."""
+    return heard.heard_at is not None and heard.wanted_at is not None and heard.heard_at >= heard.wanted_at
+
+
 # -------------------------------------------------------------------- which points count
 
 
@@ -218,7 +223,12 @@ def hot(rules: Rules, app: App, snapshot: Snapshot, volume: Volume, standby: Sit
     said = read.observed
     if (said.duty, said.epoch) != (Duty.PROVE, read.wanted.epoch) or read.wanted.duty is not Duty.PROVE:
         return frozenset()
-    return frozenset(_plain(one.database) + end for one in said.proven for end in SIDECARS)
+    beside = snapshot.guards.get((app.key, volume.name, standby.other))
+    here = beside.observed if isinstance(beside, GuardReading) else None
+    if here is None or (here.duty, here.epoch) != (Duty.MAKE, said.epoch):
+        here = None
+    there = {one.database for one in said.proven} - _gone(here, said)
+    return frozenset(_plain(one) + end for one in there for end in SIDECARS)
 
 
 def _plain(quoted: str) -> str:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from failoverd.core import (
     commands,
     databases,
+    guarding,
     hysteresis,
     intent,
     machine,
@@ -152,7 +153,8 @@ def _elsewhere(case: Case) -> Plan:
     """An app that moves, is frozen or was given back: no new wish is heard."""
     if case.was.phase is Phase.FROZEN:
         why = Objection(why=Why.FROZEN, text=f"frozen: {case.was.frozen_why}")
-        return Plan(case=case, step=None, decision=AppDecision(phase=Phase.FROZEN, objections=(why,), alarms=(why,)))
+        step = Step(was=case.was, actions=guarding.orders(case))
+        return Plan(case=case, step=step, decision=AppDecision(phase=Phase.FROZEN, objections=(why,), alarms=(why,)))
     if case.was.phase is Phase.RELEASED:
         observing = case.rules.mode is Mode.OBSERVE
         step = Step(was=case.was) if observing else rest.released(case)

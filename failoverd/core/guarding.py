@@ -59,7 +59,10 @@ def _why(wanted: Wanted) -> str:
 def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
     """What the guard of one copy should do now; None where it is left alone."""
     if case.was.phase is Phase.FROZEN:
-        return None
+        read = databases.reading(case, volume, site)
+        if not isinstance(read, GuardReading) or read.wanted is None or not read.wanted.move:
+            return None
+        return replace(read.wanted, duty=Duty.REST, move="")  # whoever decides by hand may start the app
     epoch, active = databases.points_of(case.was)
     told = case.rules.guard
     assert told is not None
@@ -135,7 +138,7 @@ def busy(case: Case) -> str:
             if isinstance(read, Unknown):
                 return f"the order for {volume.name} at {site} can be read: {read.why}"
             told = read.wanted is None or read.wanted.duty is Duty.REST
-            rests = read.observed is None or read.observed.duty is Duty.REST
+            rests = read.observed is None or (read.observed.duty is Duty.REST and databases.after_order(seen))
             if not told or not (rests or _forgotten(case, seen.wanted_at)):
                 return f"the guard of {volume.name} at {site} to rest"
     return ""
@@ -254,6 +257,8 @@ def _unplaced(case: Case, move: Move) -> tuple[str, tuple[Objection, ...], bool]
             text = f"databases to be placed: {where}: its guard is silent"
             alarm = Objection(why=Why.GUARD_SILENT, text=text)
             return f"{text}: {silent}", (alarm,), _never_began(case, volume, move)
+        for unusable in _unusable(case, volume, move.target):
+            return f"the target to be usable: {unusable.text}", (unusable,), False
         if found is None:
             return f"databases to be placed: {where}", (), False
         if not found.done:
@@ -273,10 +278,11 @@ def _placed(case: Case, volume: Volume, move: Move) -> Placed | None:
 
 
 def _live_broken(case: Case, volume: Volume, move: Move, found: Placed) -> str:
-    """Databases left as replication brought them that do not open."""
+    """Databases that were not placed and of which the guard knows nothing that opens."""
     read = databases.reading(case, volume, move.target)
     sick = read.observed.sick if isinstance(read, GuardReading) and read.observed is not None else ()
-    broken = [one.database for one in sick if one.database in found.live and one.ailment is not Ailment.NONE]
+    left = [one for one in sick if one.ailment is not Ailment.NOT_A_DATABASE]
+    broken = [one.database for one in left if one.database not in found.databases]
     return ", ".join(dict.fromkeys(broken))
 
 

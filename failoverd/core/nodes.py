@@ -51,7 +51,9 @@ def remember_nodes(
         now = _fence(memory, rules, now, snapshot, name, asked=name in fencing, up=up, heard=heard)
         starting = _start_due(rules, memory, now, snapshot, name)
         verdict = verdicts.get(name, UNJUDGED)
-        acts += out_of_service.tend(rules, memory, now, snapshot, name, verdict, starting=starting)
+        renewed = seen.stamp_moved_at is not None and seen.stamp_moved_at == watch.looked_at
+        moved = renewed and not _is_off(snapshot, name)
+        acts += out_of_service.tend(rules, memory, now, snapshot, name, verdict, starting=starting, moved=moved)
         if starting and isinstance(snapshot.api, Api):
             acts.append(FenceOn(node=name, reason="every move from it has ended"))
             now = replace(now, started_at=snapshot.api.date)

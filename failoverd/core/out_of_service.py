@@ -17,6 +17,7 @@ from failoverd.core.model import (
     Guest,
     GuestState,
     Health,
+    Kubelet,
     NodeObject,
     NodeReading,
     Snapshot,
@@ -28,9 +29,20 @@ from failoverd.core.rules import Mode, Rules
 
 
 def tend(  # noqa: PLR0913
-    rules: Rules, memory: Memory, was: NodeMemory, snapshot: Snapshot, name: str, verdict: Verdict, *, starting: bool
+    rules: Rules,
+    memory: Memory,
+    was: NodeMemory,
+    snapshot: Snapshot,
+    name: str,
+    verdict: Verdict,
+    *,
+    starting: bool,
+    moved: bool,
 ) -> tuple[Action, ...]:
-    """The taint of the node `name` as it should be; `starting`: it is given its power back in this very tick."""
+    """The taint of the node `name` as it should be.
+
+    `starting`: it is given its power back in this very tick. `moved`: its lease was seen to move in this one.
+    """
     reading = snapshot.nodes.get(name)
     if rules.mode is Mode.OBSERVE or name not in rules.out_of_service or reading is None:
         return ()
@@ -38,7 +50,7 @@ def tend(  # noqa: PLR0913
     if not isinstance(node, NodeObject) or node.deleting:
         return ()
     if node.out_of_service:
-        why = "it is started again" if starting else _sign_of_life(reading, verdict)
+        why = "it is started again" if starting else "its lease moves" if moved else _sign_of_life(reading, verdict)
         return (UntaintNode(node=name, reason=why),) if why else ()
     if starting or is_tainted(node) or not verdict.proven or _sign_of_life(reading, verdict):
         return ()
@@ -57,6 +69,8 @@ def _sign_of_life(reading: NodeReading, verdict: Verdict) -> str:
         return f"its guest is {reading.guest.state}"
     if verdict.health is Health.UP:
         return "it is UP"
+    if reading.kubelet is Kubelet.ALIVE:
+        return "its kubelet answers"
     return "; ".join(str(doubt) for doubt in verdict.doubts)
 
 

@@ -107,6 +107,8 @@ def _prove(
     source, standby = (snapshot.folders.get((app.key, volume.name, site)) for site in (active, active.other))
     if isinstance(source, Folder) and isinstance(standby, Folder) and bool(source.unlike(standby)) is not seen.unlike:
         seen = replace(seen, unlike=not seen.unlike)  # remembered, for of a dead source it cannot be asked
+    if isinstance(source, Folder) and source.receive_only:
+        scanned = None  # what it keeps to itself is in no scan
     if scanned and isinstance(standby, Folder) and holds(standby, scanned, hot) and not seen.unlike:
         if seen.proven_at is None or scanned.at > seen.proven_at or _ahead(seen.proven_at, snapshot):
             return replace(seen, scanned=scanned, proven_at=scanned.at, proven_sequence=scanned.sequence)
