@@ -218,6 +218,8 @@ async def test_interrupted_in_the_middle_it_starts_the_node_again(bench: Bench) 
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "failoverd", "fence", "test", "k3s-w1", "--really", "--yes",
         "--config", str(bench.config), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=ROOT,
+        # A shell's background jobs ignore it, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     async with asyncio.timeout(30):
         while not list(bench.folder.glob("cut")):  # noqa: ASYNC110 - no event
