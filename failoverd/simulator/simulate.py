@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from failoverd.config import ConfigError, load
 from failoverd.core import say
@@ -116,7 +116,10 @@ class Story:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0, 1 when a promise was broken, 2 for what cannot be understood."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if not given.sweep and (given.trouble or given.plot):
+        parser.error("--trouble and --plot belong to --sweep")
     if given.list:
         sys.stdout.write("".join(f"{named.text}\n" for named in NAMED))
         return 0
@@ -127,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _scenarios([*given.files, *given.scenario])
         return _story(given)
     except (OSError, UnicodeDecodeError, BadScenario, BadFault, BadSweep, ImpossibleWorld, ConfigError) as error:
-        sys.stderr.write(f"failoverd simulate: {error}\n")
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        sys.stderr.write("".join(f"failoverd simulate: {line}\n" for line in text.splitlines()))
         return 2
 
 
@@ -144,8 +148,16 @@ def _config(named: Path | None) -> Path | None:
     return named or (Path(os.environ["FAILOVERD_CONFIG"]) if "FAILOVERD_CONFIG" in os.environ else None)
 
 
+class _Parser(argparse.ArgumentParser):
+    """One line for a wrong command line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with 2."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="failoverd simulate",
         description="Play faults in a simulated world, by your own configuration, and print what the daemon does.",
     )

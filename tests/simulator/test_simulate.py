@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from failoverd.simulator.simulate import main
 
 ROOT = Path(__file__).parents[2]
@@ -41,3 +43,28 @@ def test_a_fault_that_cannot_be_played_is_one_line_below_what_happened_until_the
 def test_faults_that_have_a_name_are_listed(capsys):
     assert main(["--list"]) == 0
     assert "primary loses power\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--seed", "x"], "argument --seed: invalid int value: 'x'; see failoverd simulate --help"),
+        (["--scenario", "nowhere.txt"], "nowhere.txt: No such file or directory"),
+        (["--trouble", "cut=52"], "--trouble and --plot belong to --sweep; see failoverd simulate --help"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(capsys, arguments, said):
+    try:
+        status = main(arguments)
+    except SystemExit as ended:
+        status = ended.code
+    assert (status, capsys.readouterr().err) == (2, f"failoverd simulate: {said}\n")
+
+
+def test_of_several_problems_each_has_a_line_that_says_who_speaks(capsys, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("falover = 1\n[web]\nlisten = 3\n")
+    assert main(["--config", str(config)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 1
+    assert all(line.startswith("failoverd simulate: ") for line in lines)
