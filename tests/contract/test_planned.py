@@ -38,7 +38,7 @@ DEDICATED = {"key": "dedicated", "value": "build", "effect": "NoSchedule"}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def held(world: World) -> AsyncIterator[Json]:
+async def kept_home(world: World) -> AsyncIterator[Json]:
     """sonarr at home and held; whatever a case does to it and to its node is undone."""
     spec = (await get(world, SONARR))["spec"]
     assert (await patch(world, SONARR, HOLDING)).status == 200
@@ -91,13 +91,13 @@ async def unschedulable(world: World, but: str) -> Json:
     return await world.until(waiting, 60, "a pod of sonarr finds no node")
 
 
-async def test_pods_are_listed_and_watched_by_the_node_they_are_bound_to(world: World, held: Json) -> None:
+async def test_pods_are_listed_and_watched_by_the_node_they_are_bound_to(world: World, kept_home: Json) -> None:
     listed = (await world.kube("GET", ALL_PODS, query=ON_W1)).json["items"]
     assert {pod["spec"]["nodeName"] for pod in listed} == {"k3s-w1"}
-    assert held["metadata"]["uid"] in {pod["metadata"]["uid"] for pod in listed}
+    assert kept_home["metadata"]["uid"] in {pod["metadata"]["uid"] for pod in listed}
     version = (await world.kube("GET", ALL_PODS, query=ON_W1)).json["metadata"]["resourceVersion"]
     async with world.watch(ALL_PODS, resourceVersion=version, **ON_W1) as following:
-        await evict(world, held["metadata"]["name"])
+        await evict(world, kept_home["metadata"]["name"])
         gone, bound = False, ""
         while not (gone and bound):
             event = await following()
@@ -106,28 +106,28 @@ async def test_pods_are_listed_and_watched_by_the_node_they_are_bound_to(world: 
             if not seen["metadata"].get("name", "").startswith("sonarr-"):
                 continue
             assert seen["spec"]["nodeName"] == "k3s-w1"
-            mine = seen["metadata"]["uid"] == held["metadata"]["uid"]
+            mine = seen["metadata"]["uid"] == kept_home["metadata"]["uid"]
             gone |= mine and event["type"] == "DELETED"
             bound = bound or ("" if mine else event["type"])
     assert bound == "ADDED"  # a pod comes into such a list when it is bound, not when it is made
 
 
-async def test_a_node_says_what_it_has_for_pods_in_quantities(world: World, held: Json) -> None:
+async def test_a_node_says_what_it_has_for_pods_in_quantities(world: World, kept_home: Json) -> None:
     has = (await get(world, W1))["status"]["allocatable"]
     assert {"cpu", "memory", "pods"} <= set(has)
     assert all(isinstance(value, str) for value in has.values())
     assert int(has["pods"]) > 0
 
 
-async def test_what_a_template_requests_beyond_that_finds_no_node(world: World, held: Json) -> None:
+async def test_what_a_template_requests_beyond_that_finds_no_node(world: World, kept_home: Json) -> None:
     requests = op("add", f"{TEMPLATE}/containers/0/resources", {"requests": {"cpu": "1000"}})
     assert (await patch(world, SONARR, requests)).status == 200
-    pod = await unschedulable(world, held["metadata"]["uid"])
+    pod = await unschedulable(world, kept_home["metadata"]["uid"])
     (said,) = [one["message"] for one in pod["status"]["conditions"] if one["type"] == "PodScheduled"]
     assert said.startswith("0/3 nodes are available")
 
 
-async def test_a_cordon_shows_as_a_taint_and_moves_nothing(world: World, held: Json) -> None:
+async def test_a_cordon_shows_as_a_taint_and_moves_nothing(world: World, kept_home: Json) -> None:
     await schedulable(world, False)
 
     async def shown() -> bool:
@@ -136,19 +136,19 @@ async def test_a_cordon_shows_as_a_taint_and_moves_nothing(world: World, held: J
 
     await world.until(shown, 15, "the cordon is a taint too")
     await world.seconds(5)
-    assert (await at_home(world))["metadata"]["uid"] == held["metadata"]["uid"]
+    assert (await at_home(world))["metadata"]["uid"] == kept_home["metadata"]["uid"]
 
 
-async def test_what_is_evicted_from_a_cordoned_node_waits_until_that_is_over(world: World, held: Json) -> None:
+async def test_what_is_evicted_from_a_cordoned_node_waits_until_that_is_over(world: World, kept_home: Json) -> None:
     await schedulable(world, False)
-    await evict(world, held["metadata"]["name"])
-    pod = await unschedulable(world, held["metadata"]["uid"])
+    await evict(world, kept_home["metadata"]["name"])
+    pod = await unschedulable(world, kept_home["metadata"]["uid"])
     await schedulable(world, True)
     assert (await at_home(world))["metadata"]["uid"] == pod["metadata"]["uid"]
 
 
 async def test_a_mover_that_is_evicted_from_a_cordoned_node_is_away_until_that_is_over(
-    world: World, held: Json
+    world: World, kept_home: Json
 ) -> None:
     await schedulable(world, False)
     query = {"labelSelector": "app.kubernetes.io/name=sonarr-primary"}
@@ -171,11 +171,11 @@ async def test_a_mover_that_is_evicted_from_a_cordoned_node_is_away_until_that_i
     assert await world.until(answers, 90, "its Syncthing answers again")
 
 
-async def test_a_taint_keeps_new_pods_off_and_lets_the_old_ones_be(world: World, held: Json) -> None:
+async def test_a_taint_keeps_new_pods_off_and_lets_the_old_ones_be(world: World, kept_home: Json) -> None:
     await tainted(world, DEDICATED)
     await world.seconds(5)
-    assert (await at_home(world))["metadata"]["uid"] == held["metadata"]["uid"]
-    await evict(world, held["metadata"]["name"])
-    pod = await unschedulable(world, held["metadata"]["uid"])
+    assert (await at_home(world))["metadata"]["uid"] == kept_home["metadata"]["uid"]
+    await evict(world, kept_home["metadata"]["name"])
+    pod = await unschedulable(world, kept_home["metadata"]["uid"])
     await tainted(world)
     assert (await at_home(world))["metadata"]["uid"] == pod["metadata"]["uid"]
