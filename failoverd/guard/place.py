@@ -21,7 +21,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter, ValidationError
 
 from failoverd.core.names import GUARD_FOLDER
-from failoverd.core.points import Placed, Sickness, Wanted
+from failoverd.core.points import Ailment, Placed, Sickness, Wanted
 from failoverd.core.rules import Placing, Site
 from failoverd.guard import sqlite
 from failoverd.guard.files import (
@@ -42,6 +42,8 @@ from failoverd.guard.shelf import Lying
 from failoverd.guard.sqlite import Sick
 
 PARTS = ("", *sqlite.SIDECARS)
+PASSING = (Ailment.NO_ROOM, Ailment.UNREADABLE)
+"""What says nothing of a point: a plan without its database would be kept for good, and the app start without it."""
 """A database and what belongs to it, in the order in which they are moved aside."""
 
 
@@ -123,6 +125,9 @@ class Placer:
     def _plan(self, wanted: Wanted, prover: Prover, pace: Pace) -> Journal:
         entries, live, sick = [], [], []
         names = sorted(prover.newest.keys() | prover.live.keys())
+        for unsure in prover.sick:
+            if unsure.database not in names and unsure.ailment in PASSING:
+                raise Blocked(f"{unsure.database}: {unsure.ailment}: {unsure.text}")
         for database in names:
             point = prover.newest.get(database) if wanted.place is Placing.NEWEST else None
             path = self._path(database)

@@ -13,6 +13,7 @@ import pytest
 
 from failoverd.core.points import Ailment, Duty, Placed, Wanted
 from failoverd.core.rules import Placing, Site
+from failoverd.guard import proof
 from failoverd.guard.files import unquoted
 from failoverd.guard.pace import Halt, Pace
 from failoverd.guard.place import Placer
@@ -332,3 +333,29 @@ def test_a_link_on_the_way_is_not_followed(target: Path) -> None:
     assert (said.done, "link" in said.why) == (False, True)
     assert list(outside.iterdir()) == []
     assert not (target / ".failoverd" / "moves").exists()
+
+
+def test_a_full_scratch_is_waited_for_and_no_plan_leaves_a_database_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard was restarted between the decision and the placing, and nothing else has ever arrived."""
+    active, root, scratch = tmp_path / "active", tmp_path / "target", tmp_path / "scratch"
+    scratch.mkdir()
+    database(active / "app.db", rows=50)
+    Maker(active, Site.PRIMARY).turn(wanted(), Clock(), FREE)
+    shutil.copytree(active / ".failoverd", root / ".failoverd")
+
+    def placed() -> Placed:
+        prover = Prover(root, scratch)
+        prover.turn(order(), Clock(), FREE)
+        return Placer(root, Site.BACKUP, scratch).turn(order(), prover, FREE)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(proof, "copied", full)
+        waits = placed()
+    assert not waits.done
+    assert waits.why.startswith("app.db: no room: ")
+    assert placed().databases == ("app.db",)

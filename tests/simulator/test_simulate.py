@@ -54,11 +54,10 @@ def test_faults_that_have_a_name_are_listed(capsys):
     ],
 )
 def test_a_wrong_command_line_is_one_line(capsys, arguments, said):
-    try:
-        status = main(arguments)
-    except SystemExit as ended:
-        status = ended.code
-    assert (status, capsys.readouterr().err) == (2, f"failoverd simulate: {said}\n")
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main(arguments))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"failoverd simulate: {said}\n"
 
 
 def test_of_several_problems_each_has_a_line_that_says_who_speaks(capsys, tmp_path):
