@@ -14,16 +14,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Side by side, the longest first, which are those with a timeout of their own: begun last, one process
-    would be alone with it."""
-    if not hasattr(config, "workerinput"):
+    """Side by side every process begins with its share of the longest, which are those with a timeout of their own:
+    begun last, one process would be alone with it. To begin with each gets as many neighbours of the list (worksteal).
+    """
+    given = getattr(config, "workerinput", None)
+    if given is None:
         return
 
     def allowed(item: pytest.Item) -> float:
         marker = item.get_closest_marker("timeout")
         return float(marker.args[0]) if marker else 0.0
 
-    items.sort(key=allowed, reverse=True)
+    count = int(given["workercount"])
+    longest = sorted((item for item in items if allowed(item)), key=allowed, reverse=True)
+    others = [item for item in items if not allowed(item)]
+    dealt: list[pytest.Item] = []
+    for number in range(count):
+        mine = longest[number::count]
+        left = count - number
+        room = (len(items) - len(dealt)) // left - len(mine)
+        dealt += [*mine, *others[: max(room, 0)]]
+        del others[: max(room, 0)]
+    items[:] = [*dealt, *others]
 
 
 @pytest.fixture(autouse=True)
