@@ -15,7 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Side by side every process begins with its share of the longest, which are those with a timeout of their own:
-    begun last, one process would be alone with it. To begin with each gets as many neighbours of the list (worksteal).
+    begun last, one process would be alone with it. At first each is given as many neighbours of the list (worksteal).
     """
     given = getattr(config, "workerinput", None)
     if given is None:
