@@ -6,7 +6,7 @@ BOOTSTRAP = command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) found:
   $(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv .venv-runtime test lint format unit demo chaos kills faults kills-real faults-real lab lab-down e2e soak soak-data bench image lock mutants
+.PHONY: help .venv .venv-runtime test lint format unit demo chaos kills faults kills-real faults-real lab lab-down e2e e2e-long soak soak-data bench image lock mutants
 
 help: ## this list
 	@grep -E '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):.*## /  make \1\t/' | expand -t 18
@@ -68,6 +68,10 @@ e2e: .venv ## the tests on a real cluster (root, Linux)
 soak: .venv ## random faults on a real cluster (root, Linux), an hour of them: make soak MINUTES=10 SEED=7
 	@$(BIN)/python -m tests.lab check
 	SOAK_MINUTES=$(or $(MINUTES),60) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/long/test_soak.py $(ARGS)
+
+e2e-long: .venv ## what make e2e has no time for: planned work, kills at a real API server (root, Linux)
+	@$(BIN)/python -m tests.lab check
+	$(BIN)/python -m pytest tests/e2e/long/test_contract_planned.py tests/e2e/long/test_kills_real.py $(ARGS)
 
 soak-data: .venv ## a power cut under writers that never pause, with guards, on a real cluster (root, Linux)
 	@$(BIN)/python -m tests.lab check

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from types import ModuleType
 
 import pytest
 import pytest_asyncio
@@ -11,7 +12,6 @@ from tests.contract import (
     test_dead_node,
     test_json_patch,
     test_permissions,
-    test_planned,
     test_proxmox,
     test_reading,
     test_roles,
@@ -28,17 +28,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 MODULES = (
     test_reading, test_watching, test_writing, test_json_patch, test_permissions, test_syncthing, test_roles,
-    test_proxmox, test_workloads, test_planned, test_dead_node,
+    test_proxmox, test_workloads, test_dead_node,
 )  # fmt: skip
-"""In this order: the apps are moved and the power is cut last."""
+"""In this order: the apps are moved and the power is cut last. Planned work is in `long/`, for it takes minutes."""
 
 FIXTURE = type(test_proxmox.normal)
 
 
-def gathered() -> dict[str, object]:
-    """Cases and fixtures of all modules, by name."""
+def gathered(modules: Iterable[ModuleType]) -> dict[str, object]:
+    """Cases and fixtures of all of them, by name."""
     found: dict[str, object] = {}
-    for module in MODULES:
+    for module in modules:
         for name, thing in vars(module).items():
             if name.lower().startswith("test") or isinstance(thing, FIXTURE):
                 assert name not in found, f"{name} of {module.__name__} is a name in another module too"
@@ -46,7 +46,7 @@ def gathered() -> dict[str, object]:
     return found
 
 
-globals().update(gathered())
+globals().update(gathered(MODULES))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -8,6 +8,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.daemon import SCRIPT, Table, until
 from tests.e2e.stopwatch import Stopwatch
 from tests.e2e.world import APPS, NODE, Row, World, figure
@@ -84,6 +86,7 @@ def decided_again(recorded: Path) -> None:
     assert summary.endswith("every decision is the recorded one")
 
 
+@pytest.mark.timeout(600)
 def test_power_cut_by_default_and_the_way_home(world: World) -> None:
     recorded = world.daemon.folder / "recorded"
     shutil.rmtree(recorded, ignore_errors=True)
