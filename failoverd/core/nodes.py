@@ -18,6 +18,7 @@ from failoverd.core.model import (
     Guest,
     GuestState,
     Health,
+    NodeWatch,
     Snapshot,
     Unknown,
     Verdict,
@@ -51,8 +52,7 @@ def remember_nodes(
         now = _fence(memory, rules, now, snapshot, name, asked=name in fencing, up=up, heard=heard)
         starting = _start_due(rules, memory, now, snapshot, name)
         verdict = verdicts.get(name, UNJUDGED)
-        renewed = seen.stamp_moved_at is not None and seen.stamp_moved_at == watch.looked_at
-        moved = renewed and not _is_off(snapshot, name)
+        moved = _renewed(seen, watch) and not _is_off(snapshot, name)
         acts += out_of_service.tend(rules, memory, now, snapshot, name, verdict, starting=starting, moved=moved)
         if starting and isinstance(snapshot.api, Api):
             acts.append(FenceOn(node=name, reason="every move from it has ended"))
@@ -68,8 +68,12 @@ def _mapping(rules: Rules, was: NodeMemory, snapshot: Snapshot, watch: Watch, na
     if reading is None or seen is None or was.mapped == rules.fence_hash:
         return was
     running = isinstance(reading.guest, Guest) and reading.guest.state is GuestState.RUNNING
-    moved = seen.stamp_moved_at is not None and seen.stamp_moved_at == watch.looked_at
-    return replace(was, mapped=rules.fence_hash) if running and moved else was
+    return replace(was, mapped=rules.fence_hash) if running and _renewed(seen, watch) else was
+
+
+def _renewed(seen: NodeWatch, watch: Watch) -> bool:
+    """Whether a node's lease was seen to move in this very tick."""
+    return seen.stamp_moved_at is not None and seen.stamp_moved_at == watch.looked_at
 
 
 def leaving(memory: Memory, rules: Rules, node: str) -> list[AppMemory]:
