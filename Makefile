@@ -5,6 +5,9 @@ BIN := .venv/bin
 BOOTSTRAP = command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) found: install Python 3.11 or newer" >&2; exit 2; }; \
   $(PYTHON) scripts/bootstrap.py
 
+# The suites start hundreds of Python processes: each would compile the same modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help .venv .venv-runtime test lint format unit demo chaos kills faults kills-real faults-real lab lab-down e2e e2e-long soak soak-data bench image lock mutants
 
@@ -31,7 +34,7 @@ lint: .venv ## style, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 unit: .venv ## the tests alone: make unit ARGS='-k roles'
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 5 --dist worksteal $(ARGS)
 
 format: .venv ## rewrite the code in the project's style
 	$(BIN)/ruff format .
