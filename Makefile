@@ -66,7 +66,7 @@ lab-down: .venv ## take that cluster away
 
 e2e: .venv ## the tests on a real cluster (root, Linux)
 	@$(BIN)/python -m tests.lab check
-	$(BIN)/python -m pytest tests/e2e --ignore tests/e2e/long $(ARGS)
+	$(BIN)/python -m pytest -n 2 tests/e2e --ignore tests/e2e/long $(ARGS)
 
 soak: .venv ## random faults on a real cluster (root, Linux), an hour of them: make soak MINUTES=10 SEED=7
 	@$(BIN)/python -m tests.lab check
@@ -76,12 +76,9 @@ e2e-long: .venv ## what make e2e has no time for: planned work, kills at a real 
 	@$(BIN)/python -m tests.lab check
 	$(BIN)/python -m pytest tests/e2e/long/test_contract_planned.py tests/e2e/long/test_kills_real.py $(ARGS)
 
-soak-data: .venv ## a power cut under writers that never pause, with guards, on a real cluster (root, Linux)
+soak-data: .venv ## nodes lost under writers that never pause, with guards (root, Linux): make soak-data RUNS=30 SEED=1
 	@$(BIN)/python -m tests.lab check
-	$(BIN)/python -m pytest -s tests/e2e/long/test_guarded.py $(ARGS)
-
-mutants: .venv ## break each promise on purpose and see which test notices
-	$(BIN)/python -m scripts.mutants $(ARGS)
+	SOAK_RUNS=$(RUNS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/long/test_data.py $(ARGS)
 
 bench: .venv ## measure what README.md claims (root, Linux)
 	$(BIN)/python -m benchmarks $(ARGS)

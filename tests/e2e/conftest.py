@@ -1,4 +1,4 @@
-"""One lab for the whole suite: brought up with the first test that wants it, gone after the last.
+"""The suite's labs: each process of `make e2e` has its own, up with the first test that wants it, gone at the end.
 
 FAILOVERD_LAB_STATE names the folder of a lab that runs already: the suite then uses that one and leaves it up.
 """
@@ -8,52 +8,81 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.e2e.world import FIGURES, World
 from tests.lab.lab import REPOSITORY, Lab
 
-STATE = REPOSITORY / ".cache" / "e2e"
-LOGS = REPOSITORY / ".cache" / "e2e-logs"
-FIRST = ("test_steady_state", "test_lab", "test_standins", "test_contract")
-"""Many apps at rest are weighed before the lab takes its share of the machine; and the lab is proven before anything
-is proven with it: what they leave behind, the others furnish anew."""
-LAST = ("test_deployed",)
-"""It brings an image and instances of its own, and makes the lab afresh for them."""
+CACHE = REPOSITORY / ".cache"
+ALONE = "alone"
+"""What a lab is called that only one process has."""
+GROUPS = (
+    ("test_lab", "test_standins", "test_contract"),
+    ("test_silence", "test_no_move"),
+    ("test_failover", "test_planned", "test_refusals", "test_hypervisor", "test_fence"),
+    ("test_deployed",),
+    ("test_steady_state",),
+)
+"""Files that share a lab, in this order. The lab is proven before anything is proven with it: what those tests leave
+behind, the others furnish anew. A lab at rest takes a fifth of a core or two, so several find room on two cores."""
 
 
-@pytest.hookimpl(tryfirst=True)
+def place(stem: str) -> tuple[int, int]:
+    """Group of a file, and its place there."""
+    known = {name: (group, index) for group, names in enumerate(GROUPS) for index, name in enumerate(names)}
+    return known.get(stem, (len(GROUPS), 0))
+
+
+class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Each group is played by one process, in order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return str(place(PurePosixPath(nodeid.partition("::")[0]).stem)[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGroup:
+    """Not by marks (`loadgroup`): pytest 9.2 has no place any more where xdist 3.8 puts them."""
+    return ByGroup(config, log)
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Clusters take their time: a test without a limit of its own gets five minutes, the lab's coming included."""
-
-    def place(item: pytest.Item) -> int:
-        name = item.path.stem
-        return FIRST.index(name) if name in FIRST else len(FIRST) + (name in LAST)
-
-    items.sort(key=place)
+    items.sort(key=lambda item: place(item.path.stem))
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.fixture(scope="session")
-def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """The suite's lab: cluster and Flux, all nodes Ready, no apps. After a failure its logs stay in .cache."""
+def process(request: pytest.FixtureRequest) -> str:
+    """Which of the processes side by side this one is."""
+    return str(getattr(request.config, "workerinput", {}).get("workerid", ALONE))
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest, process: str) -> Iterator[Lab]:
+    """The process's lab: cluster and Flux, all nodes Ready, no apps. After a failure its logs stay in .cache."""
     running = os.environ.get("FAILOVERD_LAB_STATE")
     if running:
         yield Lab.attach(Path(running))
         return
+    state = CACHE / f"e2e-{process}"
     # What an interrupted run left behind is not what this one should be judged on.
-    Lab.take_down(STATE)
-    made = Lab.up(STATE, flux_interval="30s")
+    Lab.take_down(state)
+    made = Lab.up(state, flux_interval="30s")
     try:
         yield made
     finally:
-        shutil.rmtree(LOGS, ignore_errors=True)
+        logs = CACHE / f"e2e-logs-{process}"
+        shutil.rmtree(logs, ignore_errors=True)
         if request.session.testsfailed:
-            shutil.copytree(made.layout.logs, LOGS)
+            shutil.copytree(made.layout.logs, logs)
         made.down()
 
 
@@ -73,8 +102,20 @@ def world(furnished_world: World, request: pytest.FixtureRequest) -> Iterator[Wo
     failed = request.session.testsfailed
     yield furnished_world
     if request.session.testsfailed > failed:
-        furnished_world.keep_logs(LOGS.with_name("e2e-daemon") / request.node.name)
+        furnished_world.keep_logs(CACHE / "e2e-daemon" / request.node.name)
         furnished_world.daemon.stop()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What this process has measured goes to the one that prints it."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = FIGURES
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object, error: object) -> None:
+    """It arrives."""
+    FIGURES.extend(getattr(node, "workeroutput", {}).get("figures", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -106,6 +107,8 @@ class Daemon:
         self.folder.mkdir(exist_ok=True)
         self.config = self.folder / "config.toml"
         self.chat_file = self.folder / "chat.jsonl"
+        self.program: tuple[str | Path, ...] = (SCRIPT,)
+        """What is run as `failoverd`."""
         self.unchanged = False
         """Whether the last `configure` wrote what was there already."""
         self._host = lab.layout.host(HostName.PVE)
@@ -164,7 +167,8 @@ class Daemon:
         """Start it as its own ServiceAccount. It can ask the LAN's name server alone, no cluster DNS."""
         shutil.copy(self.lab.kubeconfig(ACCOUNT), self.folder / "kubeconfig")
         resolver = self.lab.layout.folder(self.lab.layout.host("k3s-w2")) / "etc" / "resolv.conf"
-        script = f"mount --bind {resolver} $(realpath /etc/resolv.conf) && exec {SCRIPT} run --config {self.config}"
+        program = shlex.join(map(str, self.program))
+        script = f"mount --bind {resolver} $(realpath /etc/resolv.conf) && exec {program} run --config {self.config}"
         self.lab.spawn(HostName.PVE, ["unshare", "--mount", "sh", "-c", script], SERVICE, restart=False)
         if CHAT not in self.lab.status()[HostName.PVE]["services"]:
             words = [sys.executable, "-m", "tests.e2e.receiver", str(CHAT_PORT), self.chat_file, SECRET]
