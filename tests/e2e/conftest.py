@@ -25,7 +25,6 @@ GROUPS = (
     ("test_silence", "test_no_move"),
     ("test_failover", "test_planned", "test_refusals", "test_hypervisor", "test_fence"),
     ("test_deployed",),
-    ("test_steady_state",),
 )
 """Files that share a lab, in this order. The lab is proven before anything is proven with it: what those tests leave
 behind, the others furnish anew. A lab at rest takes a fifth of a core or two, so several find room on two cores."""

@@ -112,7 +112,7 @@ def test_power_cut_by_default_and_the_way_home(world: World) -> None:
         assert {done[f"{app.kind}/media/{app.name}"] for app in APPS.values()} == {"skipped"}
     gone: dict[str, dict[str, list[Row]]] = {}
     for name in APPS:
-        (move,) = [one for one in world.daemon.history(name) if one["began_at"] >= _stamp(world.since)]
+        (move,) = world.moves(name)
         assert (move["kind"], move["outcome"], move["forced"]) == ("failover", "done", False), move
         gone[name] = {volume.name: lost(world, name, volume) for volume in APPS[name].volumes}
         no_older_than_stated(name, move, gone[name])
@@ -145,7 +145,3 @@ def test_power_cut_by_default_and_the_way_home(world: World) -> None:
             assert [text for text in told if f"media/{name}" in text and kind in text], f"chat: no {kind} of {name}"
         told_on_the_workload(world, name)
     decided_again(recorded)
-
-
-def _stamp(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().isoformat()

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -203,7 +204,7 @@ class World:
         for _ in range(2):
             until(equal, 120, f"{primary} and {backup} hold the same", every=2)
         for source in (primary, backup):
-            rest(source, "PATCH", FOLDER, {"type": "sendreceive"})
+            until(partial(reach, source, "sendreceive"), 120, f"{source} answers")
 
     # ------------------------------------------------------------ the cluster
 
@@ -262,6 +263,11 @@ class World:
     def sources(name: str) -> list[str]:
         """The primaries' ReplicationSources of an app."""
         return [primary for primary, _ in APPS[name].sources()]
+
+    def moves(self, name: str) -> list[Table]:
+        """What the history tells of an app's moves that began since the test did, oldest first."""
+        began = ((one, datetime.fromisoformat(one["began_at"])) for one in self.daemon.history(name))
+        return [one for one, at in began if at.timestamp() >= self.since]
 
     # ------------------------------------------------------------ the data
 
