@@ -227,8 +227,29 @@ def hot(rules: Rules, app: App, snapshot: Snapshot, volume: Volume, standby: Sit
     here = beside.observed if isinstance(beside, GuardReading) else None
     if here is None or (here.duty, here.epoch) != (Duty.MAKE, said.epoch):
         here = None
-    there = {one.database for one in said.proven} - _gone(here, said)
-    return frozenset(_plain(one) + end for one in there for end in SIDECARS)
+    return files({one.database for one in said.proven} - _gone(here, said))
+
+
+def beside(case: Case, volume: Volume) -> frozenset[str] | None:
+    """Databases of which the guard at the active side has points: the only ones whose raw copy need not be waited for
+    while copies are made equal. None while it has not said yet; empty where points have no say, or nothing is known.
+    """
+    site = case.was.active
+    if not in_force(case.rules, case.app) or silent(case, volume, site):
+        return frozenset()
+    said = said_at(case, volume, site, Duty.MAKE)
+    if said is None:
+        return None
+    return (
+        frozenset()
+        if said.left_out
+        else frozenset({one.database for one in said.kept} - {one.database for one in said.sick})
+    )
+
+
+def files(names: Iterable[str]) -> frozenset[str]:
+    """The files of these databases, as Syncthing writes their names."""
+    return frozenset(_plain(one) + end for one in names for end in SIDECARS)
 
 
 def _plain(quoted: str) -> str:

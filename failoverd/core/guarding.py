@@ -12,8 +12,8 @@ from datetime import timedelta
 
 from failoverd.core import databases
 from failoverd.core.case import Case, Wish
-from failoverd.core.memory import Kind, Move, Phase, Standing
-from failoverd.core.model import Action, GuardReading, Objection, ScanPoints, Unknown, Want, Why
+from failoverd.core.memory import Kind, Move, Phase, Standing, TakeBackStep
+from failoverd.core.model import Action, Folder, GuardReading, Objection, Role, ScanPoints, Unknown, Want, Why
 from failoverd.core.points import Ailment, Duty, Placed, Wanted
 from failoverd.core.rules import SITES, Mode, Site, Volume
 
@@ -68,6 +68,9 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
     assert told is not None
     duty = _duty(case, volume, site)
     placing = duty is Duty.PROVE and _places(case)
+    move = case.was.move.id if placing and case.was.move is not None else ""
+    if site is not case.was.active and _aside_is_due(case, volume):
+        move = _aside_id(case)
     return Wanted(
         duty=duty,
         epoch=epoch,
@@ -76,7 +79,7 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
         keep=told.keep,
         keep_for=told.keep_for,
         share=told.share,
-        move=case.was.move.id if placing and case.was.move is not None else "",
+        move=move,
         place=case.app.place,
     )
 
@@ -84,11 +87,12 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
 def _duty(case: Case, volume: Volume, site: Site) -> Duty:
     was, move = case.was, case.was.move
     if move is None:
-        # Points are of use to a clean standby alone; while copies are being made equal nothing of ours moves there.
-        clean = case.copy(volume, was.active.other).standing is Standing.CLEAN
-        if was.phase is not Phase.WATCHING or not clean:
+        if was.phase not in (Phase.ADOPTING, Phase.WATCHING):
             return Duty.REST
-        return Duty.MAKE if site is was.active else Duty.PROVE
+        if site is was.active:
+            return Duty.MAKE
+        clean = case.copy(volume, site).standing is Standing.CLEAN
+        return Duty.PROVE if clean or _may_put_aside(case, volume) else Duty.REST
     if move.kind is Kind.FAILOVER:
         if was.phase is Phase.FENCING:  # it may be called off yet
             return Duty.MAKE if site is move.source else Duty.PROVE
@@ -130,17 +134,21 @@ def _announcements(case: Case, volume: Volume) -> list[Action]:
 
 def busy(case: Case) -> str:
     """Which guard may still be writing though it was told to rest; empty where none can."""
+    found = (busy_at(case, volume, site) for volume in case.app.volumes for site in SITES)
+    return next((text for text in found if text), "")
+
+
+def busy_at(case: Case, volume: Volume, site: Site) -> str:
+    """Whether the guard of one copy may still be writing though it was told to rest; empty where it cannot."""
     if case.rules.guard is None:
         return ""
-    for volume in case.app.volumes:
-        for site in SITES:
-            read, seen = databases.reading(case, volume, site), databases.seen(case, volume, site)
-            if isinstance(read, Unknown):
-                return f"the order for {volume.name} at {site} can be read: {read.why}"
-            told = read.wanted is None or read.wanted.duty is Duty.REST
-            rests = read.observed is None or (read.observed.duty is Duty.REST and databases.after_order(seen))
-            if not told or not (rests or _forgotten(case, seen.wanted_at)):
-                return f"the guard of {volume.name} at {site} to rest"
+    read, seen = databases.reading(case, volume, site), databases.seen(case, volume, site)
+    if isinstance(read, Unknown):
+        return f"the order for {volume.name} at {site} can be read: {read.why}"
+    told = read.wanted is None or read.wanted.duty is Duty.REST
+    rests = read.observed is None or (read.observed.duty is Duty.REST and databases.after_order(seen))
+    if not told or not (rests or _forgotten(case, seen.wanted_at)):
+        return f"the guard of {volume.name} at {site} to rest"
     return ""
 
 
@@ -218,6 +226,53 @@ def alarms(case: Case) -> list[Objection]:
     return found
 
 
+# -------------------------------------------------------------------- what a returned side had
+
+
+def put_aside(case: Case, volume: Volume) -> tuple[str, tuple[str, ...] | None]:
+    """What a take-back waits for before it overrides, and the databases put aside by now; None where none will be.
+
+    A database that never rests is never pulled whole: its old files would lie at the returned side for good, or be
+    replaced some day with nothing to keep them. So the guard there places the newest point, as at a failover: that
+    moves the old files aside together, and the take-back's own revert carries them to the versions.
+    """
+    site = case.was.active.other
+    found = databases.beside(case, volume)
+    if found is None:
+        return f"the guard at {site.other} to say which databases there are", None
+    if not found or databases.silent(case, volume, site):
+        return "", None
+    done = _placed(case, volume, site, _aside_id(case))
+    if done is None:
+        return f"the guard at {site} to put {', '.join(sorted(found))} aside", None
+    if not done.done:
+        return f"the guard at {site} to put databases aside: {done.why}", None
+    return "", done.databases
+
+
+def _may_put_aside(case: Case, volume: Volume) -> bool:
+    """Whether the returned side only receives, keeps what it loses, and nobody has put anything aside yet."""
+    site = case.was.active.other
+    copy, folder = case.copy(volume, site), case.folder(volume, site)
+    if copy.standing is not Standing.TAKING_BACK or copy.step is not TakeBackStep.PREPARE or copy.aside is not None:
+        return False
+    keeps = isinstance(folder, Folder) and folder.type == Role.RECEIVE_ONLY and bool(folder.versioning)
+    return keeps and bool(databases.beside(case, volume))
+
+
+def _aside_is_due(case: Case, volume: Volume) -> bool:
+    """Whether every database of the survivor has a point that opens at the returned side: one without would stay."""
+    if case.was.move is not None or case.was.phase is not Phase.WATCHING or not _may_put_aside(case, volume):
+        return False
+    there = databases.said_at(case, volume, case.was.active.other, Duty.PROVE)
+    proven = {one.database for one in there.proven} if there is not None else set()
+    return proven >= (databases.beside(case, volume) or frozenset())
+
+
+def _aside_id(case: Case) -> str:
+    return f"back-{case.was.epoch}"
+
+
 # -------------------------------------------------------------------- placing
 
 
@@ -251,7 +306,7 @@ def _unplaced(case: Case, move: Move) -> tuple[str, tuple[Objection, ...], bool]
     """What is waited for, its alarms, and whether an operator's force need not wait for it."""
     for volume in case.app.volumes:
         where = f"{volume.name} at {move.target}"
-        found = _placed(case, volume, move)
+        found = _placed(case, volume, move.target, move.id)
         silent = databases.silent(case, volume, move.target)
         if silent:
             text = f"databases to be placed: {where}: its guard is silent"
@@ -271,10 +326,10 @@ def _unplaced(case: Case, move: Move) -> tuple[str, tuple[Objection, ...], bool]
     return "", (), False
 
 
-def _placed(case: Case, volume: Volume, move: Move) -> Placed | None:
-    read = databases.reading(case, volume, move.target)
+def _placed(case: Case, volume: Volume, site: Site, move: str) -> Placed | None:
+    read = databases.reading(case, volume, site)
     found = read.observed.placed if isinstance(read, GuardReading) and read.observed is not None else None
-    return found if found is not None and found.move == move.id else None
+    return found if found is not None and found.move == move else None
 
 
 def _live_broken(case: Case, volume: Volume, move: Move, found: Placed) -> str:
@@ -297,7 +352,7 @@ def _told(case: Case, move: Move) -> tuple[str, ...]:
     """What was placed and what that displaced, for the history."""
     told = []
     for volume in case.app.volumes:
-        found = _placed(case, volume, move)
+        found = _placed(case, volume, move.target, move.id)
         if found is None:
             continue
         placed, left = ", ".join(found.databases) or "nothing", ", ".join(found.live)

@@ -81,6 +81,8 @@ class CopyMemory:
     """Sequence of the survivor that a take-back must reach."""
     device: str = ""
     """Syncthing device ID this standing was given to: another ID means another (wiped) installation."""
+    aside: tuple[str, ...] | None = None
+    """Databases whose old files a guard has put aside in this take-back; None where none was asked to, or not yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

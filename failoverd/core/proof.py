@@ -150,24 +150,41 @@ def _first(memory: Memory, watch: Watch) -> bool:
 
 def holds(standby: Folder, scanned: Scanned, hot: frozenset[str] = frozenset()) -> bool:
     """Whether the standby has everything that a scan without errors found, the files in `hot` left out."""
-    needs = standby.need_items + standby.need_deletes
     return (
-        _only(scanned.errors, scanned.error_files, hot)
+        only(scanned.errors, scanned.error_files, hot)
         and _same(standby.peer, scanned.device)
         and standby.connected  # else nothing says that what it has heard is of the installation that was scanned
         and standby.type == Role.RECEIVE_ONLY
         and standby.remote_sequence is not None
         and standby.remote_sequence >= scanned.sequence
-        and (standby.needs_nothing or (needs > 0 and _only(needs, standby.need_files, hot)))
+        and lacks_only(standby, hot)
         and standby.receive_only == 0
-        and _only(standby.errors, standby.error_files, hot)
+        and only(standby.errors, standby.error_files, hot)
         and not standby.error
         and not standby.paused
         and standby.state != ""
     )
 
 
-def _only(count: int, named: tuple[str, ...], hot: frozenset[str]) -> bool:
+def lacks_only(standby: Folder, hot: frozenset[str]) -> bool:
+    """Whether the standby needs nothing, files in `hot` left out."""
+    needs = standby.need_items + standby.need_deletes
+    return standby.needs_nothing or (needs > 0 and only(needs, standby.need_files, hot))
+
+
+def restless(standby: Folder, hot: frozenset[str]) -> str:
+    """How a side is that is not at rest, empty where it is. Files in `hot` alone never let it come to rest."""
+    if standby.idle or (hot and _runs(standby) and only(standby.errors, standby.error_files, hot)):
+        return ""
+    errors = f", {standby.errors} errors" if standby.errors else ""
+    return f"{standby.error or standby.state or 'paused'}{errors}"
+
+
+def _runs(folder: Folder) -> bool:
+    return not folder.error and not folder.paused and folder.state not in ("", "error")
+
+
+def only(count: int, named: tuple[str, ...], hot: frozenset[str]) -> bool:
     """Whether none of so many files counts: each is named, and is one of `hot`."""
     return count == 0 or (0 < count <= len(named) and hot.issuperset(named))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from failoverd.core import names
+from failoverd.core import databases, names, proof
 from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import AppMemory, CopyMemory, Standing, VolumeMemory
@@ -136,19 +136,17 @@ def _ignores(case: Case, volume: Volume, site: Site, folder: Folder) -> list[Act
     ]
 
 
-def _equal(active: Folder, standby: Folder) -> str:
-    """Empty when both sides hold the same; else what is still missing."""
+def _equal(active: Folder, standby: Folder, hot: frozenset[str]) -> str:
+    """Empty when both sides hold the same, `hot` left out of what the standby must hold; else what is missing."""
     if not (active.connected and standby.connected):
         return "the two sides are not connected"
     if odd := active.incomparable(standby):
         return odd
-    if not standby.idle:
-        return f"standby is {standby.error or standby.state}" + (
-            f", {standby.errors} errors" if standby.errors else ""
-        )
-    if active.errors:
+    if odd := proof.restless(standby, hot):
+        return f"standby is {odd}"
+    if not proof.only(active.errors, active.error_files, hot):
         return f"{active.errors} errors at the active side: {', '.join(active.error_files[:3])}"
-    if not standby.needs_nothing:
+    if not proof.lacks_only(standby, hot):
         return f"standby needs {standby.need_items + standby.need_deletes} items"
     if not active.needs_nothing:
         return f"the active side lacks {active.need_items + active.need_deletes} items that only the standby has"
@@ -161,7 +159,8 @@ def _equal(active: Folder, standby: Folder) -> str:
 
 def _adopt(case: Case, volume: Volume, active: Folder, standby: Folder) -> Tended:
     memory, site = case.was.volumes[volume.name], case.was.active.other
-    missing = _equal(active, standby)
+    hot = databases.files(databases.beside(case, volume) or ())
+    missing = _equal(active, standby, hot)
     if missing:
         return Tended(memory=memory, waiting=f"adopting: {missing}")
     if standby.type != Role.RECEIVE_ONLY:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from failoverd.core import proof
+from failoverd.core import databases, guarding, proof
 from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import CopyMemory, Kind, Standing, TakeBackStep, VolumeMemory
@@ -59,7 +59,7 @@ def scanned(case: Case, volume: Volume, site: Site) -> Scanned | None:
     return None
 
 
-def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Tended:  # noqa: PLR0911
+def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Tended:
     """Prepare, override, revert, finish: each step read back from the world before the next."""
     memory, site = case.was.volumes[volume.name], case.was.active.other
     copy = memory.copies[site]
@@ -87,17 +87,14 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
         told = f"take-back of {site}: begins again, the survivor's index is another one"
         return Tended(memory=with_standby(memory, site, anew), waiting=told)
     if step is TakeBackStep.PREPARE:
-        unheard = _unheard(active, standby)
-        if unheard:  # an override beats only what the survivor has heard of
-            return Tended(memory=memory, waiting=f"take-back of {site}: {unheard}")
-        return _override(case, volume, memory, copy)
+        return _prepare(case, volume, active, standby)
     if not active.needs_nothing:
         last = case.seen(volume).scanned
         unread = _unread(last)
         again = Override(**where, site=site.other, reason="the survivor's version of everything counts")
         override = () if unread else (again,)
         return Tended(memory=memory, actions=override, waiting=f"take-back of {site}: {unread or 'overriding'}")
-    missing = _equal_for_take_back(standby, copy) or _unheard(active, standby)
+    missing = _equal_for_take_back(standby, copy, _hot(case, volume, copy)) or _unheard(active, standby)
     if missing and not standby.versioning:
         again_kept = replace(copy, step=TakeBackStep.REVERT)
         keep = SetRole(
@@ -121,6 +118,22 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
         return Tended(memory=finishing, actions=(act,), waiting=f"take-back of {site}: versions off")
     clean = CopyMemory(standing=Standing.CLEAN, epoch=case.was.epoch, device=standby.device)
     return Tended(memory=with_standby(memory, site, clean))
+
+
+def _prepare(case: Case, volume: Volume, active: Folder, standby: Folder) -> Tended:
+    memory, site = case.was.volumes[volume.name], case.was.active.other
+    copy = memory.copies[site]
+    waits = _unheard(active, standby)  # an override beats only what the survivor has heard of
+    if not waits and copy.aside is None:
+        waits, aside = guarding.put_aside(case, volume)
+        if aside is not None:
+            memory = with_standby(memory, site, replace(copy, aside=aside))
+            waits = "its databases were put aside"
+    elif not waits:
+        waits = guarding.busy_at(case, volume, site)  # what it does yet would be displaced, and done again
+    if waits:
+        return Tended(memory=memory, waiting=f"take-back of {site}: {waits}")
+    return _override(case, volume, memory, copy)
 
 
 def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory) -> Tended:
@@ -165,12 +178,17 @@ def _scan(case: Case, volume: Volume) -> Scan:
     return Scan(app=case.app.key, volume=volume.name, site=site, reason="before the take-back's override")
 
 
-def _equal_for_take_back(standby: Folder, copy: CopyMemory) -> str:
-    if not standby.idle:
-        return f"returned side is {standby.error or standby.state}"
+def _hot(case: Case, volume: Volume, copy: CopyMemory) -> frozenset[str]:
+    """Files that need not arrive: of databases with points at the survivor, once their old files are put aside."""
+    return databases.files((databases.beside(case, volume) or frozenset()) & set(copy.aside or ()))
+
+
+def _equal_for_take_back(standby: Folder, copy: CopyMemory, hot: frozenset[str]) -> str:
+    if odd := proof.restless(standby, hot):
+        return f"returned side is {odd}"
     if standby.receive_only:
         return f"{standby.receive_only} items only the returned side has"
-    if not standby.needs_nothing:
+    if not proof.lacks_only(standby, hot):
         return f"returned side needs {standby.need_items + standby.need_deletes} items"
     if standby.remote_sequence is None or standby.remote_sequence < copy.scanned:
         return f"returned side has heard of {standby.remote_sequence or 0} of {copy.scanned}"

@@ -161,6 +161,8 @@ class Guards:
         said = Observed(
             site=guard.key[2], at=self._wall(self.world.time.now_ms), duty=wanted.duty, epoch=wanted.epoch
         )
+        if not wanted.move:  # a plan lies in the volume: a take-back that ended has moved it to the versions
+            guard.state = replace(guard.state, placed=None)
         match wanted.duty:
             case Duty.MAKE:
                 return self._make(guard, wanted, said)

@@ -95,7 +95,7 @@ def test_the_order_that_places_names_the_points_of_before_the_move():
     life.until(arrived(B))
     assert [(one.epoch, one.active, one.duty) for one in told] == [(0, P, Duty.PROVE)]
     life.run(30)
-    assert order(life, THERE).duty is Duty.REST  # no clean standby: no use for points
+    assert (order(life, THERE).duty, order(life, THERE).move) == (Duty.MAKE, "")
 
 
 def test_two_volumes_are_both_placed():
