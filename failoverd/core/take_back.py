@@ -112,12 +112,7 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
             actions=acts,
             waiting=f"take-back of {site}: {missing}",
         )
-    if standby.versioning:
-        act = SetRole(**where, site=site, role=Role.RECEIVE_ONLY, keep=False, reason="taken back")
-        finishing = with_standby(memory, site, replace(copy, step=TakeBackStep.FINISH))
-        return Tended(memory=finishing, actions=(act,), waiting=f"take-back of {site}: versions off")
-    clean = CopyMemory(standing=Standing.CLEAN, epoch=case.was.epoch, device=standby.device)
-    return Tended(memory=with_standby(memory, site, clean))
+    return _finish(case, volume, standby)
 
 
 def _prepare(case: Case, volume: Volume, active: Folder, standby: Folder) -> Tended:
@@ -134,6 +129,21 @@ def _prepare(case: Case, volume: Volume, active: Folder, standby: Folder) -> Ten
     if waits:
         return Tended(memory=memory, waiting=f"take-back of {site}: {waits}")
     return _override(case, volume, memory, copy)
+
+
+def _finish(case: Case, volume: Volume, standby: Folder) -> Tended:
+    memory, site = case.was.volumes[volume.name], case.was.active.other
+    copy, app, name = memory.copies[site], case.app.key, volume.name
+    if not standby.versioning:
+        clean = CopyMemory(standing=Standing.CLEAN, epoch=case.was.epoch, device=standby.device)
+        return Tended(memory=with_standby(memory, site, clean))
+    if copy.aside and scanned(case, volume, site) is None:
+        # what its guard has put aside may not have been noticed yet, and is displaced only once it was
+        scan = Scan(app=app, volume=name, site=site, reason="before it keeps no versions any more")
+        return Tended(memory=memory, actions=(scan,), waiting=f"take-back of {site}: the returned side to be scanned")
+    act = SetRole(app=app, volume=name, site=site, role=Role.RECEIVE_ONLY, keep=False, reason="taken back")
+    finishing = with_standby(memory, site, replace(copy, step=TakeBackStep.FINISH))
+    return Tended(memory=finishing, actions=(act,), waiting=f"take-back of {site}: versions off")
 
 
 def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory) -> Tended:
