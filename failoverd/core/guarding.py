@@ -251,18 +251,20 @@ def put_aside(case: Case, volume: Volume) -> tuple[str, tuple[str, ...] | None]:
 
 
 def _may_put_aside(case: Case, volume: Volume) -> bool:
-    """Whether the returned side only receives, keeps what it loses, and nobody has put anything aside yet."""
-    site = case.was.active.other
-    copy, folder = case.copy(volume, site), case.folder(volume, site)
-    if copy.standing is not Standing.TAKING_BACK or copy.step is not TakeBackStep.PREPARE or copy.aside is not None:
-        return False
-    keeps = isinstance(folder, Folder) and folder.type == Role.RECEIVE_ONLY and bool(folder.versioning)
-    return keeps and bool(databases.beside(case, volume))
+    """Whether a take-back has begun, nothing was put aside yet, and the survivor has databases with points."""
+    copy = case.copy(volume, case.was.active.other)
+    begun = copy.standing is Standing.TAKING_BACK and copy.step is TakeBackStep.PREPARE and copy.aside is None
+    return begun and bool(databases.beside(case, volume))
 
 
 def _aside_is_due(case: Case, volume: Volume) -> bool:
-    """Whether every database of the survivor has a point that opens at the returned side: one without would stay."""
+    """Whether the returned side only receives, keeps what it loses, and has a point that opens of every database of
+    the survivor: one without would stay where it is.
+    """
     if case.was.move is not None or case.was.phase is not Phase.WATCHING or not _may_put_aside(case, volume):
+        return False
+    folder = case.folder(volume, case.was.active.other)
+    if not (isinstance(folder, Folder) and folder.type == Role.RECEIVE_ONLY and folder.versioning):
         return False
     there = databases.said_at(case, volume, case.was.active.other, Duty.PROVE)
     proven = {one.database for one in there.proven} if there is not None else set()

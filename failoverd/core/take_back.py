@@ -89,11 +89,7 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
     if step is TakeBackStep.PREPARE:
         return _prepare(case, volume, active, standby)
     if not active.needs_nothing:
-        last = case.seen(volume).scanned
-        unread = _unread(last)
-        again = Override(**where, site=site.other, reason="the survivor's version of everything counts")
-        override = () if unread else (again,)
-        return Tended(memory=memory, actions=override, waiting=f"take-back of {site}: {unread or 'overriding'}")
+        return _override_again(case, volume)
     missing = _equal_for_take_back(standby, copy, _hot(case, volume, copy)) or _unheard(active, standby)
     if missing and not standby.versioning:
         again_kept = replace(copy, step=TakeBackStep.REVERT)
@@ -121,6 +117,10 @@ def _prepare(case: Case, volume: Volume, active: Folder, standby: Folder) -> Ten
     waits = _unheard(active, standby)  # an override beats only what the survivor has heard of
     if not waits and copy.aside is None:
         waits, aside = guarding.put_aside(case, volume)
+        if aside is not None and scanned(case, volume, site) is None:
+            # unnoticed, it would go on announcing the old ones: no override ever beats that with files that change
+            scan = Scan(app=case.app.key, volume=volume.name, site=site, reason="its databases were put aside")
+            return Tended(memory=memory, actions=(scan,), waiting=f"take-back of {site}: to be scanned")
         if aside is not None:
             memory = with_standby(memory, site, replace(copy, aside=aside))
             waits = "its databases were put aside"
@@ -137,10 +137,6 @@ def _finish(case: Case, volume: Volume, standby: Folder) -> Tended:
     if not standby.versioning:
         clean = CopyMemory(standing=Standing.CLEAN, epoch=case.was.epoch, device=standby.device)
         return Tended(memory=with_standby(memory, site, clean))
-    if copy.aside and scanned(case, volume, site) is None:
-        # what its guard has put aside may not have been noticed yet, and is displaced only once it was
-        scan = Scan(app=app, volume=name, site=site, reason="before it keeps no versions any more")
-        return Tended(memory=memory, actions=(scan,), waiting=f"take-back of {site}: the returned side to be scanned")
     act = SetRole(app=app, volume=name, site=site, role=Role.RECEIVE_ONLY, keep=False, reason="taken back")
     finishing = with_standby(memory, site, replace(copy, step=TakeBackStep.FINISH))
     return Tended(memory=finishing, actions=(act,), waiting=f"take-back of {site}: versions off")
@@ -170,6 +166,20 @@ def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory
     return Tended(
         memory=memory, actions=(_scan(case, volume),), waiting=f"take-back of {survivor.other}: scanning the survivor"
     )
+
+
+def _override_again(case: Case, volume: Volume) -> Tended:
+    """After each scan of the survivor once: what it could not read at the last one it has now, or not even now."""
+    memory, survivor = case.was.volumes[volume.name], case.was.active
+    found = scanned(case, volume, survivor)
+    unread = _unread(found or case.seen(volume).scanned)
+    acts: tuple[Action, ...] = ()
+    if found is None and proof.scan_due(case, volume):
+        acts = (_scan(case, volume),)
+    elif found is not None and not unread:
+        reason = "the survivor's version of everything counts"
+        acts = (Override(app=case.app.key, volume=volume.name, site=survivor, reason=reason),)
+    return Tended(memory=memory, actions=acts, waiting=f"take-back of {survivor.other}: {unread or 'overriding'}")
 
 
 def _unread(found: Scanned | None) -> str:
