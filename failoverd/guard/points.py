@@ -228,7 +228,7 @@ class Maker:
             text = f"points of epoch {later} lie here, and {wanted.epoch} is wanted: whoever wants it knows less"
             raise Sick(Ailment.FOREIGN, text)
         serial = 1 + max((one.point.serial for one in there if one.point.epoch == wanted.epoch), default=0)
-        began = clock()
+        began, known = clock(), self._kept.get(name)
         look = replace(found, size=found.path.stat().st_size, wal=_in_wal_mode(found))
         draft = Point(
             database=name,
@@ -241,6 +241,7 @@ class Maker:
             wal=look.wal,
             counter_before=0,
             counter_after=0,
+            last_held=known.current_at if known is not None and known.serial == serial - 1 else None,
         )
         point = make(self._root, look, draft, pace)
         # Until then the point before this one held everything.

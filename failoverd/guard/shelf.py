@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -53,6 +54,26 @@ def put(root: Path, point: Point, pace: Callable[[], None]) -> None:
     sync_folder(file.parent)
     pace()
     write_whole(file.with_suffix(".json"), _POINT.dump_json(point, indent=1).decode() + "\n")
+
+
+def in_turn(points: list[Lying], as_of: datetime | None) -> list[Lying]:
+    """Points of one database and epoch, the one to take first: the newest, or the oldest that holds all of `as_of`.
+
+    A point holds everything until the next one, or its successor, says that something changed; of the newest here
+    whoever names `as_of` knows that it does. Older ones, which lack something of that moment, come last.
+    """
+    rising = sorted(points, key=lambda one: one.point.order)
+    if as_of is None:
+        return rising[::-1]
+    first = next((n for n, one in enumerate(rising) if _holds(one.point, rising[n + 1 :], as_of)), 0)
+    return [*rising[first:], *rising[:first][::-1]]
+
+
+def _holds(point: Point, later: list[Lying], as_of: datetime) -> bool:
+    if not later or point.made_at >= as_of:
+        return True
+    after = later[0].point
+    return after.serial == point.serial + 1 and after.last_held is not None and after.last_held >= as_of
 
 
 def drop(lying: Lying) -> None:
