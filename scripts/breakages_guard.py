@@ -218,6 +218,20 @@ GUARD_MUTANTS = (
     ),
     row(
         "I4",
+        "points take the room of the app, and then of the next point",
+        "failoverd/guard/points.py",
+        ("        if self._made:\n            self._thin()\n", ""),
+        "tests/guard/test_trouble.py",
+    ),
+    row(
+        "I4",
+        "room is made by dropping the newest point of a database",
+        "failoverd/guard/points.py",
+        (" if pair[0]]", "]"),
+        "tests/guard/test_trouble.py",
+    ),
+    row(
+        "I4",
         "each database is placed at its own newest point, whatever moment is named",
         "failoverd/guard/shelf.py",
         ("    if as_of is None:", "    if True:"),

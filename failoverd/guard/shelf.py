@@ -36,10 +36,21 @@ class Lying:
     manifest: Path
 
 
+def place(root: Path) -> Path:
+    """Where all points of a volume lie."""
+    return root / GUARD_FOLDER / "points"
+
+
+def taken(root: Path) -> int:
+    """Bytes of all points of a volume. Raises OSError."""
+    files = [file for folder in _entries(place(root)) for file in _entries(folder) if file.suffix == ".sqlite"]
+    return sum(file.lstat().st_size for file in files)
+
+
 def folder(root: Path, database: str) -> Path:
     """Where the points of a database (a quoted path) lie: a name that people recognise and no two databases share."""
     tail = re.sub(r"[^A-Za-z0-9._-]", "_", database.rsplit("/", 1)[-1])[:40]
-    return root / GUARD_FOLDER / "points" / f"{tail}-{hashlib.sha256(database.encode()).hexdigest()[:16]}"
+    return place(root) / f"{tail}-{hashlib.sha256(database.encode()).hexdigest()[:16]}"
 
 
 def file_of(root: Path, point: Point) -> Path:
@@ -83,9 +94,9 @@ def drop(lying: Lying) -> None:
     lying.file.unlink(missing_ok=True)
 
 
-def sweep(place: Path) -> None:
+def sweep(where: Path) -> None:
     """Remove what a killed guard left in a folder of points: copies under a temporary name or without a manifest."""
-    for entry in _entries(place):
+    for entry in _entries(where):
         orphan = entry.suffix == ".sqlite" and not entry.with_suffix(".json").exists()
         if orphan or entry.name.startswith(TEMPORARY_HERE):
             entry.unlink(missing_ok=True)
@@ -97,8 +108,8 @@ TEMPORARY_HERE = ".syncthing.0"
 
 def lying(root: Path, wrong: list[Sickness], database: str = "") -> Iterator[Lying]:
     """Every point of a volume, or of one database, in no order; manifests not to be believed are added to `wrong`."""
-    for place in [folder(root, database)] if database else _entries(root / GUARD_FOLDER / "points"):
-        for manifest in _entries(place):
+    for where in [folder(root, database)] if database else _entries(place(root)):
+        for manifest in _entries(where):
             if manifest.suffix == ".json" and not manifest.name.startswith("."):
                 found = _read(root, manifest)
                 if isinstance(found, Sickness):
@@ -118,8 +129,8 @@ def _read(root: Path, manifest: Path) -> Lying | Sickness:
         unquoted(point.database)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the manifest"
-        return Sickness(database=where, ailment=Ailment.MISMATCH, text=f"{place}: {first['msg']}")
+        key = ".".join(str(part) for part in first["loc"]) or "the manifest"
+        return Sickness(database=where, ailment=Ailment.MISMATCH, text=f"{key}: {first['msg']}")
     except (OSError, ValueError) as error:
         return Sickness(database=where, ailment=Ailment.UNREADABLE, text=shown(str(error)))
     file = file_of(root, point)
@@ -129,11 +140,11 @@ def _read(root: Path, manifest: Path) -> Lying | Sickness:
     return Lying(point, file, manifest)
 
 
-def _entries(place: Path) -> list[Path]:
+def _entries(where: Path) -> list[Path]:
     """What is in a folder that is no link; nothing where there is none."""
     try:
-        if place.is_symlink():
+        if where.is_symlink():
             return []
-        return sorted(place.iterdir())
+        return sorted(where.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from failoverd.core.memory import Phase
@@ -234,7 +236,7 @@ def test_points_of_an_old_epoch_never_count():
 
 def told_while_placing(life):
     """The moment every order that places named, by volume, once the app has arrived."""
-    told = {}
+    told: dict[str, set[datetime | None]] = {}
     do = life.world.do
 
     def watched(action):
