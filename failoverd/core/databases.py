@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from failoverd.core.case import Case
-from failoverd.core.memory import AppMemory
+from failoverd.core.memory import AppMemory, Move
 from failoverd.core.model import (
     Action,
     Api,
@@ -208,6 +208,35 @@ def oldest(case: Case, volume: Volume) -> Database | None:
     if unknown is not None:
         return replace(unknown, since=None)
     return min(found, key=lambda one: one.since or case.date, default=None)
+
+
+def together(case: Case, move: Move) -> Move:
+    """`move` with the latest moment that all databases of its app can be placed as of, as far as that is known.
+
+    A moment known before stays: a guard that is told to rest says no more that nothing had changed.
+    """
+    known = [one for one in (move.as_of, _moment(case)) if one is not None]
+    return replace(move, as_of=max(known, default=None))
+
+
+def _moment(case: Case) -> datetime | None:
+    """Until when every database's newest proven point holds everything: none is older then than the stated age.
+
+    None for one database alone, where a guard has not said what it has, and where the kept points of the others do
+    not reach back to the oldest one: then each at its newest loses least.
+    """
+    told = case.rules.guard
+    if told is None or not in_force(case.rules, case.app):
+        return None
+    source, since = points_of(case.was)[1], []
+    for volume in case.app.volumes:
+        found = databases(case, volume)
+        if isinstance(found, Unknown) or said_at(case, volume, source, Duty.MAKE) is None:
+            return None
+        since += [one.since for one in found if one.since is not None and one.since <= case.date]
+    if len(since) < 2 or max(since) - min(since) > min(told.keep_for, (told.keep - 1) * told.interval):
+        return None
+    return min(since)
 
 
 # -------------------------------------------------------------------- what a proof leaves out

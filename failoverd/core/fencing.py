@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from failoverd.core import policy
+from failoverd.core import databases, policy
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step, call_off, losses, mark
@@ -25,7 +25,7 @@ def fencing(case: Case, move: Move) -> Step:
             return Step(was=call_off(cut, "; ".join(map(str, old))), event=Event.CALLED_OFF)
         done = mark(mark(move, "dead", case.date), "fenced", case.date)
         # it may have written on until its power went: what it could lose is stated anew
-        done = replace(done, last_write_at=last, losses=losses(case, last))
+        done = databases.together(case, replace(done, last_write_at=last, losses=losses(case, last)))
         return Step(was=replace(case.was, move=done), event=Event.FENCED)
     began = _fence_began(case, node)
     cutting = FenceOff(node=node, reason="").key in case.snapshot.in_flight

@@ -81,6 +81,7 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
         share=told.share,
         move=move,
         place=case.app.place,
+        as_of=case.was.move.as_of if placing and case.was.move is not None else None,
     )
 
 
@@ -284,6 +285,8 @@ def place(case: Case, move: Move) -> tuple[Move, str, tuple[Objection, ...]]:
         return move, "", ()
     if _over(case):
         return move, _withdrawn(case, move), ()
+    if case.was.move is None or all(name != "flipped" for name, _ in case.was.move.marks):
+        move = databases.together(case, move)  # now, before the order: it must not change while it is carried out
     waits, alarms, hopeless = _unplaced(case, move)
     if waits and not (move.forced and hopeless):
         return move, waits, alarms
@@ -352,7 +355,7 @@ def _never_began(case: Case, volume: Volume, move: Move) -> bool:
 
 def _told(case: Case, move: Move) -> tuple[str, ...]:
     """What was placed and what that displaced, for the history."""
-    told = []
+    told = [f"databases placed as of {move.as_of:%H:%M:%S}, all of them"] if move.as_of is not None else []
     for volume in case.app.volumes:
         found = _placed(case, volume, move.target, move.id)
         if found is None:

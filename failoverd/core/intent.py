@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from failoverd.core import guarding, hysteresis, patch, proof
+from failoverd.core import databases, guarding, hysteresis, patch, proof
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.machine import Event
@@ -89,6 +89,7 @@ def begin(case: Case, wish: Wish, evidence: tuple[str, ...]) -> AppMemory:
     if not wish.kind.planned:
         last = verdict.down_since if verdict.health is Health.DOWN else None
         move = replace(move, last_write_at=last or case.date, losses=losses(case, last))
+        move = databases.together(case, move)
         volumes = {name: stand(memory, source, Standing.OUTDATED) for name, memory in was.volumes.items()}
         move = mark(move, "silent", _lost_at(verdict, case.date))
     move = mark(move, "decided", case.date)

@@ -144,6 +144,8 @@ class Move:
     dead, fenced, stopped, equal, flipped, placed or unplaced, started, ready. After the move: stood or undone, its
     patch."""
     losses: tuple[Loss, ...] = ()
+    as_of: datetime | None = None
+    """The moment its databases are placed as of, all of them; None where there is one alone, or no such moment."""
     outcome: str = ""
     """Empty while in progress; then `done`, or `aborted: why`."""
     undo: Undo | None = None

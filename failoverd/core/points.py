@@ -71,6 +71,8 @@ class Point:
     """The WAL index's count of transactions before the snapshot; 0 without a WAL."""
     mode: int = 0o644
     """Permission bits of the database file."""
+    last_held: datetime | None = None
+    """The last moment at which the point before this one was seen to hold everything; None where it is not known."""
     schema: int = POINTS_SCHEMA
 
     @property
@@ -99,6 +101,8 @@ class Wanted:
     move: str = ""
     """Id of the move that waits for databases to be placed here; empty for none."""
     place: Placing = Placing.NEWEST
+    as_of: datetime | None = None
+    """While databases are placed: the moment that all of one app are placed as of; None: each at its newest."""
     owner: tuple[int, int] | None = None
     """uid and gid that the app's files must have; None: not looked at."""
     room: int = 0

@@ -131,7 +131,7 @@ class Placer:
         for database in names:
             point = prover.newest.get(database) if wanted.place is Placing.NEWEST else None
             path = self._path(database)
-            if point is not None and not self._live_is_as_new(path, point, pace):
+            if point is not None and not self._live_is_as_new(path, point, wanted.as_of is not None, pace):
                 entries.append(self._entry(database, path, point))
                 continue
             live.append(database)
@@ -152,13 +152,16 @@ class Placer:
         except FileNotFoundError:
             return self._root / unquoted(database)
 
-    def _live_is_as_new(self, path: Path, lying: Lying, pace: Pace) -> bool:
-        """Only where it can be known: in rollback mode the header counts transactions, in WAL mode nothing does."""
+    def _live_is_as_new(self, path: Path, lying: Lying, alike: bool, pace: Pace) -> bool:
+        """Only where it can be known: in rollback mode the header counts transactions, in WAL mode nothing does.
+
+        `alike`: a newer one will not do either, because other databases are placed as of the point's moment.
+        """
         try:
             head = sqlite.header(path)
             if head is None or head.wal or lying.point.wal or os.path.lexists(f"{path}-wal"):
                 return False
-            if head.counter < lying.point.counter_after:
+            if head.counter < lying.point.counter_after or (alike and head.counter > lying.point.counter_after):
                 return False
             live_opens(path, self._scratch, pace)
         except (FileNotFoundError, Sick):

@@ -148,6 +148,25 @@ def prune(points: list[shelf.Lying], wanted: Wanted, now: datetime) -> None:
             shelf.drop(one)
 
 
+def thin(root: Path) -> None:
+    """Drop points while all of a volume take more than is left free, of every database the oldest first.
+
+    The newest of each stays whatever it takes. Raises OSError.
+    """
+    over = shelf.taken(root) - shutil.disk_usage(root).free
+    if over <= 0:
+        return
+    of: dict[str, list[shelf.Lying]] = {}
+    for one in shelf.lying(root, []):
+        of.setdefault(one.point.database, []).append(one)
+    ranked = [pair for points in of.values() for pair in enumerate(shelf.in_turn(points, None)) if pair[0]]
+    for _, one in sorted(ranked, key=lambda pair: (pair[0], pair[1].point.size), reverse=True):
+        if over <= 0:
+            return
+        shelf.drop(one)
+        over -= 2 * one.point.size  # what is taken shrinks, and what is free grows
+
+
 class Maker:
     """Makes the points of one volume at the active side, each database when it is due."""
 
@@ -163,6 +182,8 @@ class Maker:
         self._kept: dict[str, Kept] = {}
         self._sick: dict[str, Sickness] = {}
         self._epoch = -1
+        self._made = False
+        self._crowded: tuple[Sickness, ...] = ()
 
     @property
     def kept(self) -> tuple[Kept, ...]:
@@ -172,7 +193,7 @@ class Maker:
     @property
     def sick(self) -> tuple[Sickness, ...]:
         """Every database of which there is no new point, and why."""
-        return (*self._lost, *(self._sick[name] for name in sorted(self._sick)))
+        return (*self._lost, *self._crowded, *(self._sick[name] for name in sorted(self._sick)))
 
     def turn(self, wanted: Wanted, clock: Callable[[], Now], pace: Pace) -> None:
         """Walk where that is due, and make what is due. Raises Halt; whatever else went wrong is in `sick`."""
@@ -183,11 +204,20 @@ class Maker:
             self._kept, self._states, self._current = {}, {}, {}
         now = clock().mono
         if self._walked is None or now - self._walked >= FIND_EVERY:
-            self._walked = now
+            self._walked, self._made = now, True  # a disk fills without any point, too
             self._walk(pace)
         for name in sorted(self._found):
             if clock().mono >= self._due.get(name, timedelta(0)):
                 self._tend(self._found[name], wanted, clock, pace)
+        if self._made:
+            self._thin()
+
+    def _thin(self) -> None:
+        self._made, self._crowded = False, ()
+        try:
+            thin(self._root)
+        except OSError as error:
+            self._crowded = (_unreadable(self._root, shelf.place(self._root), error),)
 
     def _walk(self, pace: Pace) -> None:
         wrong: list[Sickness] = []
@@ -228,7 +258,7 @@ class Maker:
             text = f"points of epoch {later} lie here, and {wanted.epoch} is wanted: whoever wants it knows less"
             raise Sick(Ailment.FOREIGN, text)
         serial = 1 + max((one.point.serial for one in there if one.point.epoch == wanted.epoch), default=0)
-        began = clock()
+        began, known = clock(), self._kept.get(name)
         look = replace(found, size=found.path.stat().st_size, wal=_in_wal_mode(found))
         draft = Point(
             database=name,
@@ -241,7 +271,9 @@ class Maker:
             wal=look.wal,
             counter_before=0,
             counter_after=0,
+            last_held=known.current_at if known is not None and known.serial == serial - 1 else None,
         )
+        self._made = True
         point = make(self._root, look, draft, pace)
         # Until then the point before this one held everything.
         ended, last = clock(), self._current.get(name)

@@ -50,7 +50,7 @@ class Prover:
         self._live: dict[str, Path] = {}
         self._odd: list[Sickness] = []
         self.newest: dict[str, Lying] = {}
-        """Of each database the newest point that opens."""
+        """Of each database the newest point that opens, or the one that is to be placed."""
 
     def turn(self, wanted: Wanted, clock: Callable[[], Now], pace: Pace, anew: bool = False) -> None:
         """Look at every database's points until one opens; `anew` believes nothing of before. Raises Halt."""
@@ -100,7 +100,7 @@ class Prover:
         self, points: list[Lying], wanted: Wanted, clock: Callable[[], Now], pace: Pace
     ) -> tuple[Lying | None, list[Sickness]]:
         wrong: list[Sickness] = []
-        for one in sorted(points, key=lambda one: one.point.order, reverse=True):
+        for one in shelf.in_turn(points, wanted.as_of):
             try:
                 sick = self._verdict(one, wanted.recheck, clock, pace)
             except Absent:

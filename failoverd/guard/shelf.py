@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,10 +36,21 @@ class Lying:
     manifest: Path
 
 
+def place(root: Path) -> Path:
+    """Where all points of a volume lie."""
+    return root / GUARD_FOLDER / "points"
+
+
+def taken(root: Path) -> int:
+    """Bytes of all points of a volume. Raises OSError."""
+    files = [file for folder in _entries(place(root)) for file in _entries(folder) if file.suffix == ".sqlite"]
+    return sum(file.lstat().st_size for file in files)
+
+
 def folder(root: Path, database: str) -> Path:
     """Where the points of a database (a quoted path) lie: a name that people recognise and no two databases share."""
     tail = re.sub(r"[^A-Za-z0-9._-]", "_", database.rsplit("/", 1)[-1])[:40]
-    return root / GUARD_FOLDER / "points" / f"{tail}-{hashlib.sha256(database.encode()).hexdigest()[:16]}"
+    return place(root) / f"{tail}-{hashlib.sha256(database.encode()).hexdigest()[:16]}"
 
 
 def file_of(root: Path, point: Point) -> Path:
@@ -55,6 +67,26 @@ def put(root: Path, point: Point, pace: Callable[[], None]) -> None:
     write_whole(file.with_suffix(".json"), _POINT.dump_json(point, indent=1).decode() + "\n")
 
 
+def in_turn(points: list[Lying], as_of: datetime | None) -> list[Lying]:
+    """Points of one database and epoch, the one to take first: the newest, or the oldest that holds all of `as_of`.
+
+    A point holds everything until the next one, or its successor, says that something changed; of the newest here
+    whoever names `as_of` knows that it does. Older ones, which lack something of that moment, come last.
+    """
+    rising = sorted(points, key=lambda one: one.point.order)
+    if as_of is None:
+        return rising[::-1]
+    first = next((n for n, one in enumerate(rising) if _holds(one.point, rising[n + 1 :], as_of)), 0)
+    return [*rising[first:], *rising[:first][::-1]]
+
+
+def _holds(point: Point, later: list[Lying], as_of: datetime) -> bool:
+    if not later or point.made_at >= as_of:
+        return True
+    after = later[0].point
+    return after.serial == point.serial + 1 and after.last_held is not None and after.last_held >= as_of
+
+
 def drop(lying: Lying) -> None:
     """Remove a point, its manifest first. Raises OSError."""
     lying.manifest.unlink(missing_ok=True)
@@ -62,9 +94,9 @@ def drop(lying: Lying) -> None:
     lying.file.unlink(missing_ok=True)
 
 
-def sweep(place: Path) -> None:
+def sweep(where: Path) -> None:
     """Remove what a killed guard left in a folder of points: copies under a temporary name or without a manifest."""
-    for entry in _entries(place):
+    for entry in _entries(where):
         orphan = entry.suffix == ".sqlite" and not entry.with_suffix(".json").exists()
         if orphan or entry.name.startswith(TEMPORARY_HERE):
             entry.unlink(missing_ok=True)
@@ -76,8 +108,8 @@ TEMPORARY_HERE = ".syncthing.0"
 
 def lying(root: Path, wrong: list[Sickness], database: str = "") -> Iterator[Lying]:
     """Every point of a volume, or of one database, in no order; manifests not to be believed are added to `wrong`."""
-    for place in [folder(root, database)] if database else _entries(root / GUARD_FOLDER / "points"):
-        for manifest in _entries(place):
+    for where in [folder(root, database)] if database else _entries(place(root)):
+        for manifest in _entries(where):
             if manifest.suffix == ".json" and not manifest.name.startswith("."):
                 found = _read(root, manifest)
                 if isinstance(found, Sickness):
@@ -97,8 +129,8 @@ def _read(root: Path, manifest: Path) -> Lying | Sickness:
         unquoted(point.database)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the manifest"
-        return Sickness(database=where, ailment=Ailment.MISMATCH, text=f"{place}: {first['msg']}")
+        key = ".".join(str(part) for part in first["loc"]) or "the manifest"
+        return Sickness(database=where, ailment=Ailment.MISMATCH, text=f"{key}: {first['msg']}")
     except (OSError, ValueError) as error:
         return Sickness(database=where, ailment=Ailment.UNREADABLE, text=shown(str(error)))
     file = file_of(root, point)
@@ -108,11 +140,11 @@ def _read(root: Path, manifest: Path) -> Lying | Sickness:
     return Lying(point, file, manifest)
 
 
-def _entries(place: Path) -> list[Path]:
+def _entries(where: Path) -> list[Path]:
     """What is in a folder that is no link; nothing where there is none."""
     try:
-        if place.is_symlink():
+        if where.is_symlink():
             return []
-        return sorted(place.iterdir())
+        return sorted(where.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []

@@ -210,6 +210,8 @@ class Guards:
     def _prove(self, guard: GuardTruth, wanted: Wanted, said: Observed) -> Observed:
         disk = self._disk(guard)
         points = sorted(self._points(disk, wanted))
+        if wanted.as_of is not None:
+            points = next(([one] for one in points if self._wall(one[0]) >= wanted.as_of), points)
         sick: tuple[Sickness, ...] = ()
         proven: tuple[Proven, ...] = ()
         if points and guard.breaks:

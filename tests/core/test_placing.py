@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from failoverd.core.memory import Phase
 from failoverd.core.model import PatchWorkload, Scan, SetRole, Want, Why
-from failoverd.core.points import Duty, Observed
+from failoverd.core.points import Ailment, Duty, Observed, Sickness
 from tests.core.build import KEY, B, P, an_app
 from tests.core.guarded import (
     HERE,
@@ -22,6 +24,8 @@ from tests.core.guarded import (
 )
 from tests.core.guards import DATABASE
 from tests.core.test_moves import arrived, powered_off, switch
+
+LOCKED = Sickness(database=DATABASE, ailment=Ailment.LOCKED, text="by the app, for longer than 2 s")
 
 
 def test_a_failover_places_the_points_before_the_app_starts():
@@ -228,3 +232,71 @@ def test_points_of_an_old_epoch_never_count():
     said = life.world.guards.reading(HERE).observed
     assert isinstance(said, Observed)
     assert said.proven == ()
+
+
+def told_while_placing(life):
+    """The moment every order that places named, by volume, once the app has arrived."""
+    told: dict[str, set[datetime | None]] = {}
+    do = life.world.do
+
+    def watched(action):
+        if isinstance(action, Want) and action.wanted.move:
+            told.setdefault(action.volume, set()).add(action.wanted.as_of)
+        return do(action)
+
+    life.do = watched
+    life.until(arrived(B), 200)
+    return told
+
+
+def behind(life, seconds):
+    """The database of one volume gets no points for so long, those of the other volume do."""
+    life.world.guards.sick[HERE] = (LOCKED,)
+    life.run(seconds)
+    return min(made.made_at for key, made in life.world.guards.points.items() if key[1] == "data")
+
+
+def test_all_databases_of_an_app_are_placed_as_of_the_moment_of_the_oldest_whoever_dies_meanwhile():
+    life = guarded(an_app(volumes=("data", "config")))
+    oldest = behind(life, 20)
+    powered_off(life)
+    life.until(lambda one: one.app().move is not None)
+    for volume in ("data", "config"):
+        life.world.guards.stuck[KEY, volume, B] = "at it"
+    life.until(lambda one: one.phase() is Phase.FLIPPING)
+    life.run(5)
+    for _ in range(5):
+        life.restart()
+        life.tick(1)
+    life.world.guards.stuck.clear()
+    orders = {life.world.guards.reading((KEY, volume, B)).wanted.as_of for volume in ("data", "config")}
+    assert orders == {oldest}
+    life.until(arrived(B), 100)
+    move = life.app().moves[-1]
+    assert move.as_of == oldest
+    assert f"databases placed as of {oldest:%H:%M:%S}, all of them" in move.evidence
+
+
+def test_two_databases_of_one_volume_share_a_moment_and_one_alone_is_placed_at_its_newest():
+    for databases, shared in (((DATABASE, "other.db"), True), ((DATABASE,), False)):
+        life = guarded(seconds=1)
+        life.world.guards.databases = databases
+        life.run(90)
+        powered_off(life)
+        (moments,) = told_while_placing(life).values()
+        assert (None not in moments) is shared
+        assert len(moments) == 1
+
+
+def test_the_moment_known_at_the_decision_stays_when_the_active_guard_is_told_to_rest():
+    life = guarded(an_app(volumes=("data", "config")))
+    oldest = behind(life, 20)
+    force(life)
+    assert told_while_placing(life) == {"data": {oldest}, "config": {oldest}}
+
+
+def test_where_the_kept_points_do_not_reach_back_to_the_oldest_each_is_placed_at_its_newest():
+    life = guarded(an_app(volumes=("data", "config")))
+    behind(life, 60)
+    powered_off(life)
+    assert told_while_placing(life) == {"data": {None}, "config": {None}}
