@@ -342,7 +342,10 @@ MUTANTS = (
         "I10",
         "versioning is turned off before the returned side holds everything",
         "failoverd/core/take_back.py",
-        ("    missing = _equal_for_take_back(standby, copy) or _unheard", "    missing = _unheard"),
+        (
+            "    missing = _equal_for_take_back(standby, copy, _hot(case, volume, copy)) or _unheard",
+            "    missing = _unheard",
+        ),
         "tests/core/test_take_back.py",
     ),
 )

@@ -244,11 +244,18 @@ def put_aside(case: Case, volume: Volume) -> tuple[str, tuple[str, ...] | None]:
     if not found or databases.silent(case, volume, site):
         return "", None
     done = _placed(case, volume, site, _aside_id(case))
-    if done is None:
+    if done is None or not _by_order(case, volume, site):
         return f"the guard at {site} to put {', '.join(sorted(found))} aside", None
     if not done.done:
         return f"the guard at {site} to put databases aside: {done.why}", None
     return "", done.databases
+
+
+def _by_order(case: Case, volume: Volume, site: Site) -> bool:
+    """Whether what was put aside is what the standing order asked for: an earlier take-back's has the same name."""
+    read = databases.reading(case, volume, site)
+    ordered = isinstance(read, GuardReading) and read.wanted is not None and read.wanted.move == _aside_id(case)
+    return ordered and databases.after_order(databases.seen(case, volume, site))
 
 
 def _may_put_aside(case: Case, volume: Volume) -> bool:

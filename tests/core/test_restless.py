@@ -1,0 +1,235 @@
+"""Under a writer that never pauses: copies are made equal without its raw database, and nothing old is lost by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from failoverd.core.memory import Phase
+from failoverd.core.model import Override, Scan, SetRole, Want, Why
+from failoverd.core.points import Ailment, Duty, Sickness
+from failoverd.core.rules import Failback, Guarding, Placing
+from tests.core.build import KEY, B, P, World, an_app, some_rules
+from tests.core.guarded import HERE, THERE, age, guarded, order
+from tests.core.guards import DATABASE
+from tests.core.life import Life
+from tests.core.test_moves import arrived, powered_off
+
+HOT = (DATABASE, f"{DATABASE}-wal")
+LOCKED = Sickness(database=DATABASE, ailment=Ailment.LOCKED, text="by the app, for longer than 2 s")
+BACK = "back-1"
+
+
+def never_arrives(life, key, files=HOT, **changes):
+    """The raw database at one side is always behind: its writer has changed it again before it was pulled."""
+    life.world.pinned[key] = {"state": "syncing", "need_items": len(files), "need_files": files, **changes}
+
+
+def fresh(app=None, **rules):
+    """A daemon that has seen nothing yet, under a writer that never pauses."""
+    life = Life(World(some_rules(app or an_app(), guard=Guarding(), **rules)))
+    never_arrives(life, THERE)
+    return life
+
+
+def is_adopted(life):
+    return life.phase() is Phase.WATCHING and life.standings()["data"][1] == "clean"
+
+
+# -------------------------------------------------------------------- adoption
+
+
+def test_a_copy_is_adopted_though_its_raw_database_never_arrives():
+    life = fresh()
+    life.run(60)
+    assert is_adopted(life)
+    assert age(life) is not None
+
+
+def locked(life):
+    life.world.guards.sick[HERE] = (LOCKED,)
+
+
+def mute(life):
+    life.world.guards.mute.add(HERE)
+
+
+def another_file(life):
+    never_arrives(life, THERE, (DATABASE, "config.xml"))
+
+
+def not_named(life):
+    never_arrives(life, THERE, (DATABASE,), need_items=2)
+
+
+def failed_folder(life):
+    never_arrives(life, THERE, error="folder marker missing")
+
+
+@pytest.mark.parametrize("fault", [locked, mute, another_file, not_named, failed_folder])
+def test_a_copy_that_lacks_more_than_databases_with_points_is_not_adopted(fault):
+    life = fresh()
+    fault(life)
+    life.run(120)
+    assert not is_adopted(life)
+
+
+def test_where_points_have_no_say_the_raw_copy_is_waited_for():
+    life = fresh(an_app(place=Placing.LIVE))
+    life.run(120)
+    assert not is_adopted(life)
+
+
+def test_without_guards_the_raw_copy_is_waited_for():
+    life = Life(World(some_rules(an_app())))
+    never_arrives(life, THERE)
+    life.run(120)
+    assert not is_adopted(life)
+
+
+def test_a_copy_adopted_without_its_database_is_not_promoted_before_a_point_is_proven():
+    life = fresh()
+    life.world.guards.mute.add(THERE)
+    life.run(60)
+    assert is_adopted(life)
+    assert age(life) is None
+    powered_off(life)
+    life.run(120)
+    assert life.app().active is P
+    assert Why.AGE_UNKNOWN in life.why()
+
+
+def test_a_copy_adopted_without_its_database_has_no_age_once_guards_are_off():
+    life = fresh()
+    life.run(60)
+    life.world.rules = replace(life.world.rules, guard=None)
+    life.restart()
+    life.run(60)
+    written = life.app().volumes["data"].proven_at
+    powered_off(life)
+    life.run(60)
+    assert life.watch.volumes[KEY, "data"].proven_at is None, written
+
+
+# -------------------------------------------------------------------- take-back
+
+
+def returned(fault=lambda life: None):
+    """The app lives at the backup under that writer, and the primary is back with an old database."""
+    life = guarded(an_app(failback=Failback.MANUAL))
+    powered_off(life)
+    life.until(arrived(B))
+    life.world.off.clear()
+    never_arrives(life, HERE)
+    fault(life)
+    return life
+
+
+def is_back(life):
+    return life.standings()["data"] == ("clean", "active")
+
+
+def first(acts, kind, **fields):
+    """Where in `acts` the first action of a kind stands."""
+    return next(
+        at
+        for at, act in enumerate(acts)
+        if isinstance(act, kind) and all(getattr(act, name) == value for name, value in fields.items())
+    )
+
+
+def aside(acts):
+    return next(at for at, act in enumerate(acts) if isinstance(act, Want) and act.wanted.move == BACK)
+
+
+def test_a_returned_side_is_taken_back_though_its_raw_database_never_arrives():
+    life = returned()
+    before = len(life.world.did)
+    life.until(is_back, 400)
+    acts = life.world.did[before:]
+    kept = first(acts, SetRole, site=P, keep=True)
+    ended = first(acts, SetRole, site=P, keep=False)
+    scanned = first(acts, Scan, site=P)
+    assert kept < aside(acts) < scanned < first(acts, Override) < ended
+    assert [(where, move, writing) for where, move, writing in life.world.guards.placing if move == BACK] == [
+        (HERE, BACK, False)
+    ]
+    assert len([act for act in acts if isinstance(act, Override)]) == 1
+
+
+def test_the_order_that_puts_aside_is_taken_back_before_anything_is_overridden():
+    life = returned()
+    told = []
+
+    def watched(act):
+        if isinstance(act, Override):
+            told.append(order(life, HERE))
+        return life.world.do(act)
+
+    life.do = watched
+    life.until(is_back, 400)
+    assert [(one.duty, one.move) for one in told] == [(Duty.REST, "")]
+
+
+def test_while_that_order_cannot_be_taken_back_nothing_is_overridden():
+    life = returned()
+    life.until(lambda one: bool(one.app().volumes["data"].copies[P].aside), 400)
+    life.world.deaf.add(Want)
+    before = len(life.world.did)
+    life.run(60)
+    assert not any(isinstance(act, Override) for act in life.world.did[before:])
+    life.world.deaf.clear()
+    life.until(is_back, 100)
+
+
+def test_what_its_guard_left_in_its_place_is_waited_for():
+    def left(life):
+        life.world.guards.live = (DATABASE,)
+
+    life = returned(left)
+    life.run(400)
+    assert not is_back(life)
+    assert life.world.folders[HERE].versioning
+
+
+def test_a_database_of_which_no_point_opens_there_is_not_overridden():
+    def broken(life):
+        life.world.guards.sick[HERE] = (replace(LOCKED, ailment=Ailment.CORRUPT),)
+
+    life = returned(broken)
+    before = len(life.world.did)
+    life.run(400)
+    assert not any(isinstance(act, Override) for act in life.world.did[before:])
+
+
+def test_without_the_guard_of_the_returned_side_the_raw_copy_is_waited_for():
+    life = returned(lambda one: one.world.guards.mute.add(HERE))
+    life.run(400)
+    assert not is_back(life)
+    assert life.world.folders[HERE].versioning
+
+
+@pytest.mark.parametrize("seconds", [1, 3, 8])
+def test_however_often_the_daemon_restarts_a_take_back_ends(seconds):
+    life = returned()
+    life.until(lambda one: one.standings()["data"][0] == "taking back", 400)
+    for _ in range(40):
+        if is_back(life):
+            break
+        life.run(seconds)
+        life.restart()
+    assert is_back(life)
+    assert [move for _, move, _ in life.world.guards.placing].count(BACK) == 1
+
+
+def test_what_was_put_aside_for_an_earlier_take_back_does_not_count_for_the_next():
+    life = returned()
+    life.until(lambda one: bool(one.app().volumes["data"].copies[P].aside), 400)
+    life.world.guards.mute.add(HERE)  # its last word stays: placed
+    life.until(is_back, 400)
+    life.world.folders[HERE] = replace(life.world.folders[HERE], device="another installation")
+    began = life.world.s
+    life.until(lambda one: one.standings()["data"][0] == "taking back", 100)
+    life.until(lambda one: one.app().volumes["data"].copies[P].aside is not None or one.world.s - began > 100, 400)
+    assert life.app().volumes["data"].copies[P].aside is None
