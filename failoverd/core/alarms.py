@@ -18,6 +18,8 @@ from failoverd.core.model import Folder, Objection, Role, Unknown, Why
 from failoverd.core.points import Ailment, Duty
 from failoverd.core.rules import Volume
 
+STANDING = frozenset({Why.DELETED, Why.LOCAL_CHANGES, Why.IGNORES, Why.SICK_SOURCE})
+"""What they are of: remembered with the app, so that whoever leads next need not tell of them again."""
 FEW = 20
 """So many files gone are never a mass deletion: a small app's logs and journals come and go."""
 RISEN = 1.1
@@ -147,7 +149,8 @@ def _unlike(case: Case, volume: Volume) -> Seen | Unknown | None:
     if not isinstance(here, Folder) or not isinstance(there, Folder):
         return Unknown("one side cannot be read now")
     odd = here.unlike(there)
-    return Seen(text=f"{volume.name}: {odd}", what=odd) if odd else None
+    what = odd.partition(": make")[0]  # the advice is given by what speaks of the present
+    return Seen(text=f"{volume.name}: {what}", what=what) if odd else None
 
 
 def _sick(case: Case, volume: Volume) -> Seen | Unknown | None:

@@ -52,12 +52,8 @@ OVERRIDABLE = frozenset(
         Why.NODE_PRESSURE,
         Why.GUARD_SILENT,
         Why.NOT_OPEN,
-        Why.DELETED,
-        Why.LOCAL_CHANGES,
-        Why.IGNORES,
-        Why.SICK_SOURCE,
     }
-)
+).union(alarms.STANDING)
 """What an operator's forced failover may set aside; each one set aside is recorded as evidence of the move."""
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from failoverd.core.alarms import FEW
+from failoverd.core.memory import Phase
 from failoverd.core.model import CommandKind, Unknown, Why
 from failoverd.core.points import Ailment, Sickness
 from tests.core.build import KEY, W1, B, P
 from tests.core.guarded import guarded
 from tests.core.guards import DATABASE
-from tests.core.life import Life, command, healthy
+from tests.core.life import Life, at_rest, command, healthy
 from tests.core.test_moves import switch
 
 HERE, THERE = (KEY, "data", P), (KEY, "data", B)
@@ -161,6 +162,42 @@ def test_an_acknowledgement_of_less_than_stands_by_now_is_refused():
     life.commands = (command(CommandKind.ACK, seen=shown),)
     life.run(6)
     assert "look again" in life.memory.refusals["c1"]
+    assert Why.DELETED in alarms(life)
+
+
+def test_what_came_up_since_it_was_shown_stays():
+    life = full()
+    deleted(life)
+    life.run(6)
+    shown = tuple(one.mark for one in life.app().alarms)
+    touched(life)
+    life.run(6)
+    life.commands = (command(CommandKind.ACK, seen=shown),)
+    life.run(60)
+    assert alarms(life) == {Why.LOCAL_CHANGES}
+
+
+def test_it_is_told_once_by_whoever_sees_it_first():
+    life, told = full(), []
+    deleted(life)
+    for _ in range(2):
+        for _ in range(20):
+            told += [note.text for note in life.tick(2).notes if note.incident == f"alarm {KEY} {Why.DELETED}"]
+        life.restart()
+    assert len(told) == 1
+    assert "750 of 1000 files were deleted" in told[0]
+    assert f"failoverd ack {KEY}" in told[0]
+
+
+def test_it_outlives_a_freeze():
+    life = full()
+    deleted(life)
+    life.run(6)
+    was = replace(life.app(), phase=Phase.FROZEN, frozen_why="for a test")
+    life.memory = replace(life.memory, apps={KEY: was})
+    life.commands = (command(CommandKind.RESUME),)
+    life.until(at_rest, 60)
+    life.run(6)
     assert Why.DELETED in alarms(life)
 
 
