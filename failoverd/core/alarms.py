@@ -161,7 +161,7 @@ def _sick(case: Case, volume: Volume) -> Seen | Unknown | None:
     if said is None:
         return Unknown("the active side's guard has not said")
     there = databases.said_at(case, volume, case.was.active.other, Duty.PROVE)
-    opened = {one.database for one in (*said.kept, *(there.proven if there else ()))}
+    opened = {one.database for one in said.kept} | {one.database for one in (there.proven if there else ())}
     bad = (Ailment.CORRUPT, Ailment.NOT_A_DATABASE)
     sick = sorted({one.database for one in said.sick if one.ailment in bad and one.database in opened})
     if not sick:
