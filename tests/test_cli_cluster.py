@@ -20,7 +20,6 @@ from failoverd.cli import main
 from failoverd.cli.exits import Exit
 from failoverd.core import names
 from failoverd.core.memory import (
-    Alarm,
     AppMemory,
     CopyMemory,
     Kind,
@@ -345,44 +344,6 @@ async def test_release_asks_first_and_is_done_once_the_app_is_released(bench: Be
     async with bench.leader(lambda *_: remembered(phase=Phase.RELEASED)):
         said = await bench.run("release", "sonarr", "--yes")
     assert (said.status, said.err, said.out.splitlines()[-1]) == (Exit.OK, "", "release: done")
-
-
-def alarmed(**changes: Any) -> Memory:
-    seen = Alarm(
-        why="mass deletion", volume="config", amount=750, text="config at primary: 750 of 1000 files were deleted",
-        seen_at=datetime(2026, 1, 5, 12, 0, tzinfo=UTC),
-    )  # fmt: skip
-    return remembered(alarms=(replace(seen, **changes),))
-
-
-async def test_ack_shows_what_it_acknowledges_and_names_it_to_the_leader(bench: Bench) -> None:
-    bench.remember(alarmed())
-    async with bench.leader(lambda *_: alarmed(acknowledged_at=datetime.now(UTC))):
-        said = await bench.run("ack", "sonarr", "--why", "I cleaned up")
-    assert (said.status, said.err) == (Exit.OK, "")
-    assert said.out.splitlines()[0] == (
-        "  config at primary: 750 of 1000 files were deleted (first seen 2026-01-05 12:00 UTC)"
-    )
-    assert said.out.splitlines()[-1] == "ack: done"
-    (command,) = bench.commands()
-    assert (command.kind, command.app, command.why) == (CommandKind.ACK, "media/sonarr", "I cleaned up")
-    assert command.seen == ("mass deletion|config||750",)
-
-
-async def test_an_ack_that_is_refused_says_why(bench: Bench) -> None:
-    bench.remember(alarmed())
-    why = "what is to be acknowledged has changed since it was shown: look again"
-    async with bench.leader(lambda command, _: replace(alarmed(amount=900), refusals={command.id: why})):
-        said = await bench.run("ack", "sonarr")
-    assert (said.status, said.err) == (Exit.REFUSED, f"failoverd: ack of media/sonarr was refused: {why}\n")
-
-
-async def test_where_no_alarm_waits_ack_sends_nothing(bench: Bench) -> None:
-    for memory in (remembered(), alarmed(acknowledged_at=datetime.now(UTC))):
-        bench.remember(memory)
-        said = await bench.run("ack", "sonarr")
-        assert (said.status, said.out) == (Exit.OK, "media/sonarr has no alarm to acknowledge\n")
-    assert bench.commands() == ()
 
 
 async def test_no_wait_returns_as_soon_as_it_is_written_and_a_timeout_says_that_it_goes_on(bench: Bench) -> None:
