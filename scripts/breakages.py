@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scripts.breakage import row as _row
+from scripts.breakages_alarms import ALARMS
 from scripts.breakages_home import HOME
 from scripts.breakages_simulator import SIMULATOR
 
@@ -285,6 +286,7 @@ MUTANTS = (
         "tests/core/test_late_patch.py",
     ),
     *HOME,
+    *ALARMS,
     *SIMULATOR,
     _row(
         "I9",

@@ -103,7 +103,6 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["swichover"], 'there is no command "swichover"; did you mean "switchover"? See failoverd --help'),
         (["approve", "sonarr"], '"approve" is not in this version; see failoverd --help'),
         (["drill"], '"drill" is not in this version; see failoverd --help'),
-        (["ack", "sonarr"], '"ack" is not in this version; see failoverd --help'),
         (["config", "shwo"], 'there is no command "shwo"; did you mean "show"? See failoverd config --help'),
         (["switchover"], "the following arguments are required: APP; see failoverd switchover --help"),
         (["status", "--fast"], "unknown arguments: --fast; see failoverd --help"),

@@ -52,6 +52,7 @@ def test_what_cannot_be_understood_is_named(text, complaint):
 UNSEEN = {
     Why.API_UNREACHABLE, Why.CLOCK_JUMP, Why.LOOP_LATE, Why.CONTRADICTION, Why.WORKLOAD_UNKNOWN, Why.DIVERGED,
     Why.MOVING, Why.MANUAL, Why.HOURS, Why.SOURCE_ERRORS, Why.ROOM_UNKNOWN, Why.BARRED, Why.NO_IMAGE,
+    Why.DELETED, Why.LOCAL_CHANGES, Why.SICK_SOURCE,
 }  # fmt: skip
 """Objections that no scenario shows yet; whoever adds one takes it out of here."""
 

@@ -23,6 +23,7 @@ HANDLERS: Mapping[str, str] = {
     "release": "operate.act",
     "pause": "operate.act",
     "resume": "operate.act",
+    "ack": "operate.act",
     "fence test": "fence.test",
     "guard": "guarding.guard",
     "config check": "configuration.check",

@@ -67,6 +67,7 @@ def _settled(memory: Memory, command: Command) -> int:
     took_hold = {
         CommandKind.PAUSE: command.app in memory.pauses,
         CommandKind.RESUME: command.app not in memory.pauses,
+        CommandKind.ACK: command.id not in memory.refusals,
         CommandKind.RELEASE: app is not None and app.phase is Phase.RELEASED,
     }
     if not took_hold.get(command.kind, False):

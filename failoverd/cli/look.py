@@ -135,11 +135,15 @@ def _reasons(app: dict[str, Any]) -> Iterator[str]:
     if standby and standby["ready"]:
         yield f"{standby['node']} could take it over now"
     elif standby:
-        yield from (f"{standby['node']} could not take it over now: {one['text']}" for one in standby["missing"])
+        alarms = {one["text"] for one in app["alarms"]}  # told below, once
+        missing = [one["text"] for one in standby["missing"]]
+        told = [text for text in missing if text not in alarms] or ["see the alarm"]
+        yield from (f"{standby['node']} could not take it over now: {text}" for text in told)
     if standby:
         yield from (f"warning: {one['text']}" for one in standby["warnings"])
     yield from (f"objects: {objection['text']}" for objection in _unsaid(app, "objections"))
-    yield from (f"alarm: {alarm['text']}" for alarm in _unsaid(app, "alarms"))
+    objected = {objection["text"] for objection in app["objections"]}
+    yield from (f"alarm: {one['text']}" for one in _unsaid(app, "alarms") if one["text"] not in objected)
 
 
 def _unsaid(app: dict[str, Any], kind: str) -> Iterator[dict[str, Any]]:
@@ -168,8 +172,8 @@ def _says(app: dict[str, Any]) -> Iterator[str]:
         yield f"{_arrow(app['move'])}: {app['waiting'] or app['move']['reason']}"
     if app["wanted"] and not app["move"]:
         yield f"wants a {app['wanted']}:"
-    yield from (objection["text"] for kind in ("objections", "alarms") for objection in _unsaid(app, kind))
-    told = {objection["text"] for objection in app["objections"]}
+    told = dict.fromkeys(one["text"] for kind in ("objections", "alarms") for one in _unsaid(app, kind))
+    yield from told
     standby = app.get("standby") or {"missing": (), "warnings": ()}
     yield from (one["text"] for one in (*standby["missing"], *standby["warnings"]) if one["text"] not in told)
 

@@ -1,4 +1,5 @@
-"""`failoverd switchover`, `failover`, `failback`, `release`, `pause`, `resume`: ask the leader, and watch it done.
+"""`failoverd switchover`, `failover`, `failback`, `release`, `pause`, `resume`, `ack`: ask the leader,
+and watch it done.
 
 A command is a wish with an id, the epoch it was meant for and an expiry. The API server's RBAC says who may.
 """
@@ -48,6 +49,10 @@ async def _act(arguments: argparse.Namespace, kind: CommandKind) -> int:
             return Exit.OK
         if app and known and target:
             await _ask(arguments, kind, cluster, app, known)
+        seen = tuple(_unacknowledged(known)) if known and kind is CommandKind.ACK else ()
+        if app and kind is CommandKind.ACK and not seen:
+            print(f"{app.key} has no alarm to acknowledge")
+            return Exit.OK
         length = getattr(arguments, "length", None)
         command = Command(
             id=f"{cluster.date:%Y%m%dT%H%M%S}-{kind}-{uuid.uuid4().hex[:8]}",
@@ -59,6 +64,7 @@ async def _act(arguments: argparse.Namespace, kind: CommandKind) -> int:
             until=cluster.date + length if length else None,
             why=arguments.why,
             by=getpass.getuser(),
+            seen=seen,
         )
         await cluster.send(command)
         print(f"asked for: {_words(command, memory)} ({command.id})")
@@ -72,6 +78,8 @@ def _target(
         return None
     if kind is CommandKind.FAILBACK:
         return app.preferred
+    if kind is CommandKind.ACK:
+        return None
     if kind is CommandKind.RELEASE:
         return known.active
     return arguments.to or known.active.other
@@ -98,6 +106,14 @@ async def _ask(
     answer = input(f"Type {app.name} to go on: ")  # noqa: ASYNC250 - nothing else runs while a person thinks
     if answer.strip() != app.name:
         raise Stop(Exit.REFUSED, "not confirmed; nothing was done")
+
+
+def _unacknowledged(known: AppMemory) -> Iterator[str]:
+    """The marks of what is acknowledged, each alarm printed on the way: nobody acknowledges what was not shown."""
+    for alarm in known.alarms:
+        if alarm.acknowledged_at is None:
+            print(f"  {alarm.text} (first seen {alarm.seen_at:%Y-%m-%d %H:%M} UTC)")
+            yield alarm.mark
 
 
 def _at_risk(cluster: Cluster, known: AppMemory, app: dict[str, Any]) -> Iterator[str]:

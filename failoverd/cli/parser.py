@@ -19,7 +19,7 @@ Handler = Callable[[argparse.Namespace], int]
 SITES = "primary|backup"
 PASSED_ON = ("demo", "simulate")
 """Commands whose arguments are their own affair."""
-LATER = ("approve", "drill", "ack")
+LATER = ("approve", "drill")
 """What is planned but absent is refused by name."""
 
 
@@ -136,7 +136,8 @@ def _acting(commands: Commands[Parser]) -> None:
     failover = _add(commands, "failover", "force an app away from its site, whatever is lost by that")
     failback = _add(commands, "failback", "move an app to its preferred site, planned")
     release = _add(commands, "release", "give an app up: roles back to sendreceive, holds and marks gone")
-    for parser in (switch, failover, failback, release):
+    ack = _add(commands, "ack", "acknowledge the alarms of an app that keep it from moving, as they are shown")
+    for parser in (switch, failover, failback, release, ack):
         parser.add_argument("app", metavar="APP", help="name or namespace/name")
     for parser in (switch, failover):
         parser.add_argument("--to", type=_site, metavar=SITES, help="the site it must end on; else the other")
@@ -147,7 +148,7 @@ def _acting(commands: Commands[Parser]) -> None:
     for parser in (pause, resume):
         parser.add_argument("app", nargs="?", metavar="APP", help="of this app only; else of all")
     pause.add_argument("--for", dest="length", type=_duration, metavar="DURATION", help='as in "2h"; else for good')
-    for parser in (switch, failover, failback, release, pause, resume):
+    for parser in (switch, failover, failback, release, pause, resume, ack):
         parser.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
         parser.add_argument("--no-wait", action="store_true", help="do not wait for it to be done")
         parser.add_argument(

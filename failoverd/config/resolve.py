@@ -79,6 +79,7 @@ class _Resolver:
             out_of_service=tuple(sorted({table.node for table in settings.fencing if table.out_of_service})),
             drain=settings.planned.drain,
             max_unhealthy=settings.failover.max_unhealthy,
+            max_deleted=settings.failover.max_deleted,
             timings=_timings(settings),
             observe_scan=settings.observe.scan,
             guard=_guard(settings),

@@ -117,6 +117,8 @@ class FailoverTable(Table):
     """Whether a node we fenced is started again once its apps have moved."""
     max_unhealthy: int = Field(default=1, ge=1)
     """Failure domains that may be silent at once; with more, nothing moves."""
+    max_deleted: float = Field(default=0.5, gt=0, le=1)
+    """Share of a volume's files (and at least 20) that may vanish. More: nothing moves before `failoverd ack`."""
 
 
 class GuardTable(Table):

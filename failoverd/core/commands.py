@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from failoverd.core import alarms
 from failoverd.core.again import replace
 from failoverd.core.case import Wish
 from failoverd.core.memory import AppMemory, Kind, Memory, Pause, Phase, Standing
@@ -97,6 +98,12 @@ def _take(rules: Rules, asked: Asked, command: Command, date: datetime) -> Asked
         return _answer(asked, command, f"refused: it was meant for epoch {command.epoch}, the app is at {was.epoch}")
     if command.kind is CommandKind.RELEASE:
         return _release(asked, command, app, was)
+    if command.kind is CommandKind.ACK:
+        found = alarms.acknowledged(was, command.seen, date)
+        if isinstance(found, str):
+            return _answer(asked, command, f"{REFUSED}{found}")
+        known_apps = {**asked.memory.apps, app.key: found}
+        return _answer(asked, command, "acknowledged", replace(asked.memory, apps=known_apps))
     return _move(asked, command, app, was)
 
 

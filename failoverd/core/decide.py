@@ -170,6 +170,7 @@ def _first(case: Case, *, resumed: bool) -> Plan:
         return Plan(case=None, step=None, decision=AppDecision(phase=Phase.ADOPTING, objections=(why,), waiting=text))
     if resumed:
         found = replace(found, epoch=max(found.epoch, case.was.epoch), undo=_undo(case, found), moves=case.was.moves)
+        found = replace(found, alarms=case.was.alarms)
     frozen: tuple[Objection, ...] = ()
     if found.phase is Phase.FROZEN:
         frozen = (Objection(why=Why.FROZEN, text=f"frozen: {found.frozen_why}"),)

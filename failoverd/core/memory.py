@@ -92,6 +92,8 @@ class VolumeMemory:
     copies: Mapping[Site, CopyMemory]
     proven_at: datetime | None = None
     proven_sequence: int = 0
+    files: int = 0
+    """The most files the active side was seen to hold since a mass deletion was last acknowledged; 0: not counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +174,28 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Something seen at one volume that stands until somebody has acknowledged it."""
+
+    why: str
+    """A `Why`."""
+    volume: str
+    text: str
+    what: str = ""
+    """Which patterns or databases it is about, where it is about some."""
+    amount: int = 0
+    """How many files, where it is about a number."""
+    seen_at: datetime
+    acknowledged_at: datetime | None = None
+    """Kept for as long as it is still seen, so that the same is not said twice."""
+
+    @property
+    def mark(self) -> str:
+        """What an acknowledgement names: it is of what was seen, and of no more."""
+        return f"{self.why}|{self.volume}|{self.what}|{self.amount}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AppMemory:
     """Everything remembered of one app."""
 
@@ -189,6 +213,8 @@ class AppMemory:
     frozen_why: str = ""
     stable_since: datetime | None = None
     """Since when everything needed for going home has been well."""
+    alarms: tuple[Alarm, ...] = ()
+    """Those that stand until acknowledged, and those acknowledged that are still seen."""
 
     def counted(self, since: datetime) -> list[Move]:
         """Moves begun since then that count against the budget: our own that moved the app, or cut a node's power.

@@ -202,6 +202,10 @@ class Why(StrEnum):
     NOT_OPEN = "copy does not open"
     UNUSABLE = "target volume not usable"
     NO_POINTS = "no new points"
+    DELETED = "mass deletion"
+    LOCAL_CHANGES = "standby was changed"
+    IGNORES = "different files ignored"
+    SICK_SOURCE = "database stopped opening"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

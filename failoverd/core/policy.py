@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import takewhile
 
-from failoverd.core import gitops, guarding, planned, proof, room
+from failoverd.core import alarms, gitops, guarding, planned, proof, room
 from failoverd.core.case import Case, Wish
 from failoverd.core.memory import Kind, Phase, Standing
 from failoverd.core.model import (
@@ -53,7 +53,7 @@ OVERRIDABLE = frozenset(
         Why.GUARD_SILENT,
         Why.NOT_OPEN,
     }
-)
+).union(alarms.STANDING)
 """What an operator's forced failover may set aside; each one set aside is recorded as evidence of the move."""
 
 
@@ -272,6 +272,11 @@ def workload(case: Case, wish: Wish) -> Iterator[Objection]:
         yield _object(Why.DIVERGED, f"{case.app.key} carries epoch {seen.epoch}, remembered is {case.was.epoch}")
 
 
+def unacknowledged(case: Case, wish: Wish) -> Iterator[Objection]:
+    """Alarms that nobody has acknowledged speak against every move; those of this very tick do so already."""
+    yield from alarms.told(case, alarms.watched(case, case.was))
+
+
 def strangers(case: Case, wish: Wish) -> Iterator[Objection]:
     """Nobody else may be writing to either copy."""
     for pod in case.strangers():
@@ -360,6 +365,7 @@ GUARDS: tuple[Guard, ...] = (
     planned_source,
     data_age,
     guarding.target,
+    unacknowledged,
     workload,
     strangers,
     motion,

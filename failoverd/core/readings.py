@@ -378,6 +378,7 @@ class CommandKind(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     RELEASE = "release"
+    ACK = "ack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -395,3 +396,5 @@ class Command:
     until: datetime | None = None
     why: str = ""
     by: str = ""
+    seen: tuple[str, ...] = ()
+    """Of `ack`: the marks of the alarms that whoever asks was shown."""

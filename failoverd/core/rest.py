@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from failoverd.core import alarms as remembered
 from failoverd.core import gitops, guarding, links, names, patch, planned, proof, roles
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
@@ -156,7 +157,8 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     mended, wrong = links.mend(case, tuple(actions))
     actions += mended
     alarms += wrong
-    was = _stability(case, was)
+    was = remembered.watched(case, _stability(case, was))
+    alarms += remembered.told(case, was)
     event = Event.ADOPTED if was.phase is Phase.ADOPTING and _has_roles(case, was) else None
     waiting = tended.waiting or _stays(case)
     return Step(was=was, event=event, actions=tuple(actions), waiting=waiting), tuple(alarms)

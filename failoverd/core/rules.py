@@ -236,6 +236,8 @@ class Rules:
     """Nodes that are given the taint `out-of-service` when they are proven dead."""
     drain: Drain = Drain.OFFER
     max_unhealthy: int = 1
+    max_deleted: float = 0.5
+    """Share of a volume's files; when more have gone it is an alarm that must be acknowledged."""
     """Failure domains that may be silent at once; with more, nothing moves."""
     timings: Timings = field(default_factory=Timings)
     observe_scan: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from failoverd.core import planned, standby
+from failoverd.core import alarms, planned, standby
 from failoverd.core.again import replace
 from failoverd.core.machine import Row
 from failoverd.core.memory import AppMemory, Kind, Loss, Memory, Move, Phase
@@ -152,6 +152,8 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
         }
     notes: list[Note] = []
     for incident, (reasons, note) in topics.items():
+        if said.get(incident) == INHERITED and reasons in alarms.STANDING:
+            said[incident] = reasons  # it is remembered, and so was told by whoever saw it first
         if said.get(incident) != reasons and note is not None:
             notes.append(note)
             said[incident] = reasons

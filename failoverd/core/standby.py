@@ -33,6 +33,7 @@ GUARDS: tuple[policy.Guard, ...] = (
     policy.target_data,
     policy.data_age,
     guarding.target,
+    policy.unacknowledged,
     policy.workload,
     policy.strangers,
 )
@@ -108,7 +109,8 @@ def topics(heard: Heard) -> Topics:
             _keep(found, heard, incident, "" if standby is None else f"{NODE} {standby.node}")
             continue
         lasting = [one for one in standby.missing if _lasts(heard, key, one)]
-        own = [one for one in lasting if one.why not in NODE_WIDE]
+        # an alarm that stands until acknowledged is said as that, once
+        own = [one for one in lasting if one.why not in NODE_WIDE and one not in decision.alarms]
         if own:
             text = f"{standby.node} could not take over {key} now: {'; '.join(map(str, own))}"
             _tell(found, heard, own, Note(incident=incident, text=text, level="warning", app=key))

@@ -110,6 +110,7 @@ async def _last_cut(world: World, conduct: Conduct, daemons: Daemons) -> None:
         and was.phase == "watching"
         and len(was.moves) < rules.timings.max_moves
         and not any(name in memory.pauses for name in ("*", key))
+        and all(alarm.acknowledged_at is not None for alarm in was.alarms)
     }
     mapped = place.node in memory.nodes and memory.nodes[place.node].mapped
     if not (place.fence and mapped and rules.mode == "active" and world.leader == "failoverd-0"):

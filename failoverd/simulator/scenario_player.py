@@ -177,7 +177,14 @@ class Player:
             expires=self.world.wall() + timedelta(minutes=5),
             by="operator",
             why="asked for",
+            seen=self._shown(app) if kind == CommandKind.ACK else (),
         )
+
+    def _shown(self, app: str) -> tuple[str, ...]:
+        """The marks that `failoverd ack` would name at this moment."""
+        memory = self.world.stored.memory
+        was = memory.apps.get(app) if memory else None
+        return tuple(one.mark for one in was.alarms if one.acknowledged_at is None) if was else ()
 
     def _epoch(self, app: str) -> int | None:
         memory = self.world.stored.memory

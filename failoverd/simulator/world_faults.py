@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from failoverd.core import names
 from failoverd.core.model import GuestState
 from failoverd.core.rules import Site
 from failoverd.simulator import world_guard, world_room
@@ -171,6 +172,14 @@ def set_type(world: World, app: str, volume: str, site: str, kind: str) -> None:
     """Somebody changes a folder's type by hand."""
     pair = _pair(world, app, volume)
     pair.sides[Site(site)].set_kind(type(pair.sides[Site(site)].kind)(kind))
+    pair.kick()
+
+
+def ignore(world: World, app: str, volume: str, site: str, *patterns: str) -> None:
+    """Somebody writes a .stignore of his own at one side; without patterns, only what failoverd adds is left."""
+    pair = _pair(world, app, volume)
+    ours = tuple(line for line in pair.sides[Site(site)].ignores if line in (names.SHM_PATTERN, "lost+found"))
+    pair.sides[Site(site)].ignores = (*patterns, *ours)
     pair.kick()
 
 
@@ -347,7 +356,7 @@ FAULTS: dict[str, Callable[..., None]] = {
         power_off, power_on, reboot, cut, heal, kubelet_stop, kubelet_start,
         stall_api, api_errors, lose_answers, hypervisor, guest_task, guest_lies, guest_refuses, hide_tasks,
         syncthing_hang, syncthing_wake, syncthing_restart, pause_peer, wipe_config, accept_device, set_type,
-        wipe_disk, unbind, restless, strip_hold, resume_release, helm_at_work, commit, scale, helm,
+        ignore, wipe_disk, unbind, restless, strip_hold, resume_release, helm_at_work, commit, scale, helm,
         stranger, stranger_leaves, clock_jump, isolate, leader, lose_memory, mend, page_down, page_up,
     )
 } | world_room.FAULTS | world_guard.FAULTS  # fmt: skip

@@ -67,6 +67,10 @@ def test_what_one_side_alone_ignores_makes_no_proof_and_no_move():
     assert life.app().active is P
     # Of a dead side nobody can read what it ignores: what counts is that the age goes back to the last proof.
     life.world.off.add(W1)
+    life.run(90)
+    assert life.why() == {Why.IGNORES}
+    seen = tuple(one.mark for one in life.app().alarms)
+    life.commands = (*life.commands, command(CommandKind.ACK, id="c2", seen=seen))
     life.until(arrived(B))
     (loss,) = life.app().moves[-1].losses
     assert loss.age_seconds is not None

@@ -276,9 +276,13 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.NOT_OPEN: None,
     Why.UNUSABLE: None,
     Why.NO_POINTS: None,
+    Why.DELETED: None,
+    Why.LOCAL_CHANGES: None,
+    Why.IGNORES: None,
+    Why.SICK_SOURCE: None,
 }
-"""A world for every reason; None where the reason has a test of its own: below, or in test_commands, test_doubt,
-test_guarding, test_links, test_moves or test_room."""
+"""A world for every reason; None where the reason has a test of its own: below, or in test_alarms, test_commands,
+test_doubt, test_guarding, test_links, test_moves or test_room."""
 
 
 def made(why):

@@ -1,0 +1,170 @@
+"""Alarms that stand until somebody has acknowledged them: what they tell of may be over, and its harm done.
+
+The one rule of this file: what is acknowledged is what was seen. More of it, or something else, alarms anew; and what
+cannot be read neither raises an alarm nor ends one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from failoverd.core import databases
+from failoverd.core.again import replace
+from failoverd.core.case import Case
+from failoverd.core.memory import Alarm, AppMemory, Phase, Standing
+from failoverd.core.model import Folder, Objection, Role, Unknown, Why
+from failoverd.core.points import Ailment, Duty
+from failoverd.core.rules import Volume
+
+STANDING = frozenset({Why.DELETED, Why.LOCAL_CHANGES, Why.IGNORES, Why.SICK_SOURCE})
+"""What they are of: remembered with the app, so that whoever leads next need not tell of them again."""
+FEW = 20
+"""So many files gone are never a mass deletion: a small app's logs and journals come and go."""
+RISEN = 1.1
+"""How many times the remembered number of files there must be before it is written anew: growth is no news."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What is wrong in this tick."""
+
+    text: str
+    what: str = ""
+    """Which patterns, which databases: another one is another alarm."""
+    amount: int = 0
+    """How many files: more of them are another alarm."""
+
+
+def watched(case: Case, was: AppMemory) -> AppMemory:
+    """`was` with the alarms of this tick, and with how many files each volume was seen to hold."""
+    if was.phase is not Phase.WATCHING:
+        return was
+    kept: list[Alarm] = []
+    volumes = dict(was.volumes)
+    before = {(one.why, one.volume): one for one in was.alarms}
+    for volume in case.app.volumes:
+        remembered = volumes[volume.name]
+        count = _files(case, volume)
+        if count is not None and count > remembered.files * (RISEN if remembered.files else 0):
+            volumes[volume.name] = replace(remembered, files=count)
+        for why, seen in _look(case, volume, remembered.files).items():
+            known = before.get((why.value, volume.name))
+            if (alarm := _follow(known, seen, why, volume.name, case.date)) is not None:
+                kept.append(alarm)
+    if tuple(kept) == was.alarms and volumes == was.volumes:
+        return was
+    return replace(was, alarms=tuple(kept), volumes=volumes)
+
+
+def acknowledged(was: AppMemory, marks: tuple[str, ...], date: datetime) -> AppMemory | str:
+    """`was` with the alarms of these marks acknowledged, or why that is refused."""
+    open_ones = {one.mark for one in was.alarms if one.acknowledged_at is None}
+    if not open_ones:
+        return "there is nothing to acknowledge"
+    if not open_ones & set(marks):
+        return "what is to be acknowledged has changed since it was shown: look again"
+    volumes = dict(was.volumes)
+    alarms = []
+    for one in was.alarms:
+        if one.acknowledged_at is not None or one.mark not in marks:
+            alarms.append(one)
+        elif one.why == Why.DELETED and one.volume in volumes:
+            # from now on what was left counts: files that go later are another deletion
+            volume = volumes[one.volume]
+            volumes[one.volume] = replace(volume, files=max(volume.files - one.amount, 0))
+        else:
+            alarms.append(replace(one, acknowledged_at=date))
+    return replace(was, alarms=tuple(alarms), volumes=volumes)
+
+
+def told(case: Case, was: AppMemory) -> Iterator[Objection]:
+    """The alarms of `was` that nobody has acknowledged."""
+    for one in was.alarms:
+        if one.acknowledged_at is None:
+            since = f"{one.seen_at:%Y-%m-%d %H:%M} UTC"
+            text = f"{one.text} (first seen {since}; look, then `failoverd ack {case.app.key}`)"
+            yield Objection(why=Why(one.why), text=text)
+
+
+def _follow(known: Alarm | None, seen: Seen | Unknown | None, why: Why, volume: str, date: datetime) -> Alarm | None:
+    """What becomes of an alarm in view of what is seen now; None where there is none."""
+    if isinstance(seen, Unknown):
+        return known
+    if seen is None:
+        return known if known is not None and known.acknowledged_at is None else None
+    anew = Alarm(why=why.value, volume=volume, text=seen.text, what=seen.what, amount=seen.amount, seen_at=date)
+    if known is None:
+        return anew
+    if seen.what == known.what and seen.amount <= known.amount:
+        return known
+    return anew if known.acknowledged_at is not None else replace(anew, seen_at=known.seen_at)
+
+
+def _look(case: Case, volume: Volume, files: int) -> Mapping[Why, Seen | Unknown | None]:
+    return {
+        Why.DELETED: _deleted(case, volume, files),
+        Why.LOCAL_CHANGES: _changed(case, volume),
+        Why.IGNORES: _unlike(case, volume),
+        Why.SICK_SOURCE: _sick(case, volume),
+    }
+
+
+def _files(case: Case, volume: Volume) -> int | None:
+    """How many files the active side holds; None while its index may not have seen them all."""
+    folder = case.folder(volume, case.was.active)
+    if isinstance(folder, Unknown) or not folder.idle or folder.type != Role.SEND_ONLY:
+        return None
+    proven = case.copy(volume, case.was.active).device
+    return folder.local_files if proven in ("", folder.device) else None
+
+
+def _deleted(case: Case, volume: Volume, files: int) -> Seen | Unknown | None:
+    count = _files(case, volume)
+    if count is None:
+        return Unknown("the active side's files cannot be counted now")
+    gone = files - count
+    if gone <= FEW or gone <= files * case.rules.max_deleted:
+        return None
+    where = f"{volume.name} at {case.was.active}"
+    return Seen(text=f"{where}: {gone} of {files} files were deleted, more than failover.max_deleted", amount=gone)
+
+
+def _changed(case: Case, volume: Volume) -> Seen | Unknown | None:
+    site = case.was.active.other
+    folder = case.folder(volume, site)
+    if isinstance(folder, Unknown) or folder.type != Role.RECEIVE_ONLY or folder.paused:
+        return Unknown("the standby cannot be read now")
+    if case.copy(volume, site).standing is not Standing.CLEAN:
+        return Unknown("what a copy holds that is being taken back is no change of a standby")
+    if not folder.receive_only:
+        return None
+    text = f"{volume.name} at {site}: somebody changed {folder.receive_only} files of the standby"
+    return Seen(text=text, amount=folder.receive_only)
+
+
+def _unlike(case: Case, volume: Volume) -> Seen | Unknown | None:
+    here, there = case.folder(volume, case.was.active), case.folder(volume, case.was.active.other)
+    if not isinstance(here, Folder) or not isinstance(there, Folder):
+        return Unknown("one side cannot be read now")
+    odd = here.unlike(there)
+    what = odd.partition(": make")[0]  # the advice is given by what speaks of the present
+    return Seen(text=f"{volume.name}: {what}", what=what) if odd else None
+
+
+def _sick(case: Case, volume: Volume) -> Seen | Unknown | None:
+    """Databases at the active side that do not open, though there are points of them: they did."""
+    if case.rules.guard is None:
+        return None
+    said = databases.said_at(case, volume, case.was.active, Duty.MAKE)
+    if said is None:
+        return Unknown("the active side's guard has not said")
+    there = databases.said_at(case, volume, case.was.active.other, Duty.PROVE)
+    opened = {one.database for one in said.kept} | {one.database for one in (there.proven if there else ())}
+    bad = (Ailment.CORRUPT, Ailment.NOT_A_DATABASE)
+    sick = sorted({one.database for one in said.sick if one.ailment in bad and one.database in opened})
+    if not sick:
+        return None
+    names = ", ".join(sick)
+    return Seen(text=f"{volume.name} at {case.was.active}: stopped opening: {names}", what=names)

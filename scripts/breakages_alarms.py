@@ -1,0 +1,67 @@
+"""Breakages of alarms that stand until acknowledged: rows of `breakages.py`."""
+
+from __future__ import annotations
+
+from scripts.breakage import row as _row
+
+_TESTS = "tests/core/test_alarms.py"
+_FILE = "failoverd/core/alarms.py"
+
+ALARMS = (
+    _row(
+        "I4",
+        "an alarm ends with its cause, unacknowledged",
+        _FILE,
+        (
+            "        return known if known is not None and known.acknowledged_at is None else None",
+            "        return None",
+        ),
+        _TESTS,
+    ),
+    _row(
+        "I4",
+        "an alarm nobody acknowledged speaks against no move",
+        "failoverd/core/policy.py",
+        ("    unacknowledged,\n    workload,", "    workload,"),
+        _TESTS,
+        "tests/test_scenarios.py",
+    ),
+    _row(
+        "I9",
+        "an acknowledgement takes in what was never shown",
+        _FILE,
+        ("if one.acknowledged_at is not None or one.mark not in marks:", "if one.acknowledged_at is not None:"),
+        _TESTS,
+    ),
+    _row(
+        "I9",
+        "more of what was acknowledged is no news",
+        _FILE,
+        ("    if seen.what == known.what and seen.amount <= known.amount:", "    if True:"),
+        _TESTS,
+    ),
+    _row(
+        "I3",
+        "a side that cannot be read ends an alarm",
+        _FILE,
+        (
+            "    if isinstance(seen, Unknown):\n        return known",
+            "    if isinstance(seen, Unknown):\n        return None",
+        ),
+        _TESTS,
+    ),
+    _row(
+        "I3",
+        "files are counted while Syncthing still scans",
+        _FILE,
+        ("not folder.idle or folder.type", "folder.type"),
+        _TESTS,
+    ),
+    _row(
+        "I4",
+        "files that are gone are measured by those there now",
+        _FILE,
+        ("if count is not None and count > remembered.files * (RISEN if remembered.files else 0):", "if count:"),
+        _TESTS,
+    ),
+)
