@@ -60,9 +60,10 @@ def look(rules: Rules, watch: Watch, snapshot: Snapshot, now: Now) -> Watch:
         seen = _see_lease(seen, reading, snapshot, now, elapsed, anew=fresh_start)
         seen = _see_health(rules.timings, seen, reading, now, reachable=reachable)
         nodes[name] = _see_fence(_see_guest(seen, reading, snapshot, now), snapshot, name, now)
-    looked = replace(watch, nodes=nodes, looked_at=now.mono)
-    looked = replace(looked, api_seen_at=now.mono if reachable else watch.api_seen_at)
-    return replace(looked, doubted_at=_doubted(rules, looked, now, blind=reachable and gap > WELL_KNOWN))
+    seen_at = now.mono if reachable else watch.api_seen_at
+    looked = replace(watch, nodes=nodes, looked_at=now.mono, api_seen_at=seen_at)
+    doubted = _doubted(rules, looked, now, blind=reachable and gap > WELL_KNOWN)
+    return looked if doubted == looked.doubted_at else replace(looked, doubted_at=doubted)
 
 
 def _doubted(rules: Rules, watch: Watch, now: Now, *, blind: bool) -> timedelta | None:

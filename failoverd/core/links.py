@@ -35,8 +35,10 @@ def watch_connection(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snap
 
 def _dropping(app: App, volume: Volume, snapshot: Snapshot) -> bool:
     """Whether a restart was asked for and goes on, or has just been answered."""
+    if not snapshot.in_flight and not snapshot.receipts:
+        return False
     begun = snapshot.in_flight | {receipt.action.key for receipt in snapshot.receipts}
-    return bool(begun) and any(
+    return any(
         DropConnection(app=app.key, volume=volume.name, site=site, started="", reason="").key in begun
         for site in SITES
     )
