@@ -72,7 +72,7 @@ e2e: .venv ## the tests on a real cluster (root, Linux)
 
 soak: .venv ## random faults on a real cluster (root, Linux), an hour of them: make soak MINUTES=10 SEED=7
 	@$(BIN)/python -m tests.lab check
-	SOAK_MINUTES=$(or $(MINUTES),60) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/long/test_soak.py $(ARGS)
+	SOAK_MINUTES=$(or $(MINUTES),60) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/test_soak.py $(ARGS)
 
 e2e-long: .venv ## what make e2e has no time for: planned work, kills at a real API server (root, Linux)
 	@$(BIN)/python -m tests.lab check

@@ -106,6 +106,8 @@ def test_nothing_is_lost_that_was_not_said(world: World, guards: Guards) -> None
     for event in due():
         world.daemon.configure(**event.settings())
         guards.apply()
+        # A kubelet waits longer after each restart of a container. In life nodes are lost days apart.
+        world.lab.kubectl("-n", "media", "delete", "pod", "-l", "app.kubernetes.io/component=syncthing-mover")
         world.daemon.start()
         until(lambda: ahead(world, "primary"), 240, "every app could be moved, its databases proven")
         play(world, event)

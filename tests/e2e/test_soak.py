@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 
 from tests.e2e.daemon import Table, until
-from tests.e2e.long.soak import SETTLE, Soak, Watcher
+from tests.e2e.soak import SETTLE, Soak, Watcher
 from tests.e2e.world import APPS, NODE, World, figure
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "4.5"))
