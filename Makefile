@@ -82,6 +82,9 @@ soak-data: .venv ## nodes lost under writers that never pause, with guards (root
 	@$(BIN)/python -m tests.lab check
 	SOAK_RUNS=$(RUNS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/long/test_data.py $(ARGS)
 
+mutants: .venv ## break each promise on purpose and see which test notices
+	$(BIN)/python -m scripts.mutants $(ARGS)
+
 bench: .venv ## measure what README.md claims (root, Linux)
 	$(BIN)/python -m benchmarks $(ARGS)
 
