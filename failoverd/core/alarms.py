@@ -43,16 +43,14 @@ def watched(case: Case, was: AppMemory) -> AppMemory:
         return was
     kept: list[Alarm] = []
     volumes = dict(was.volumes)
-    before = {(one.why, one.volume): one for one in was.alarms}
     for volume in case.app.volumes:
         remembered = volumes[volume.name]
         count = _files(case, volume)
         if count is not None and count > remembered.files * (RISEN if remembered.files else 0):
             volumes[volume.name] = replace(remembered, files=count)
         for why, seen in _look(case, volume, remembered.files).items():
-            known = before.get((why.value, volume.name))
-            if (alarm := _follow(known, seen, why, volume.name, case.date)) is not None:
-                kept.append(alarm)
+            known = [one for one in was.alarms if (one.why, one.volume) == (why.value, volume.name)]
+            kept += _follow(known, seen, why, volume.name, case.date)
     if tuple(kept) == was.alarms and volumes == was.volumes:
         return was
     return replace(was, alarms=tuple(kept), volumes=volumes)
@@ -88,18 +86,20 @@ def told(case: Case, was: AppMemory) -> Iterator[Objection]:
             yield Objection(why=Why(one.why), text=text)
 
 
-def _follow(known: Alarm | None, seen: Seen | Unknown | None, why: Why, volume: str, date: datetime) -> Alarm | None:
-    """What becomes of an alarm in view of what is seen now; None where there is none."""
+def _follow(known: list[Alarm], seen: Seen | Unknown | None, why: Why, volume: str, date: datetime) -> list[Alarm]:
+    """What becomes of alarms of one kind in view of what is seen now: one of something else stays."""
     if isinstance(seen, Unknown):
         return known
+    kept = [one for one in known if one.acknowledged_at is None and (seen is None or one.what != seen.what)]
     if seen is None:
-        return known if known is not None and known.acknowledged_at is None else None
+        return kept
     anew = Alarm(why=why.value, volume=volume, text=seen.text, what=seen.what, amount=seen.amount, seen_at=date)
-    if known is None:
-        return anew
-    if seen.what == known.what and seen.amount <= known.amount:
-        return known
-    return anew if known.acknowledged_at is not None else replace(anew, seen_at=known.seen_at)
+    same = next((one for one in known if one.what == seen.what), None)
+    if same is None:
+        return [*kept, anew]
+    if seen.amount <= same.amount:
+        return [*kept, same]
+    return [*kept, anew if same.acknowledged_at is not None else replace(anew, seen_at=same.seen_at)]
 
 
 def _look(case: Case, volume: Volume, files: int) -> Mapping[Why, Seen | Unknown | None]:
@@ -148,6 +148,8 @@ def _unlike(case: Case, volume: Volume) -> Seen | Unknown | None:
     here, there = case.folder(volume, case.was.active), case.folder(volume, case.was.active.other)
     if not isinstance(here, Folder) or not isinstance(there, Folder):
         return Unknown("one side cannot be read now")
+    if here.error or there.error:
+        return Unknown("one side's folder is in error, and with its disk its patterns may be away")
     odd = here.unlike(there)
     what = odd.partition(": make")[0]  # the advice is given by what speaks of the present
     return Seen(text=f"{volume.name}: {what}", what=what) if odd else None

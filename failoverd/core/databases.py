@@ -216,7 +216,24 @@ def together(case: Case, move: Move) -> Move:
     A moment known before stays: a guard that is told to rest says no more that nothing had changed.
     """
     known = [one for one in (move.as_of, _moment(case)) if one is not None]
-    return replace(move, as_of=max(known, default=None))
+    return _stated(case, replace(move, as_of=max(known, default=None)))
+
+
+def _stated(case: Case, move: Move) -> Move:
+    """`move` stating of every volume with databases at least what that moment costs: it is the oldest one's."""
+    if move.as_of is None or move.last_write_at is None:
+        return move
+    cost, holding = (move.last_write_at - move.as_of).total_seconds(), set()
+    for volume in case.app.volumes:
+        found = databases(case, volume)
+        holding |= {volume.name} if not isinstance(found, Unknown) and found else set()
+    stated = (
+        replace(one, age_seconds=max(one.age_seconds, cost))
+        if one.volume in holding and one.age_seconds is not None
+        else one
+        for one in move.losses
+    )
+    return replace(move, losses=tuple(stated))
 
 
 def _moment(case: Case) -> datetime | None:

@@ -251,6 +251,11 @@ def put_aside(case: Case, volume: Volume) -> tuple[str, tuple[str, ...] | None]:
     return "", done.databases
 
 
+def may_yet_put_aside(case: Case, volume: Volume) -> bool:
+    """Whether a take-back that went on without could have databases put aside by now: both guards are heard."""
+    return bool(databases.beside(case, volume)) and not databases.silent(case, volume, case.was.active.other)
+
+
 def _by_order(case: Case, volume: Volume, site: Site) -> bool:
     """Whether what was put aside is what the standing order asked for: an earlier take-back's has the same name."""
     read = databases.reading(case, volume, site)

@@ -88,13 +88,14 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
         return Step(was=case.was, waiting=f"workload carries a newer epoch {workload.epoch}")
     if workload.epoch != move.epoch:
         unfit = () if move.kind.planned else policy.unfit(case, move.target)
-        why = _why_not(case, move, unfit)
+        alive, unsure = policy.still_lost(case, move)
+        why = alive or _why_not(case, move, unfit)
         if why and case.patching:
             return Step(was=case.was, waiting=f"a patch on its way to be answered, then called off: {why}")
         if why:
             return Step(was=call_off(case, why), event=Event.CALLED_OFF)
-        if unfit:
-            return Step(was=case.was, waiting=_wait_for(unfit))
+        if unfit or unsure:
+            return Step(was=case.was, waiting=_wait_for(unfit) if unfit else "; ".join(map(str, unsure)))
     elif _hopeless(case, move, "decided"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
     was = case.was
@@ -231,7 +232,8 @@ def flipping(case: Case, move: Move) -> Step:
         return Step(was=was, actions=_undone(case, move), waiting=f"the workload to be at rest: {why}")
     if left:
         return Step(was=was, waiting="pods to go: " + ", ".join(pod.name for pod in left))
-    unfit = policy.unfit(case, move.target)
+    flipped = marked(move, "flipped") is not None  # a role that was lost since is given back below
+    unfit = tuple(one for one in policy.unfit(case, move.target) if not (flipped and one.why is Why.NOT_ADOPTED))
     if unfit:
         alarms = policy.lasting(case, move.target, unfit)
         return Step(was=case.was, waiting=_wait_for(unfit), alarms=alarms)

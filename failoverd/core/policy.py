@@ -11,7 +11,7 @@ from itertools import takewhile
 
 from failoverd.core import alarms, gitops, guarding, planned, proof, room
 from failoverd.core.case import Case, Wish
-from failoverd.core.memory import Kind, Phase, Standing
+from failoverd.core.memory import Kind, Move, Phase, Standing
 from failoverd.core.model import (
     Api,
     ClaimReading,
@@ -149,6 +149,18 @@ def lost_side(case: Case, wish: Wish) -> Iterator[Objection]:
         asked = case.snapshot.nodes.get(node)
         if asked is not None and isinstance(asked.guest, Guest):
             yield from (objection for objection in verdict.unproven if objection.why in whys)
+
+
+def still_lost(case: Case, move: Move) -> tuple[str, tuple[Objection, ...]]:
+    """Why a failover of which nothing has been done yet has lost its reason, and what it waits for to be sure.
+
+    Decided and saved it may have lain for long, its process dead or the API server away: the source may run again.
+    """
+    if move.kind is not Kind.FAILOVER or move.forced:
+        return "", ()
+    if case.verdict(move.source).health is Health.UP:
+        return f"{case.place(move.source).node} is UP again", ()
+    return "", tuple(lost_side(case, Wish(kind=move.kind, target=move.target, reason="")))
 
 
 def domains(case: Case, wish: Wish) -> Iterator[Objection]:

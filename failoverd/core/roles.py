@@ -194,7 +194,8 @@ def _watch_clean(case: Case, volume: Volume, standby: Folder) -> Tended:
             "which copy is the true one must be decided by hand",
         )
     changed = copy.device and copy.device != standby.device
-    own = standby.idle and standby.receive_only
+    settled = not proof.restless(standby, databases.files(databases.beside(case, volume) or ()))
+    own = settled and standby.receive_only
     if standby.type == Role.RECEIVE_ONLY and not (changed or own):
         if not copy.device:  # the loser of a planned move: its installation was not known while it was active
             memory = with_standby(memory, site, replace(copy, device=standby.device))

@@ -91,6 +91,10 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
     if not active.needs_nothing:
         return _override_again(case, volume)
     missing = _equal_for_take_back(standby, copy, _hot(case, volume, copy)) or _unheard(active, standby)
+    if missing and copy.aside is None and guarding.may_yet_put_aside(case, volume):
+        anew = replace(copy, step=TakeBackStep.PREPARE, scanned=0)
+        told = f"take-back of {site}: begins again, for its databases can be put aside now"
+        return Tended(memory=with_standby(memory, site, anew), waiting=told)
     if missing and not standby.versioning:
         again_kept = replace(copy, step=TakeBackStep.REVERT)
         keep = SetRole(

@@ -269,3 +269,12 @@ def test_a_locked_database_is_none_that_stopped_opening():
     life.world.guards.sick[HERE] = (Sickness(database=DATABASE, ailment=Ailment.LOCKED, text="locked"),)
     life.run(15)
     assert Why.SICK_SOURCE not in alarms(life)
+
+
+def test_a_side_whose_disk_is_away_ignores_nothing_and_that_is_no_alarm():
+    life = full()
+    for where in (HERE, THERE):
+        change(life, where, ignores=("*.log",))
+    change(life, THERE, error="folder marker missing", state="error", ignores=())
+    life.run(30)
+    assert Why.IGNORES not in {Why(one.why) for one in life.app().alarms}

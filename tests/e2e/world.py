@@ -266,7 +266,8 @@ class World:
 
     def moves(self, name: str) -> list[Table]:
         """What the history tells of an app's moves that began since the test did, oldest first."""
-        began = ((one, datetime.fromisoformat(one["began_at"])) for one in self.daemon.history(name))
+        history = [one for one in self.daemon.history(name) if "began_at" in one]  # a hold is no move
+        began = ((one, datetime.fromisoformat(one["began_at"])) for one in history)
         return [one for one, at in began if at.timestamp() >= self.since]
 
     # ------------------------------------------------------------ the data
