@@ -286,6 +286,20 @@ MUTANTS = (
         "tests/core/test_late_patch.py",
     ),
     *HOME,
+    _row(
+        "I3",
+        "a failover that lay is gone on with though its source runs again",
+        "failoverd/core/moves.py",
+        ("        why = alive or _why_not(case, move, unfit)", "        why = _why_not(case, move, unfit)"),
+        "tests/core/test_nasty_lasting.py",
+    ),
+    _row(
+        "I7",
+        "a take-back that went on without a guard never asks for it again",
+        "failoverd/core/take_back.py",
+        ("copy.aside is None and guarding.may_yet_put_aside(case, volume):", "False:"),
+        "tests/core/test_nasty_lasting.py",
+    ),
     *ALARMS,
     *SIMULATOR,
     _row(

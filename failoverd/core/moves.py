@@ -95,7 +95,7 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
         if why:
             return Step(was=call_off(case, why), event=Event.CALLED_OFF)
         if unfit or unsure:
-            return Step(was=case.was, waiting=_wait_for(unfit) if unfit else "; ".join(map(str, unsure)))
+            return Step(was=case.was, waiting=_wait_for(unfit) if unfit else unsure)
     elif _hopeless(case, move, "decided"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
     was = case.was

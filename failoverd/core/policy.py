@@ -151,16 +151,15 @@ def lost_side(case: Case, wish: Wish) -> Iterator[Objection]:
             yield from (objection for objection in verdict.unproven if objection.why in whys)
 
 
-def still_lost(case: Case, move: Move) -> tuple[str, tuple[Objection, ...]]:
-    """Why a failover of which nothing has been done yet has lost its reason, and what it waits for to be sure.
-
-    Decided and saved it may have lain for long, its process dead or the API server away: the source may run again.
-    """
+def still_lost(case: Case, move: Move) -> tuple[str, str]:
+    """Why a failover of which nothing is done yet has lost its reason, or what it waits for to be sure: decided and
+    saved it may have lain for long, its process dead or the API server away, and the source may run again."""
     if move.kind is not Kind.FAILOVER or move.forced:
-        return "", ()
-    if case.verdict(move.source).health is Health.UP:
-        return f"{case.place(move.source).node} is UP again", ()
-    return "", tuple(lost_side(case, Wish(kind=move.kind, target=move.target, reason="")))
+        return "", ""
+    node, health = case.place(move.source).node, case.verdict(move.source).health
+    if health is Health.UP:
+        return f"{node} is UP again", ""
+    return "", "" if health is Health.DOWN else f"{node} to be DOWN once more: it is {health}"
 
 
 def domains(case: Case, wish: Wish) -> Iterator[Objection]:
