@@ -15,6 +15,7 @@ from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import Alarm, AppMemory, Phase, Standing
 from failoverd.core.model import Folder, Objection, Role, Unknown, Why
+from failoverd.core.names import SHM_PATTERN
 from failoverd.core.points import Ailment, Duty
 from failoverd.core.rules import Volume
 
@@ -148,8 +149,9 @@ def _unlike(case: Case, volume: Volume) -> Seen | Unknown | None:
     here, there = case.folder(volume, case.was.active), case.folder(volume, case.was.active.other)
     if not isinstance(here, Folder) or not isinstance(there, Folder):
         return Unknown("one side cannot be read now")
-    if here.error or there.error:
-        return Unknown("one side's folder is in error, and with its disk its patterns may be away")
+    if here.error or there.error or not all(SHM_PATTERN in side.ignores for side in (here, there)):
+        # Ours is on both from the adoption on: where it is missing, so is the file, and with it perhaps the disk.
+        return Unknown("one side's .stignore may be away with its disk")
     odd = here.unlike(there)
     what = odd.partition(": make")[0]  # the advice is given by what speaks of the present
     return Seen(text=f"{volume.name}: {what}", what=what) if odd else None

@@ -7,7 +7,8 @@ import pytest
 
 from failoverd.core.alarms import FEW
 from failoverd.core.memory import Phase
-from failoverd.core.model import CommandKind, Unknown, Why
+from failoverd.core.model import CommandKind, SetIgnores, Unknown, Why
+from failoverd.core.names import SHM_PATTERN
 from failoverd.core.points import Ailment, Sickness
 from tests.core.build import KEY, W1, B, P
 from tests.core.guarded import guarded
@@ -276,5 +277,15 @@ def test_a_side_whose_disk_is_away_ignores_nothing_and_that_is_no_alarm():
     for where in (HERE, THERE):
         change(life, where, ignores=("*.log",))
     change(life, THERE, error="folder marker missing", state="error", ignores=())
+    life.run(30)
+    assert Why.IGNORES not in {Why(one.why) for one in life.app().alarms}
+
+
+def test_a_stignore_that_is_gone_with_all_it_said_is_no_alarm():
+    life = full()
+    for where in (HERE, THERE):
+        change(life, where, ignores=("*.log", SHM_PATTERN))
+    life.world.deaf.add(SetIgnores)
+    change(life, THERE, ignores=())
     life.run(30)
     assert Why.IGNORES not in {Why(one.why) for one in life.app().alarms}
