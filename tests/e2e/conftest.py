@@ -24,7 +24,6 @@ GROUPS = (
     ("test_lab", "test_standins", "test_contract"),
     ("test_silence", "test_no_move"),
     ("test_failover", "test_planned", "test_refusals", "test_hypervisor", "test_fence"),
-    ("test_soak",),
     ("test_deployed",),
 )
 """Files that share a lab, in this order. The lab is proven before anything is proven with it: what those tests leave
