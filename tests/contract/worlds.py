@@ -291,14 +291,18 @@ async def settled(world: World, path: str) -> Json:
 
 
 async def patient(world: World, source: str, method: str, path: str, body: object = None, **query: str) -> Answer:
-    """A mover's good answer: one that restarts, as they do when their app moves, is asked again."""
+    """A mover's good answer: one that restarts, as they do when their app moves, is asked again.
+
+    So is one whose folder began anew under a scan: Syncthing ends that scan with `500 context canceled`.
+    """
 
     async def answered() -> Answer | None:
         try:
             answer = await world.mover(source, method, path, body, **query)
         except TimeoutError:  # the proxy waits for a pod that has just gone
             return None
-        return None if answer.status == 503 else answer
+        broken_off = answer.status == 500 and answer.text.strip() == "context canceled"
+        return None if answer.status == 503 or broken_off else answer
 
     answer = await world.until(answered, 60, f"{source} answers")
     assert answer.status == 200, answer.text
