@@ -68,20 +68,19 @@ lab-down: .venv ## take that cluster away
 e2e: .venv ## the tests on a real cluster (root, Linux)
 	@$(BIN)/python -m tests.lab check
 	$(BIN)/python -m pytest tests/e2e/test_steady_state.py $(ARGS)
-	$(BIN)/python -m pytest -n 2 tests/e2e --ignore tests/e2e/test_steady_state.py --ignore tests/e2e/test_soak.py \
-	  --ignore tests/e2e/long $(ARGS)
+	$(BIN)/python -m pytest -n 2 tests/e2e --ignore tests/e2e/test_steady_state.py --ignore tests/e2e/long $(ARGS)
 
 soak: .venv ## random faults on a real cluster (root, Linux), an hour of them: make soak MINUTES=10 SEED=7
 	@$(BIN)/python -m tests.lab check
 	SOAK_MINUTES=$(or $(MINUTES),60) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/test_soak.py $(ARGS)
 
-e2e-long: .venv ## what make e2e has no time for: planned work, kills at a real API server (root, Linux)
+e2e-long: .venv ## what make e2e has no time for: planned work, kills, roles or guard off (root, Linux)
 	@$(BIN)/python -m tests.lab check
-	$(BIN)/python -m pytest tests/e2e/long/test_contract_planned.py tests/e2e/long/test_kills_real.py $(ARGS)
+	$(BIN)/python -m pytest tests/e2e/long $(ARGS)
 
 soak-data: .venv ## nodes lost under writers that never pause, with guards (root, Linux): make soak-data RUNS=30 SEED=1
 	@$(BIN)/python -m tests.lab check
-	SOAK_RUNS=$(RUNS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/long/test_data.py $(ARGS)
+	SOAK_RUNS=$(RUNS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/test_data.py $(ARGS)
 
 mutants: .venv ## break each promise on purpose and see which test notices
 	$(BIN)/python -m scripts.mutants $(ARGS)

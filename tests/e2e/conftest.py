@@ -14,6 +14,8 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.e2e import deployed
+from tests.e2e.guarded import Guards
 from tests.e2e.world import FIGURES, World
 from tests.lab.lab import REPOSITORY, Lab
 
@@ -24,7 +26,8 @@ GROUPS = (
     ("test_lab", "test_standins", "test_contract"),
     ("test_silence", "test_no_move"),
     ("test_failover", "test_planned", "test_refusals", "test_hypervisor", "test_fence"),
-    ("test_deployed",),
+    ("test_data",),
+    ("test_deployed", "test_soak"),
 )
 """Files that share a lab, in this order. The lab is proven before anything is proven with it: what those tests leave
 behind, the others furnish anew. A lab at rest takes a fifth of a core or two, so several find room on two cores."""
@@ -103,6 +106,17 @@ def world(furnished_world: World, request: pytest.FixtureRequest) -> Iterator[Wo
     if request.session.testsfailed > failed:
         furnished_world.keep_logs(CACHE / "e2e-daemon" / request.node.name)
         furnished_world.daemon.stop()
+
+
+@pytest.fixture
+def guards(world: World) -> Iterator[Guards]:
+    """Guards at the disks, to be applied once the daemon is configured; gone after the test."""
+    deployed.image(world.lab)
+    made = Guards(world)
+    try:
+        yield made
+    finally:
+        made.remove()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -2,7 +2,8 @@
 
 After each event every database opens, what is gone is no older than was stated, nothing of the lost side is in the
 live copy, and what that side lost is kept. `make soak-data RUNS=30` plays thirty, each drawn by its seed. What has
-passed is written to .cache/soak-data.jsonl, and a later run goes on after it. Without RUNS it is two.
+passed is written to .cache/soak-data.jsonl, and a later run goes on after it. `make e2e` plays two, whatever was
+played before.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ import os
 import random
 import shutil
 import sqlite3
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -24,22 +23,21 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import deployed
 from tests.e2e.daemon import APPS as TABLES
-from tests.e2e.daemon import SCRIPT, until
-from tests.e2e.long.guarded import Guards, restless
+from tests.e2e.daemon import until
+from tests.e2e.guarded import Guards, restless
 from tests.e2e.stopwatch import Stopwatch
 from tests.e2e.test_failover import lost, no_older_than_stated, put_aside
 from tests.e2e.world import APPS, NODE, Row, World, figure
 from tests.lab.lab import REPOSITORY
 from tests.lab.manifests.apps import Volume
 
-RUNS = int(os.environ.get("SOAK_RUNS") or 2)
+ASKED = int(os.environ.get("SOAK_RUNS") or 0)
+RUNS = ASKED or 2
 SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1_000_000))
 PASSED = REPOSITORY / ".cache" / "soak-data.jsonl"
 READY, HOME = 200, 420
 """Seconds to be Ready at the other side, and to be home with clean copies once the lost node is back."""
-UNROLED = Path(__file__).with_name("unroled.py")
 SILENCE = tuple({**table, "require": "silence"} for table in TABLES)
 
 
@@ -74,16 +72,6 @@ class Event:
         )
 
 
-@pytest.fixture
-def guards(world: World) -> Iterator[Guards]:
-    deployed.image(world.lab)
-    made = Guards(world)
-    try:
-        yield made
-    finally:
-        made.remove()
-
-
 def unknown(world: World) -> None:
     """No daemon has ever been there, and the writers do not pause: to be taken in like that."""
     world.daemon.stop()
@@ -95,6 +83,8 @@ def unknown(world: World) -> None:
 
 def due() -> list[Event]:
     """Those of the wanted seeds that no earlier run has passed."""
+    if not ASKED:
+        return [Event.drawn(SEED + run) for run in range(RUNS)]
     done = {json.loads(line)["seed"] for line in PASSED.read_text().splitlines()} if PASSED.exists() else set()
     return [Event.drawn(seed) for seed in range(SEED, SEED + RUNS) if seed not in done]
 
@@ -114,30 +104,6 @@ def test_nothing_is_lost_that_was_not_said(world: World, guards: Guards) -> None
         world.daemon.stop()
         with PASSED.open("a") as passed:
             passed.write(json.dumps({**asdict(event), "at": time.strftime("%Y-%m-%dT%H:%M:%S")}) + "\n")
-
-
-BESIDE = Event(seed=0, fenced=False, cable=True, away=20)
-"""Both sides write for a while: what roles and points are there for."""
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("off", ["roles", "guard"])
-def test_it_is_noticed_when_one_of_them_is_off(world: World, guards: Guards, off: str) -> None:
-    unknown(world)
-    over = {"guard": {"enabled": False}} if off == "guard" else {}
-    world.daemon.configure(**BESIDE.settings() | over)
-    guards.apply()
-    world.daemon.program = (sys.executable, UNROLED) if off == "roles" else (SCRIPT,)
-    try:
-        world.daemon.start()
-        if off == "roles":
-            until(lambda: ahead(world, "primary"), 240, "every app could be moved, its databases proven")
-        with pytest.raises(AssertionError) as noticed:
-            play(world, BESIDE)
-    finally:
-        world.daemon.stop()
-        world.daemon.program = (SCRIPT,)
-    figure(f"{off} off: {noticed.value}")
 
 
 def play(world: World, event: Event) -> None:
