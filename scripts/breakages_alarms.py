@@ -30,7 +30,10 @@ ALARMS = (
         "I9",
         "an acknowledgement takes in what was never shown",
         _FILE,
-        ("if one.acknowledged_at is not None or one.mark not in command.seen:", "if one.acknowledged_at is not None:"),
+        (
+            "if one.acknowledged_at is not None or one.mark not in command.seen:",
+            "if one.acknowledged_at is not None:",
+        ),
         _TESTS,
     ),
     _row(
