@@ -30,7 +30,10 @@ ALARMS = (
         "I9",
         "an acknowledgement takes in what was never shown",
         _FILE,
-        ("if one.acknowledged_at is not None or one.mark not in marks:", "if one.acknowledged_at is not None:"),
+        (
+            "if one.acknowledged_at is not None or one.mark not in command.seen:",
+            "if one.acknowledged_at is not None:",
+        ),
         _TESTS,
     ),
     _row(
@@ -38,6 +41,23 @@ ALARMS = (
         "more of what was acknowledged is no news",
         _FILE,
         ("    if seen.amount <= same.amount:", "    if True:"),
+        _TESTS,
+    ),
+    _row(
+        "I9",
+        "an alarm nobody acknowledged is called over when its app moves or freezes",
+        "failoverd/core/say.py",
+        ("            **_standing(scene, said),\n", ""),
+        _TESTS,
+    ),
+    _row(
+        "I9",
+        "nobody is told who acknowledged an alarm, and why",
+        "failoverd/core/say.py",
+        (
+            "    notes = [_acknowledged(key, one, topics, said) for key, one in scene.acknowledged]\n",
+            "    notes = []\n",
+        ),
         _TESTS,
     ),
     _row(

@@ -68,7 +68,7 @@ FENCES = (
         "I5",
         "after everybody was silent the last to come back is lost at once",
         "failoverd/core/hysteresis.py",
-        ("    elif watch.doubted_at is not None:\n        since", "    elif False:\n        since"),
+        ("    elif watch.doubted_at is not None:\n        spent", "    elif False:\n        spent"),
         "tests/core/test_doubt.py",
     ),
     _row(

@@ -208,6 +208,24 @@ def test_a_missing_file_is_an_error_that_names_the_way_to_check_without(
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["once", "--dry-run"], "--files DIR; if it is only where the daemon runs, do this there"),
+        (["fence", "test", "k3s-w1"], "--files DIR; if it is only where the daemon runs, do this there"),
+        (["run"], "--files DIR"),
+        (["once", "--files", "/nowhere"], "make it, or name another"),
+    ],
+)
+def test_where_a_file_is_missing_it_is_said_what_may_help(
+    words: list[str], hint: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(config).write_text(CONFIG + ELSEWHERE)
+    assert main([*words, "--config", config]) == Exit.USAGE
+    line = next(line for line in capsys.readouterr().err.splitlines() if "fencing[0].token_file" in line)
+    assert line.endswith(hint)
+
+
 def test_without_files_the_rest_is_checked_and_what_was_not_looked_at_is_said(
     config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,17 @@ async def test_an_ack_that_is_refused_says_why(bench: Bench) -> None:
     assert (said.status, said.err) == (Exit.REFUSED, f"failoverd: ack of media/sonarr was refused: {why}\n")
 
 
+async def test_a_forced_failover_names_the_alarms_it_sets_aside(bench: Bench) -> None:
+    bench.remember(alarmed())
+    said = await bench.run("failover", "sonarr")
+    assert said.status == Exit.REFUSED
+    lines = said.out.splitlines()
+    at = lines.index("It sets aside what nobody has acknowledged:")
+    assert lines[at + 1] == ("  config at primary: 750 of 1000 files were deleted (first seen 2026-01-05 12:00 UTC)")
+    bench.remember(alarmed(acknowledged_at=datetime.now(UTC)))
+    assert "acknowledged" not in (await bench.run("failover", "sonarr")).out
+
+
 async def test_where_no_alarm_waits_ack_sends_nothing(bench: Bench) -> None:
     for memory in (remembered(), alarmed(acknowledged_at=datetime.now(UTC))):
         bench.remember(memory)

@@ -246,7 +246,7 @@ async def test_why_repeats_the_objections_of_a_running_daemon_word_for_word(benc
             assert objection["text"] in said.out
             assert objection["text"] in table.out
         assert "wanted: failover" in said.out
-        assert "paused by ada: disk swap" in said.out
+        assert "paused by ada until 2026-01-02 04:04 UTC: disk swap" in said.out
         assert "lease silent for 31 s" in table.out
     finally:
         await runner.cleanup()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from failoverd.cli.exits import Exit
 from failoverd.core import names
@@ -52,6 +53,35 @@ async def test_history_shows_holds_with_how_long_and_why(bench: Bench) -> None:
         assert word in over
     assert more.strip() == "and more"
     assert "held" in held
+
+
+async def test_history_shows_what_a_forced_move_set_aside(bench: Bench) -> None:
+    move = {"id": "1", "app": "media/sonarr", "kind": "failover", "source": "primary", "target": "backup",
+            "began_at": "2026-01-02T03:04:05+00:00", "outcome": "done", "forced": True, "reason": "asked for by anna",
+            "evidence": ["guest running", "set aside: config: 750 files were deleted"]}  # fmt: skip
+    bench.server.put(f"{MAPS}/{names.HISTORY}", {"data": {"history.jsonl": json.dumps(move)}})
+    _, first, second = (await bench.run("history", "sonarr")).out.splitlines()
+    assert "forced failover primary -> backup" in first
+    assert first.endswith("asked for by anna")
+    assert second.strip() == "set aside: config: 750 files were deleted"
+
+
+async def test_status_says_a_pause_with_its_end_and_why_and_everything_once(bench: Bench) -> None:
+    page = json.loads((Path(__file__).parent / "adapters" / "status.json").read_text())
+    app = page["apps"]["media/sonarr"]
+    app["paused"] = {"by": "ada", "why": "disk swap", "since": "2026-01-05T11:00:00+00:00",
+                     "until": "2026-01-05T12:00:00+00:00"}  # fmt: skip
+    paused = "paused by ada until 2026-01-05 12:00 UTC: disk swap"
+    twice = [{"why": "standing not clean", "text": "config: said by two"}]
+    app["objections"] = [{"why": "paused", "text": paused}]
+    app["alarms"], app["standby"]["missing"] = twice, twice
+    bench.server.objects["/status"] = page
+    said = (await bench.run("status", "--url", f"http://127.0.0.1:{bench.server.port}")).out
+    assert said.count(paused) == 1
+    assert said.count("config: said by two") == 1
+    app["paused"]["until"] = None
+    said = (await bench.run("why", "sonarr", "--url", f"http://127.0.0.1:{bench.server.port}")).out
+    assert "  paused by ada: disk swap\n" in said
 
 
 async def test_an_empty_history_is_said_in_words(bench: Bench) -> None:

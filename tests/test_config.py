@@ -233,6 +233,16 @@ def test_what_is_unwise_is_noted_but_not_refused(tmp_path: Path) -> None:
     assert loaded(tmp_path, alone + '[[witness]]\nnode = "nas"\n').notes == ()
 
 
+def test_live_copies_without_guards_are_noted(tmp_path: Path) -> None:
+    base = SITES + APP + FENCE + '[failover]\nrequire = "silence"\n'
+    guard = "[guard]\nenabled = true\n"
+    assert [note.key for note in loaded(tmp_path, base + 'place = "live"\n').notes] == ["failover.place"]
+    assert loaded(tmp_path, base + 'place = "live"\n' + guard).notes == ()
+    assert loaded(tmp_path, base + 'place = "newest"\n').notes == ()
+    own = SITES + APP + 'place = "live"\n' + FENCE + '[failover]\nrequire = "silence"\n'
+    assert [note.key for note in loaded(tmp_path, own).notes] == ["apps[0].place"]
+
+
 def test_a_proof_that_dies_with_the_node_it_is_for_is_noted(tmp_path: Path) -> None:
     def notes(text: str) -> list[str]:
         return [str(note).replace(f"{tmp_path}/", "") for note in loaded(tmp_path, SITES + APP + text).notes]

@@ -14,6 +14,9 @@ from failoverd.cli.parts import part
 from failoverd.config import Config, ConfigError, Problem, load, reference, show
 
 DEFAULT = Path("/etc/failoverd/config.toml")
+ELSEWHERE = "; if it lies elsewhere on this machine: --files DIR"
+BESIDE = f"{ELSEWHERE}; if it is only where the daemon runs, do this there"
+"""What may help where a file that the configuration names is not there: the daemon itself, and whoever asks."""
 
 
 def path_of(arguments: argparse.Namespace) -> Path:
@@ -22,8 +25,12 @@ def path_of(arguments: argparse.Namespace) -> Path:
 
 
 def loaded(arguments: argparse.Namespace) -> Config:
-    """The configuration. Raises ConfigError."""
-    return load(path_of(arguments), files_in=arguments.files)
+    """The configuration with everything it names. Raises ConfigError."""
+    try:
+        return load(path_of(arguments), files_in=arguments.files)
+    except ConfigError as error:
+        hint = "" if arguments.files else ELSEWHERE if arguments.command == "run" else BESIDE
+        raise ConfigError(_hinted(problem, hint) for problem in error.problems) from error
 
 
 def loaded_apart(arguments: argparse.Namespace) -> Config:
@@ -88,13 +95,13 @@ def _looked_over(arguments: argparse.Namespace) -> Config:
             print(f"not looked at: {file}", file=sys.stderr)
         return config
     try:
-        return loaded(arguments)
+        return load(path_of(arguments), files_in=arguments.files)
     except ConfigError as error:
-        raise ConfigError(_hinted(problem) for problem in error.problems) from error
+        hint = "; if it is only where the daemon runs: --without-files"
+        raise ConfigError(_hinted(problem, hint) for problem in error.problems) from error
 
 
-def _hinted(problem: Problem) -> Problem:
-    hint = "; if it is only where the daemon runs: --without-files"
+def _hinted(problem: Problem, hint: str) -> Problem:
     return replace(problem, text=problem.text + hint) if problem.elsewhere else problem
 
 

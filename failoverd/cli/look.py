@@ -122,7 +122,7 @@ def _reasons(app: dict[str, Any]) -> Iterator[str]:
     if app["frozen"]:
         yield f"frozen: {app['frozen']}"
     if app["paused"]:
-        yield f"paused by {app['paused']['by']}: {app['paused']['why'] or 'no reason given'}"
+        yield _pause(app["paused"])
     if app["move"]:
         yield f"moving: {_arrow(app['move'])}: {app['move']['reason']}"
     if app["waiting"]:
@@ -146,6 +146,12 @@ def _reasons(app: dict[str, Any]) -> Iterator[str]:
     yield from (f"alarm: {one['text']}" for one in _unsaid(app, "alarms") if one["text"] not in objected)
 
 
+def _pause(pause: dict[str, Any]) -> str:
+    """In the words of the objection that speaks against a move meanwhile."""
+    until = f" until {pause['until'][:16].replace('T', ' ')} UTC" if pause["until"] else ""
+    return f"paused by {pause['by'] or 'somebody'}{until}: {pause['why'] or 'no reason given'}"
+
+
 def _unsaid(app: dict[str, Any], kind: str) -> Iterator[dict[str, Any]]:
     """Objections or alarms; that an app is frozen, which is both, is told once, and first."""
     return (one for one in app[kind] if not (app["frozen"] and one.get("why") == Why.FROZEN))
@@ -155,7 +161,15 @@ def _row(key: str, app: dict[str, Any]) -> tuple[str, ...]:
     volumes = app["volumes"].values()
     standings = ["\n".join(_standing(volume, site) for volume in volumes) for site in ("primary", "backup")]
     ages = "\n".join(_age(volume) for volume in volumes)
-    return (key, app["active"] or "?", app["phase"] or "unknown", *standings, _fit(app), ages, "\n".join(_says(app)))
+    return (
+        key,
+        app["active"] or "?",
+        app["phase"] or "unknown",
+        *standings,
+        _fit(app),
+        ages,
+        "\n".join(dict.fromkeys(_says(app))),
+    )
 
 
 def _fit(app: dict[str, Any]) -> str:
@@ -167,7 +181,7 @@ def _says(app: dict[str, Any]) -> Iterator[str]:
     if app["frozen"]:
         yield f"frozen: {app['frozen']}"
     if app["paused"]:
-        yield f"paused by {app['paused']['by']}"
+        yield _pause(app["paused"])
     if app["move"]:
         yield f"{_arrow(app['move'])}: {app['waiting'] or app['move']['reason']}"
     if app["wanted"] and not app["move"]:
@@ -187,10 +201,16 @@ def _past(entry: dict[str, Any]) -> tuple[str, ...]:
     when = str(entry.get("began_at") or entry.get("at") or "")[:19].replace("T", " ")
     parts = entry.get("rto") or {}
     took = brief(timedelta(seconds=sum(parts.values()))) if parts else _lasted(entry)
-    reason = entry.get("reason") or "\n".join(str(one.get("text")) for one in entry.get("objections") or ())
+    held = [str(one.get("text")) for one in entry.get("objections") or ()]
+    because = [str(entry["reason"]), *_set_aside(entry)] if entry.get("reason") else held
     what = _arrow(entry) if "target" in entry else f"{entry.get('kind', '')} of a {entry.get('wanted') or 'move'}"
     outcome = str(entry.get("outcome") or "") + ("; stood" if "stood" in (entry.get("marks") or {}) else "")
-    return when, str(entry.get("app", "")), what, outcome, took, "\n".join(_losses(entry)), str(reason)
+    return when, str(entry.get("app", "")), what, outcome, took, "\n".join(_losses(entry)), "\n".join(because)
+
+
+def _set_aside(entry: dict[str, Any]) -> list[str]:
+    """What spoke against a forced move all the same."""
+    return [str(one) for one in entry.get("evidence") or () if str(one).startswith("set aside: ")]
 
 
 def _lasted(entry: dict[str, Any]) -> str:

@@ -27,6 +27,11 @@ from failoverd.core.rules import App, Site
 EXPIRES = timedelta(minutes=2)
 """A command nobody has taken by then is never done: a wish of the past must not surprise anybody."""
 EVERYTHING = "*"
+FORCED = (
+    "Set aside are proof that the node is dead, data age, guards, room and limits on moves. Whatever else\n"
+    "`failoverd why` lists refuses it: a node that is not up, a copy that is outdated, empty or in error, a pause."
+)
+"""What `policy.OVERRIDABLE` comes to, and what it leaves."""
 _MOVES = (CommandKind.SWITCHOVER, CommandKind.FAILOVER, CommandKind.FAILBACK)
 
 
@@ -93,7 +98,10 @@ async def _ask(
         found, _ = await cluster.status()
         lines = [f"{app.key} is forced away from {known.active}. What was written there and has not arrived is lost:"]
         lines += _at_risk(cluster, known, found["apps"].get(app.key) or {})
-        lines += ["Nothing is checked beforehand but that the other site can run it."]
+        waiting = [one for one in known.alarms if one.acknowledged_at is None]
+        lines += ["It sets aside what nobody has acknowledged:"] if waiting else []
+        lines += [f"  {one.text} (first seen {one.seen_at:%Y-%m-%d %H:%M} UTC)" for one in waiting]
+        lines += [FORCED]
     elif kind is CommandKind.RELEASE:
         lines = [f"{app.key} is given up where it runs: roles go back to sendreceive, holds and marks are removed."]
     else:

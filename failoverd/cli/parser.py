@@ -136,7 +136,8 @@ def _acting(commands: Commands[Parser]) -> None:
     failover = _add(commands, "failover", "force an app away from its site, whatever is lost by that")
     failback = _add(commands, "failback", "move an app to its preferred site, planned")
     release = _add(commands, "release", "give an app up: roles back to sendreceive, holds and marks gone")
-    ack = _add(commands, "ack", "acknowledge the alarms of an app that keep it from moving, as they are shown")
+    text = "acknowledge the alarms of an app that keep it from moving, as they are shown; 0 where there are none"
+    ack = _add(commands, "ack", text)
     for parser in (switch, failover, failback, release, ack):
         parser.add_argument("app", metavar="APP", help="name or namespace/name")
     for parser in (switch, failover):
@@ -148,13 +149,16 @@ def _acting(commands: Commands[Parser]) -> None:
     for parser in (pause, resume):
         parser.add_argument("app", nargs="?", metavar="APP", help="of this app only; else of all")
     pause.add_argument("--for", dest="length", type=_duration, metavar="DURATION", help='as in "2h"; else for good')
+    kept = {pause: "shown while it stands", ack: "kept in log and Events, and with the alarm while it is seen"}
     for parser in (switch, failover, failback, release, pause, resume, ack):
-        parser.add_argument("--why", default="", metavar="TEXT", help="the reason, kept in the history")
+        where = kept.get(parser, "told in log and Events" if parser in (release, resume) else "kept in the history")
+        parser.add_argument("--why", default="", metavar="TEXT", help=f"the reason, {where}")
         parser.add_argument("--no-wait", action="store_true", help="do not wait for it to be done")
         parser.add_argument(
             "--timeout", type=_duration, default=timedelta(minutes=15), metavar="DURATION", help="wait so long (15m)"
         )
-        parser.add_argument("--url", metavar="URL", help="the daemon's web server; else as in web.listen")
+    text = "the daemon's web server, asked for what would be lost; else as in web.listen"
+    failover.add_argument("--url", metavar="URL", help=text)
 
 
 def _fencing(commands: Commands[Parser]) -> None:

@@ -8,7 +8,7 @@ from failoverd.config.edges import FenceType
 from failoverd.config.locate import Path
 from failoverd.config.problems import Origin, Problem
 from failoverd.config.settings import Settings
-from failoverd.core.rules import App, FenceWhen, Mode, Require, Rules
+from failoverd.core.rules import App, FenceWhen, Mode, Placing, Require, Rules
 
 
 def notes(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
@@ -21,9 +21,25 @@ def notes(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]
             text = f"{app.key} moves by proof only, but no [[fencing]] is for {node}: it can never fail over"
             yield origin.problem(("apps",), text)
     yield from _unprovable(settings, rules, origin)
-    if len({domain for _, domain in rules.witnesses} - {rules.own_domain}) < 2:
-        text = "only one failure domain can be seen beside our own: silence will have no witness"
+    yield from _unplaced(settings, origin)
+    seen = len({domain for _, domain in rules.witnesses} - {rules.own_domain})
+    if seen < 2:
+        text = (
+            f"{'only one' if seen else 'no'} failure domain can be seen beside our own: silence will have no witness"
+        )
         yield origin.problem(("witness",), text)
+
+
+def _unplaced(settings: Settings, origin: Origin) -> Iterator[Problem]:
+    """Without guards nothing is placed, whatever is said of it."""
+    if settings.guard.enabled:
+        return
+    asked: list[Path] = [("failover", "place")] if settings.failover.place is Placing.LIVE else []
+    asked += [("apps", index, "place") for index, table in enumerate(settings.apps) if table.place is Placing.LIVE]
+    for path in asked:
+        yield origin.problem(
+            path, '"live" changes nothing without guards ([guard] enabled = true): nothing is placed'
+        )
 
 
 def _unprovable(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
@@ -41,7 +57,8 @@ def _unprovable(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Pr
             host = table.guest.partition("/")[0] or "its Docker host"
             text = (
                 f"{host} proves the death of {table.node}, and only while it lives: when it dies with the node, "
-                f'{_listed(bound)} cannot fail over by itself; require = "silence" lets it, at the price that '
+                f"{_listed(bound)} cannot fail over by {_one(bound, 'itself', 'themselves')}; "
+                f'require = "silence" lets {_one(bound, "it", "them")}, at the price that '
                 'docs/fencing.md names, and so does a fence of type "command" that outlives the host'
             )
             yield origin.problem(("fencing", index), text)
@@ -71,8 +88,9 @@ def _impatient(rules: Rules, origin: Origin) -> Iterator[Problem]:
     ]
     if late:
         text = (
-            f"waits for {limit.total_seconds():.0f} s, by when data of {_listed(late)} may be older than its "
-            "max_data_age: a node that falls silent in planned work, and is not off, is then left by force only"
+            f"waits for {limit.total_seconds():.0f} s, by when data of {_listed(late)} may be older than "
+            f"{_one(late, 'its', 'their')} max_data_age: a node that falls silent in planned work, and is not off, "
+            "is then left by force only"
         )
         yield origin.problem(("planned", "patience"), text)
 
@@ -111,6 +129,10 @@ def _required_by(settings: Settings, app: App) -> Path:
         if table.require is not None and f"{table.namespace}/{table.name}" == app.key:
             return ("apps", index, "require")
     return ("failover", "require")
+
+
+def _one(apps: list[str], one: str, several: str) -> str:
+    return one if len(apps) == 1 else several
 
 
 def _listed(apps: list[str]) -> str:

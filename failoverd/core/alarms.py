@@ -14,7 +14,7 @@ from failoverd.core import databases
 from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import Alarm, AppMemory, Phase, Standing
-from failoverd.core.model import Folder, Objection, Role, Unknown, Why
+from failoverd.core.model import Command, Folder, Objection, Role, Unknown, Why
 from failoverd.core.names import SHM_PATTERN
 from failoverd.core.points import Ailment, Duty
 from failoverd.core.rules import Volume
@@ -25,6 +25,8 @@ FEW = 20
 """So many files gone are never a mass deletion: a small app's logs and journals come and go."""
 RISEN = 1.1
 """How many times the remembered number of files there must be before it is written anew: growth is no news."""
+LONGEST = 1000
+"""Characters kept of the reason that was given for an acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,25 +59,28 @@ def watched(case: Case, was: AppMemory) -> AppMemory:
     return replace(was, alarms=tuple(kept), volumes=volumes)
 
 
-def acknowledged(was: AppMemory, marks: tuple[str, ...], date: datetime) -> AppMemory | str:
-    """`was` with the alarms of these marks acknowledged, or why that is refused."""
+def acknowledged(was: AppMemory, command: Command, date: datetime) -> tuple[AppMemory, tuple[Alarm, ...]] | str:
+    """`was` with the alarms that `command` names acknowledged, and these, by whom and why; or why that is refused."""
     open_ones = {one.mark for one in was.alarms if one.acknowledged_at is None}
     if not open_ones:
         return "there is nothing to acknowledge"
-    if not open_ones & set(marks):
+    if not open_ones & set(command.seen):
         return "what is to be acknowledged has changed since it was shown: look again"
     volumes = dict(was.volumes)
-    alarms = []
+    alarms, done = [], []
     for one in was.alarms:
-        if one.acknowledged_at is not None or one.mark not in marks:
+        if one.acknowledged_at is not None or one.mark not in command.seen:
             alarms.append(one)
-        elif one.why == Why.DELETED and one.volume in volumes:
+            continue
+        why = command.why[:LONGEST]
+        done.append(replace(one, acknowledged_at=date, acknowledged_by=command.by, acknowledged_why=why))
+        if one.why == Why.DELETED and one.volume in volumes:
             # from now on what was left counts: files that go later are another deletion
             volume = volumes[one.volume]
             volumes[one.volume] = replace(volume, files=max(volume.files - one.amount, 0))
         else:
-            alarms.append(replace(one, acknowledged_at=date))
-    return replace(was, alarms=tuple(alarms), volumes=volumes)
+            alarms.append(done[-1])
+    return replace(was, alarms=tuple(alarms), volumes=volumes), tuple(done)
 
 
 def told(case: Case, was: AppMemory) -> Iterator[Objection]:
@@ -154,7 +159,8 @@ def _unlike(case: Case, volume: Volume) -> Seen | Unknown | None:
         return Unknown("one side's .stignore may be away with its disk")
     odd = here.unlike(there)
     what = odd.partition(": make")[0]  # the advice is given by what speaks of the present
-    return Seen(text=f"{volume.name}: {what}", what=what) if odd else None
+    # the alarm outlives what it tells of: its words are of the past
+    return Seen(text=f"{volume.name}: {what.replace(' ignore ', ' ignored ', 1)}", what=what) if odd else None
 
 
 def _sick(case: Case, volume: Volume) -> Seen | Unknown | None:

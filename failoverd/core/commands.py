@@ -9,7 +9,7 @@ from datetime import datetime
 from failoverd.core import alarms
 from failoverd.core.again import replace
 from failoverd.core.case import Wish
-from failoverd.core.memory import AppMemory, Kind, Memory, Pause, Phase, Standing
+from failoverd.core.memory import Alarm, AppMemory, Kind, Memory, Pause, Phase, Standing
 from failoverd.core.model import Command, CommandKind
 from failoverd.core.rules import App, Rules, Site
 
@@ -38,6 +38,8 @@ class Asked:
     """Commands answered in this tick, with what became of them."""
     resumed: frozenset[str] = frozenset()
     """Apps given back into our hands."""
+    acknowledged: tuple[tuple[str, Alarm], ...] = ()
+    """By app key: alarms acknowledged in this tick, among them those of which nothing is remembered any more."""
 
 
 def ask(rules: Rules, memory: Memory, commands: tuple[Command, ...], date: datetime) -> Asked:
@@ -99,11 +101,12 @@ def _take(rules: Rules, asked: Asked, command: Command, date: datetime) -> Asked
     if command.kind is CommandKind.RELEASE:
         return _release(asked, command, app, was)
     if command.kind is CommandKind.ACK:
-        found = alarms.acknowledged(was, command.seen, date)
+        found = alarms.acknowledged(was, command, date)
         if isinstance(found, str):
             return _answer(asked, command, f"{REFUSED}{found}")
-        known_apps = {**asked.memory.apps, app.key: found}
-        return _answer(asked, command, "acknowledged", replace(asked.memory, apps=known_apps))
+        known_apps = {**asked.memory.apps, app.key: found[0]}
+        heard = replace(asked, acknowledged=(*asked.acknowledged, *((app.key, one) for one in found[1])))
+        return _answer(heard, command, "acknowledged", replace(asked.memory, apps=known_apps))
     return _move(asked, command, app, was)
 
 

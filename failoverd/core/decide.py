@@ -332,7 +332,7 @@ def _conclude(sight: Sight, known: Memory, asked: commands.Asked, plans: Mapping
     watch = standby.observe(watch, decisions, verdicts, sight.now)
     if policy.speaks(sight.snapshot):
         scene = say.Scene(rules=rules, snapshot=sight.snapshot, verdicts=verdicts, apps=decisions, memory=memory)
-        watch, spoken = say.speak(scene, watch, sight.now)
+        watch, spoken = say.speak(replace(scene, acknowledged=asked.acknowledged), watch, sight.now)
     else:
         watch, spoken = say.hush(watch, sight.snapshot, blind=False)
     if policy.can_see_snapshot(sight.snapshot):

@@ -32,6 +32,7 @@ from failoverd.core.model import (
     Why,
 )
 from failoverd.core.rules import Rules, Timings
+from failoverd.core.spans import waited
 
 LEASE_INTERVAL = timedelta(seconds=10)
 """A kubelet renews its lease this often (Kubernetes: a quarter of the 40 s lease duration)."""
@@ -355,14 +356,12 @@ def _proof_doubts(
     elif guest.busy:
         found.append(Objection(why=Why.GUEST_BUSY, text=f"{name}: guest stopped, but {guest.busy}"))
     elif not _stopped_long_enough(rules.timings, remembered, reading, seen, now):
-        stopped = (now.mono - seen.stopped_since).total_seconds() if seen.stopped_since is not None else 0
-        needed = rules.timings.proof_after.total_seconds()
-        found.append(
-            Objection(
-                why=Why.NOT_DEAD,
-                text=f"{name} is not proven dead: guest stopped for {stopped:.0f} s of {needed:.0f} s",
-            )
-        )
+        stopped = now.mono - seen.stopped_since if seen.stopped_since is not None else timedelta(0)
+        spent = waited(stopped, rules.timings.proof_after)
+        looks = f"seen in {seen.stopped_count} of {rules.timings.failure_threshold} looks"
+        text = f"{name} is not proven dead: guest stopped for {spent}"
+        text += f", {looks}" if stopped >= rules.timings.proof_after else ""
+        found.append(Objection(why=Why.NOT_DEAD, text=text))
     return found
 
 
@@ -386,10 +385,7 @@ def _loneliness(rules: Rules, watch: Watch, name: str, now: Now) -> list[Objecti
             )
         )
     elif watch.doubted_at is not None:
-        since, needed = now.mono - watch.doubted_at, rules.timings.silence_after
-        text = (
-            f"{name} is watched anew since much was silent or unseen at once: for {since.total_seconds():.0f} s of "
-            f"{needed.total_seconds():.0f} s"
-        )
+        spent = waited(now.mono - watch.doubted_at, rules.timings.silence_after)
+        text = f"{name} is watched anew since much was silent or unseen at once: for {spent}"
         found.append(Objection(why=Why.WATCHED_ANEW, text=text))
     return found

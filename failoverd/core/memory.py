@@ -188,6 +188,8 @@ class Alarm:
     seen_at: datetime
     acknowledged_at: datetime | None = None
     """Kept for as long as it is still seen, so that the same is not said twice."""
+    acknowledged_by: str = ""
+    acknowledged_why: str = ""
 
     @property
     def mark(self) -> str:

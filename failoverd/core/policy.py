@@ -25,6 +25,7 @@ from failoverd.core.model import (
     Why,
 )
 from failoverd.core.rules import Failback, FenceWhen, Mode, Require, Site, Volume
+from failoverd.core.spans import waited
 
 LATE = timedelta(seconds=5)
 """A loop this late, or a wall clock that ran this far away, saw nothing in between."""
@@ -138,11 +139,8 @@ def lost_side(case: Case, wish: Wish) -> Iterator[Objection]:
         yield from verdict.alone
         if verdict.isolated:
             yield _object(Why.NOT_DEAD, f"{node} is cut off, but its kubelet or its Syncthing still answers")
-        needed = case.rules.timings.silence_after.total_seconds()
-        yield _object(
-            Why.NOT_DEAD,
-            f"{node} may live: silent for {verdict.silent_for.total_seconds():.0f} s of {needed:.0f} s",
-        )
+        silent = waited(verdict.silent_for, case.rules.timings.silence_after)
+        yield _object(Why.NOT_DEAD, f"{node} may live: silent for {silent}")
     elif not verdict.proven and case.rules.fence_when is not FenceWhen.NEVER:
         # where the hypervisor answers death can be proven: silence is enough only where it cannot be asked
         whys = (Why.NOT_DEAD, Why.FENCE_FAILED)
@@ -344,10 +342,7 @@ def going_home(case: Case, wish: Wish) -> Iterator[Objection]:
     since, needed = case.was.stable_since, case.rules.timings.stable_for
     stable = case.date - since if since else timedelta(0)
     if stable < needed:
-        yield _object(
-            Why.UNSTABLE,
-            f"{wish.target} has been well for {stable.total_seconds():.0f} s of {needed.total_seconds():.0f} s",
-        )
+        yield _object(Why.UNSTABLE, f"{wish.target} has been well for {waited(stable, needed)}")
 
 
 def planned_source(case: Case, wish: Wish) -> Iterator[Objection]:

@@ -212,11 +212,13 @@ def _watch_clean(case: Case, volume: Volume, standby: Folder) -> Tended:
 def _odd(case: Case, volume: Volume, standby: Folder) -> tuple[Objection, ...]:
     """What makes the proofs of a clean standby worthless while it lasts."""
     site, active = case.was.active.other, case.folder(volume, case.was.active)
-    told = [active.unlike(standby)] if isinstance(active, Folder) else []
+    # in the words of the objection to a failover, so that whoever shows both shows one
+    told = []
+    if isinstance(active, Folder) and (odd := standby.unlike(active)):
+        told.append(f"{volume.name}: {odd}")
     if standby.receive_only:
-        told.append(f"{standby.receive_only} local changes on a standby")
-    said = "; ".join(text for text in told if text)
-    return (Objection(why=Why.NOT_CLEAN, text=f"{volume.name} at {site}: {said}"),) if said else ()
+        told.append(f"{volume.name} at {site}: {standby.receive_only} local changes on a standby")
+    return tuple(Objection(why=Why.NOT_CLEAN, text=text) for text in told)
 
 
 def adopted(was: AppMemory) -> bool:

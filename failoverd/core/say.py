@@ -9,10 +9,11 @@ from datetime import timedelta
 from failoverd.core import alarms, planned, standby
 from failoverd.core.again import replace
 from failoverd.core.machine import Row
-from failoverd.core.memory import AppMemory, Kind, Loss, Memory, Move, Phase
+from failoverd.core.memory import Alarm, AppMemory, Kind, Loss, Memory, Move, Phase
 from failoverd.core.model import (
     AppDecision,
     Command,
+    CommandKind,
     Health,
     Note,
     Now,
@@ -110,10 +111,13 @@ def stood(before: AppMemory | None, after: AppMemory) -> list[Note]:
 
 
 def answered(command: Command, text: str) -> Note:
-    """What became of an operator's command."""
+    """What became of an operator's command; of a move, and of an alarm, is said there who asked and why."""
+    who = ""
+    if command.kind in (CommandKind.PAUSE, CommandKind.RESUME, CommandKind.RELEASE):
+        who = f" by {command.by or 'somebody'}" + (f" ({command.why})" if command.why else "")
     return Note(
         incident=f"command {command.id}",
-        text=f"{command.kind} {command.app}: {text}",
+        text=f"{command.kind} {command.app}: {text}" + ("" if text.startswith("refused") else who),
         app="" if command.app == "*" else command.app,
         level="warning" if text.startswith("refused") else "info",
         resolved=True,
@@ -131,6 +135,8 @@ class Scene:
     memory: Memory
     blind: Objection | None = None
     """Why Memory cannot be used."""
+    acknowledged: tuple[tuple[str, Alarm], ...] = ()
+    """By app key: the alarms that an operator acknowledged in this tick."""
 
 
 def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
@@ -146,11 +152,14 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
             rules=scene.rules, apps=scene.apps, verdicts=scene.verdicts, watch=watch, said=said, now=now
         )
         topics = {
+            **_standing(scene, said),
             **_topics(scene),
             **planned.topics(scene.rules, scene.memory, scene.snapshot, said),
             **standby.topics(heard),
         }
-    notes: list[Note] = []
+    notes = [_acknowledged(key, one, topics, said) for key, one in scene.acknowledged]
+    for incident in {note.incident for note in notes if note.resolved}:
+        said.pop(incident, None)  # that is its end, and it is told
     for incident, (reasons, note) in topics.items():
         if said.get(incident) == INHERITED and reasons in alarms.STANDING:
             said[incident] = reasons  # it is remembered, and so was told by whoever saw it first
@@ -173,6 +182,15 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
     return (replace(watch, said=said) if said != watch.said else watch), notes
 
 
+def _acknowledged(key: str, alarm: Alarm, topics: Mapping[str, object], said: Mapping[str, str]) -> Note:
+    """One acknowledged alarm: whose words, by whom and why. Of a mass deletion this is all that is kept."""
+    incident = _alarm(key, alarm.why)
+    by, why = alarm.acknowledged_by or "somebody", alarm.acknowledged_why or "no reason given"
+    text = f"{key}: {alarm.why}: acknowledged by {by} ({why}): {alarm.text}"
+    level = LEVELS["alarm"] if said.get(incident) == INHERITED else "info"
+    return Note(incident=incident, text=text, level=level, app=key, resolved=incident not in topics)
+
+
 def hush(watch: Watch, snapshot: Snapshot, *, blind: bool) -> tuple[Watch, list[Note]]:
     """What one that no longer leads still says: the end of what only it could tell of. The rest is remembered."""
     over = [MEMORY] if MEMORY in watch.said and not blind else []
@@ -188,6 +206,22 @@ def remembered(memory: Memory, watch: Watch) -> Memory:
     """`memory` with the incidents that whoever leads next has to bring to an end."""
     incidents = tuple(known for known in watch.said if known not in (API, MEMORY))
     return memory if incidents == memory.incidents else replace(memory, incidents=incidents)
+
+
+def _alarm(key: str, why: str) -> str:
+    return f"alarm {key} {why}"
+
+
+def _standing(scene: Scene, said: Mapping[str, str]) -> dict[str, tuple[str, Note | None]]:
+    """Alarms that nobody has acknowledged, though nobody looks now: their app moves or is frozen, or Memory cannot be
+    read. What was said of them stands."""
+    known = scene.memory.apps
+    unread = scene.apps if scene.blind is not None else ()
+    found = {_alarm(key, why.value) for key in unread for why in alarms.STANDING}
+    for key in scene.apps:
+        if key in known and known[key].phase is not Phase.RELEASED:
+            found |= {_alarm(key, one.why) for one in known[key].alarms if one.acknowledged_at is None}
+    return {incident: (reasons, None) for incident, reasons in said.items() if incident in found}
 
 
 def _settled(incident: str, scene: Scene) -> bool:
@@ -267,9 +301,10 @@ def _topics(scene: Scene) -> dict[str, tuple[str, Note | None]]:
             told = "; ".join(str(objection) for objection in decision.objections)
             note = Note(incident=f"hold {key}", text=f"{key} is not moved: {told}", level="warning", app=key)
             topics[note.incident] = (reasons, note)
-        for alarm in decision.alarms:
-            note = Note(incident=f"alarm {key} {alarm.why}", text=f"{key}: {alarm.text}", level="error", app=key)
-            topics[note.incident] = (alarm.why.value, note)
+        for why in dict.fromkeys(alarm.why for alarm in decision.alarms):
+            told = "; ".join(alarm.text for alarm in decision.alarms if alarm.why is why)
+            note = Note(incident=_alarm(key, why), text=f"{key}: {told}", level="error", app=key)
+            topics[note.incident] = (why.value, note)
     for name in rules.nodes:
         verdict = verdicts.get(name)
         if verdict is None or verdict.health is Health.UP:

@@ -29,6 +29,7 @@ from failoverd.core.model import (
     Unknown,
 )
 from failoverd.core.rules import Site, Volume
+from failoverd.core.spans import waited
 
 POD_GRACE = timedelta(seconds=30)
 """Default termination grace of a pod, for one whose object is gone already."""
@@ -254,7 +255,7 @@ def _not_yet(case: Case, site: Site) -> str:
     needed = case.rules.timings.quiet_for + POD_GRACE
     quiet = case.now.mono - quiet_since
     if quiet < needed:
-        return f"{node} has been quiet for {quiet.total_seconds():.0f} s of {needed.total_seconds():.0f} s"
+        return f"{node} has been quiet for {waited(quiet, needed)}"
     return ""
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from failoverd.config import ConfigError, load
 from failoverd.core import say
-from failoverd.core.model import Decision, Now, Snapshot
+from failoverd.core.model import Decision, Now, Snapshot, Why
 from failoverd.core.rules import Mode, Rules
 from failoverd.simulator import sweep
 from failoverd.simulator.clock import run, until
@@ -76,6 +76,12 @@ class Story:
         """Take one tick in."""
         self.player.hear(decision, snapshot, now)
         self.refusals += [note.text for note in decision.notes if "is not moved" in note.text]
+        for key, app in decision.apps.items():  # of what nobody is told of: a way home that waits, day after day
+            spent = [str(one) for one in app.objections if one.why is Why.BUDGET]
+            self.refusals += [f"{key}: no {app.wanted}: {text}" for text in spent if not self._told(text)]
+
+    def _told(self, text: str) -> bool:
+        return any(text in refusal for refusal in self.refusals)
 
     async def tell(self) -> None:
         """Let it happen."""

@@ -102,6 +102,8 @@ def main(config: Path, sweep: Sweep, troubles: Sequence[Trouble], years: float, 
         happenings = draw(kinds, years, seed)
     except ValueError as error:
         raise BadSweep(str(error)) from None
+    if sweep.table == "guard" and next(iter(rules.values())).guard is None:
+        sys.stdout.write(f"guard.enabled is false: guard.{sweep.key} makes no difference\n")
     span = f"{years:g} {'year' if years == 1 else 'years'}"
     sys.stdout.write(f"{_assumed(kinds)}\nthe same {len(happenings)} troubles of {span} for each value\n\n")
     sys.stdout.write(_row(HEADS) + "\n")

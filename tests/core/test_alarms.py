@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from failoverd.core.alarms import FEW
+from failoverd.core.alarms import FEW, LONGEST
 from failoverd.core.memory import Phase
-from failoverd.core.model import CommandKind, SetIgnores, Unknown, Why
+from failoverd.core.model import CommandKind, Note, SetIgnores, Unknown, Why
 from failoverd.core.names import SHM_PATTERN
 from failoverd.core.points import Ailment, Sickness
 from tests.core.build import KEY, W1, B, P
@@ -200,6 +200,102 @@ def test_it_outlives_a_freeze():
     life.until(at_rest, 60)
     life.run(6)
     assert Why.DELETED in alarms(life)
+
+
+def acknowledgements(life: Life, cause: Any, **said: Any) -> list[Note]:
+    """What is told of an alarm from its acknowledgement on."""
+    cause(life)
+    life.run(6)
+    (one,) = [one for one in life.app().alarms if one.acknowledged_at is None]
+    life.commands = (command(CommandKind.ACK, id="ack1", seen=(one.mark,), **said),)
+    told: list[Note] = []
+    for _ in range(20):
+        told += [note for note in life.tick(2).notes if note.incident == f"alarm {KEY} {one.why}"]
+    return told
+
+
+@pytest.mark.parametrize(("cause", "why"), SEEN.values(), ids=SEEN)
+def test_who_acknowledged_what_and_why_is_told_once_and_never_that_it_is_over(cause: Any, why: Why):
+    life = full()
+    (note,) = acknowledgements(life, cause, by="anna", why="it was me")
+    assert note.text.startswith(f"{KEY}: {why}: acknowledged by anna (it was me): data")
+    assert (note.resolved, note.app) == (True, KEY)
+
+
+def test_what_is_still_seen_is_kept_with_who_acknowledged_it_and_why():
+    life = full()
+    acknowledgements(life, ignored, by="anna", why="it was me")
+    assert [(one.acknowledged_by, one.acknowledged_why) for one in life.app().alarms] == [("anna", "it was me")]
+
+
+def test_an_acknowledgement_without_a_reason_says_so_and_a_long_one_is_cut():
+    (note,) = acknowledgements(full(), deleted, by="", why="")
+    assert ": acknowledged by somebody (no reason given): data at primary: 750 of 1000 files" in note.text
+    life = full()
+    acknowledgements(life, ignored, why="x" * (LONGEST + 1))
+    (one,) = life.app().alarms
+    assert one.acknowledged_why == "x" * LONGEST
+
+
+def test_an_acknowledgement_told_by_a_new_leader_is_as_heavy_as_the_alarm():
+    life = full()
+    deleted(life)
+    life.run(6)
+    life.restart()
+    seen = tuple(one.mark for one in life.app().alarms)
+    life.commands = (command(CommandKind.ACK, id="ack1", seen=seen),)
+    told = [note for _ in range(20) for note in life.tick(2).notes if note.incident == f"alarm {KEY} {Why.DELETED}"]
+    assert [(note.level, note.resolved) for note in told] == [("error", True)]
+
+
+def test_of_two_alarms_of_a_kind_the_first_acknowledgement_ends_nothing():
+    life = full()
+    ignored(life)
+    life.run(6)
+    first = tuple(one.mark for one in life.app().alarms)
+    change(life, THERE, ignores=("*.tmp",))
+    life.run(6)
+    life.commands = (command(CommandKind.ACK, id="ack1", seen=first),)
+    incident = f"alarm {KEY} {Why.IGNORES}"
+    told = [note for _ in range(9) for note in life.tick(2).notes if note.incident == incident]
+    assert [note.resolved for note in told] == [False]
+    assert "acknowledged by anna" in told[0].text
+    assert "*.log" in told[0].text
+    acknowledge(life, 2)
+    assert alarms(life) <= {Why.NOT_CLEAN}
+
+
+def test_an_alarm_is_not_called_over_while_its_app_moves_is_frozen_or_memory_cannot_be_read():
+    life = full()
+    deleted(life)
+    life.run(6)
+    told: list[str] = []
+
+    def listen(seconds: int) -> None:
+        for _ in range(seconds // 2):
+            told.extend(note.text for note in life.tick(2).notes if str(Why.DELETED) in note.incident)
+
+    life.commands = (command(CommandKind.FAILOVER, target=B),)
+    listen(120)
+    assert life.app().moves
+    was = life.app()
+    life.memory = replace(life.memory, apps={KEY: replace(was, phase=Phase.FROZEN, frozen_why="for a test")})
+    listen(12)
+    kept, life.memory = life.memory, Unknown("for a test")
+    listen(12)
+    life.memory = kept
+    life.commands = (*life.commands, command(CommandKind.RESUME, id="c2"))
+    listen(60)
+    assert told == []
+    assert [Why(one.why) for one in life.app().alarms] == [Why.DELETED]
+
+
+def test_an_alarm_that_stays_speaks_of_the_past():
+    life = full()
+    ignored(life)
+    life.run(6)
+    (one,) = life.app().alarms
+    assert one.text == "data: the two sides ignored different files (*.log)"
 
 
 def test_nothing_to_acknowledge_is_refused():

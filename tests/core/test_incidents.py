@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from failoverd.adapters.kubernetes.memory import decode, encode
-from failoverd.core.memory import Memory, Phase
-from failoverd.core.model import Instance, Note
-from tests.core.build import KEY, W1
+from failoverd.core.memory import Alarm, AppMemory, Memory, Phase
+from failoverd.core.model import Instance, Note, Why
+from tests.core.build import KEY, W1, P
 from tests.core.life import Life, healthy
 
 HOLD, NODE = f"hold {KEY}", f"node {W1}"
@@ -83,6 +83,19 @@ def test_an_unreachable_api_server_is_said_although_nothing_can_be_remembered() 
     life.world.api = False
     assert notes(life, 40)
     assert life.memory == before
+
+
+def test_an_acknowledgement_of_a_version_that_kept_no_names_is_read() -> None:
+    at = datetime(2026, 1, 5, tzinfo=UTC)
+    one = Alarm(why=Why.IGNORES, volume="data", text="t", seen_at=at, acknowledged_at=at)
+    app = AppMemory(phase=Phase.WATCHING, active=P, epoch=0, volumes={}, alarms=(one,))
+    older = encode(Memory(apps={KEY: app}))
+    assert '"acknowledged_at":"2026' in older
+    assert "acknowledged_by" not in older  # so that version reads ours, too
+    assert "acknowledged_why" not in older
+    assert decode(older, "here") == Memory(apps={KEY: app})
+    named = Memory(apps={KEY: replace(app, alarms=(replace(one, acknowledged_by="anna"),))})
+    assert decode(encode(named), "here") == named
 
 
 def test_memory_of_a_version_without_incidents_is_read() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from failoverd.simulator.simulate import main
+from tests.simulator.test_sweep import CONFIG
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +26,15 @@ def test_the_summary_comes_before_what_happened(capsys, monkeypatch):
     assert details.startswith("00:00.0 verdict ")
     assert ">>> fault power_off k3s-w1\n" in details
     assert ">>> truth\n" in details
+
+
+def test_a_way_home_that_the_budget_keeps_closed_is_a_refusal(capsys, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text(CONFIG)
+    twice = ["--fault", "primary loses power", "--fault", "primary loses power"]
+    assert main(["--config", str(config), "--apart", "60m", *twice]) == 0
+    summary = capsys.readouterr().out.partition("\n\n")[0].splitlines()
+    assert summary.count("  media/sonarr: no failback: 3 moves in 24 h, 3 allowed, one failover is kept back") == 1
 
 
 def test_a_fault_that_cannot_be_played_is_one_line_below_what_happened_until_then():

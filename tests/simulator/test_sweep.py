@@ -112,6 +112,13 @@ def test_the_table_has_a_row_for_each_value_that_may_be_and_says_which_may_not(c
     assert {"90 s", "150 s", "failover.silence_after", "needless failovers a year"} <= set(texts)
 
 
+def test_a_sweep_of_guards_that_are_off_says_that_it_tells_nothing(config, capsys):
+    words = ["--config", str(config), "--points", "2", "--years", "1"]
+    words += [part for text in ("power=1", "cut=0", "reboot=0", "stall=0") for part in ("--trouble", text)]
+    assert main([*words, "--sweep", "guard.interval=5s..10s"]) == 0
+    assert "guard.enabled is false: guard.interval makes no difference\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

@@ -37,6 +37,7 @@ HISTORY_KEEP = 200
 """Entries of history kept."""
 
 _MEMORY: TypeAdapter[Memory] = TypeAdapter(Memory)
+_UNNAMED = {"apps": {"__all__": {"alarms": {"__all__": {"acknowledged_by", "acknowledged_why"}}}}}
 UNKNOWN_FIELD = "unexpected_keyword_argument"
 
 
@@ -166,8 +167,9 @@ class History:
 
 
 def encode(memory: Memory) -> str:
-    """Memory as compact JSON."""
-    return _MEMORY.dump_json(memory).decode()
+    """Memory as compact JSON. Newer fields that hold nothing are left out: a version without them would freeze."""
+    named = any(one.acknowledged_by or one.acknowledged_why for was in memory.apps.values() for one in was.alarms)
+    return _MEMORY.dump_json(memory, exclude=None if named else _UNNAMED).decode()
 
 
 def decode(text: str, where: str) -> Memory | Unknown:
