@@ -106,7 +106,7 @@ def test_nothing_is_lost_that_was_not_said(world: World, guards: Guards) -> None
             passed.write(json.dumps({**asdict(event), "at": time.strftime("%Y-%m-%dT%H:%M:%S")}) + "\n")
 
 
-def play(world: World, event: Event) -> None:
+def play(world: World, event: Event, home: float = HOME) -> None:
     """Lose the node, look at what runs elsewhere, have it back, and look again once everybody is home."""
     world.since = time.time()
     with Stopwatch(world, APPS, NODE["backup"]) as watch:
@@ -129,7 +129,7 @@ def play(world: World, event: Event) -> None:
     world.lab.restore()
     back = time.monotonic()
     for name in APPS:
-        world.settled(name, "primary", HOME)
+        world.settled(name, "primary", home)
     figure(f"{event}: everything home {time.monotonic() - back:.0f} s after its return")
     for name in APPS:
         for node in NODE.values():
