@@ -45,8 +45,8 @@ format: .venv ## rewrite the code in the project's style
 demo: .venv-runtime ## a node dies and the app moves: simulated cluster, real daemon, no root
 	$(BIN)/failoverd demo $(ARGS)
 
-chaos: .venv ## bad days by seed, never the same twice, judged against the promises: make chaos N=1000
-	$(BIN)/python -m failoverd.simulator.chaos --seeds $(or $(N),1000) $(ARGS)
+chaos: .venv ## bad days by seed, never the same twice, judged against the promises: make chaos N=1000000
+	$(BIN)/python -m scripts.compiled --seeds $(or $(N),1000) $(ARGS)
 
 kills: .venv ## the daemon killed before and after every request of every kind of move, resumable: make kills ARGS='--jobs 2'
 	$(BIN)/python -m tests.kill kills $(ARGS)

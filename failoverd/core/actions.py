@@ -31,7 +31,8 @@ class Action:
     @property
     def key(self) -> str:
         """Two actions with the same key are the same act."""
-        return " ".join([type(self).__name__, *[str(getattr(self, name)) for name in self.__slots__ if name in AIMS]])
+        aims = [str(getattr(self, name)) for name in self.__dataclass_fields__ if name in AIMS]
+        return " ".join([type(self).__name__, *aims])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from failoverd.core.names import SHM_PATTERN
 from failoverd.core.points import Ailment, Duty
 from failoverd.core.rules import Volume
 
-STANDING = frozenset({Why.DELETED, Why.LOCAL_CHANGES, Why.IGNORES, Why.SICK_SOURCE})
+STANDING: frozenset[Why] = frozenset({Why.DELETED, Why.LOCAL_CHANGES, Why.IGNORES, Why.SICK_SOURCE})
 """What they are of: remembered with the app, so that whoever leads next need not tell of them again."""
 FEW = 20
 """So many files gone are never a mass deletion: a small app's logs and journals come and go."""

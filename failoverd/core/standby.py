@@ -41,7 +41,8 @@ GUARDS: tuple[policy.Guard, ...] = (
 
 NODE_WIDE = frozenset({Why.TARGET_CORDONED, Why.NODE_PRESSURE})
 """Said once of the node, not once of each app."""
-UNFIT, NODE = "standby", "standby-node"
+UNFIT: str = "standby"
+NODE: str = "standby-node"
 """How these incidents begin: `standby media/sonarr`, `standby-node k3s-w2`."""
 
 

@@ -54,8 +54,11 @@ class Conduct:
         if acts and (isinstance(snapshot.api, Unknown) or not snapshot.instance.leader):
             doubt = "not leader" if isinstance(snapshot.api, Api) else "the API is unreachable"
             self._once("I5", f"{acts[0].key} while {doubt}")
-        if acts and self.world.spec.rules.mode is Mode.OBSERVE:
-            self._once("I5", f"{acts[0].key} in observe mode")
+        rules = self.world.spec.rules
+        if rules.mode is Mode.OBSERVE:
+            for act in decision.actions:
+                if not (rules.observe_scan and isinstance(act, Scan)):
+                    self._once("I5", f"{act.key} in observe mode")
         if not isinstance(snapshot.api, Unknown) and snapshot.instance.leader:
             self._words(decision)
         else:  # who cannot see begins anew when he can

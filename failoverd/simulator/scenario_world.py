@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
-from typing import get_type_hints
 
 from failoverd.core.rules import Drain, Failback, FenceWhen, Guarding, Mode, Placing, Require, Timings, WorkloadKind
 from failoverd.simulator.world_data import Rhythm
@@ -67,9 +66,11 @@ def spec_of(line: str) -> WorldSpec:
 
 
 def _timings(given: dict[str, str]) -> Timings:
-    hints, changes = get_type_hints(Timings), {}
+    usual, changes = Timings(), {}
+    known = {one.name for one in fields(usual)}
     for key, value in given.items():
-        if key not in hints:
+        if key not in known:
             raise BadScenario(f"the world line knows no {key!r}")
-        changes[key] = timedelta(milliseconds=duration_ms(value)) if hints[key] is timedelta else int(value)
-    return replace(Timings(), **changes)  # type: ignore[arg-type]
+        lasts = isinstance(getattr(usual, key), timedelta)
+        changes[key] = timedelta(milliseconds=duration_ms(value)) if lasts else int(value)
+    return replace(usual, **changes)  # type: ignore[arg-type]

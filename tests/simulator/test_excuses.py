@@ -1,10 +1,18 @@
 """What chaos excuses, and how little that is."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
+from failoverd.core.memory import Memory
+from failoverd.core.model import Api, Decision, Instance, Now, Role, Scan, ScanPoints, SetRole, Snapshot, Watch
+from failoverd.core.rules import Site
 from failoverd.simulator.chaos import judge
+from failoverd.simulator.chaos_conduct import Conduct
 from failoverd.simulator.chaos_excuses import LOOK_MS, Excuses
 from failoverd.simulator.chaos_schedule import draw
+from failoverd.simulator.chaos_truth import Truth
 from failoverd.simulator.scenario_world import spec_of
 from failoverd.simulator.world import Host, World
 
@@ -21,6 +29,24 @@ def behind_its_back(command, *, api_up=False, linked=True):
     excuses = Excuses(world)
     excuses.done(f"fault {command}")
     return world, excuses
+
+
+def observing(*, scan=False):
+    """What judges a world in which the daemon is only to observe."""
+    spec = spec_of("world seed=1 mode=observe")
+    world = World(replace(spec, rules=replace(spec.rules, observe_scan=scan)))
+    return Conduct(world, Truth(world))
+
+
+def hear(conduct, acts):
+    """Judge a tick of the leader in which these acts are begun."""
+    now = Now(timedelta(0), conduct.world.wall())
+    seen = Snapshot(
+        api=Api(date=now.wall), instance=Instance(leader=True), nodes={}, workloads={}, folders={}, claims={}
+    )
+    conduct.hear(
+        Decision(memory=Memory(), watch=Watch(), verdicts={}, apps={}, actions=acts, wake_at=now.mono), seen, now
+    )
 
 
 @pytest.mark.parametrize("seed", [800_055, 800_252, 1_012])
@@ -93,3 +119,31 @@ def test_what_is_excused_is_told_and_does_not_count():
     assert f"not to be prevented I1: {LIVE}" in [text for _, text in world.told]
     world.accuse("I4", LIVE)
     assert [one[1:] for one in world.accused] == [("I4", LIVE)]
+
+
+def test_data_that_replication_alone_loses_under_a_daemon_that_observes_is_told_and_does_not_count():
+    conduct = observing()
+    for promise in ("I1", "I4", "I10", "I2"):
+        conduct.world.accuse(promise, LIVE)
+    assert [promise for _, promise, _ in conduct.world.accused] == ["I2"]
+    assert f"not to be prevented I10: {LIVE}" in [text for _, text in conduct.world.told]
+
+
+@pytest.mark.parametrize("act", [SetRole, Scan, ScanPoints])
+def test_a_daemon_that_acts_though_it_is_to_observe_is_accused(act):
+    conduct, given = observing(), {"role": Role.SEND_ONLY, "keep": None} if act is SetRole else {}
+    acts = (act(app=APP, volume="data", site=Site.BACKUP, reason="", **given),)
+    hear(conduct, acts)
+    assert [promise for _, promise, _ in conduct.world.accused] == ["I5"]
+
+
+def test_scans_that_were_asked_for_are_no_acts_of_an_observing_daemon():
+    conduct = observing(scan=True)
+    hear(conduct, (Scan(app=APP, volume="data", site=Site.PRIMARY, reason=""),))
+    assert conduct.world.accused == []
+
+
+def test_a_daemon_that_observes_while_replication_loses_data_breaks_no_promise():
+    day = draw(5_000_000)
+    assert "mode=observe" in day.world
+    assert judge(day).accused == ()
