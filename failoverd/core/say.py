@@ -152,7 +152,7 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
         }
     notes: list[Note] = []
     for incident, (reasons, note) in topics.items():
-        if said.get(incident) == INHERITED and reasons in alarms.STANDING:
+        if said.get(incident) == INHERITED and reasons in alarms.REMEMBERED:
             said[incident] = reasons  # it is remembered, and so was told by whoever saw it first
         if said.get(incident) != reasons and note is not None:
             notes.append(note)
