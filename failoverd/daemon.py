@@ -17,7 +17,7 @@ from failoverd.adapters.fencing.command import Command
 from failoverd.adapters.fencing.docker import Docker, DockerHost
 from failoverd.adapters.fencing.proxmox import Endpoint, Kind, Proxmox
 from failoverd.adapters.kubelet import Kubelets
-from failoverd.adapters.kubernetes import guards
+from failoverd.adapters.kubernetes import displaced, guards
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.lease import LeaseLeadership, LeaseTimings, identity
 from failoverd.adapters.kubernetes.memory import History, MemoryStore
@@ -40,7 +40,8 @@ from failoverd.core.model import Decision, Instance, Now, Snapshot, Unknown
 from failoverd.core.points import Wanted
 from failoverd.core.rules import Rules, Site
 from failoverd.core.shared_fate import with_control_plane
-from failoverd.execute import DryRun, Hands, WorldExecutor
+from failoverd.execute import DryRun, WorldExecutor
+from failoverd.hands import Hands
 from failoverd.loop import Loop
 from failoverd.observe import WorldObserver
 from failoverd.ports import Executor, Leadership, Store
@@ -194,6 +195,7 @@ def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: b
         patch_release=partial(patch_release, client),
         delete_pod=partial(delete_pod, client),
         order=partial(_order, client, namespace),
+        keep_list=partial(displaced.write, client, namespace),
         sides=movers,
         fences=fences,
         taints=Taints(client),

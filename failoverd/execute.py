@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -31,12 +31,10 @@ from failoverd.core.model import (
     GuestState,
     Now,
     Override,
-    PatchOp,
     PatchRelease,
     PatchWorkload,
     Receipt,
     Revert,
-    Role,
     Scan,
     Scanned,
     ScanPoints,
@@ -48,8 +46,9 @@ from failoverd.core.model import (
     Verify,
     Want,
 )
-from failoverd.core.points import Wanted
-from failoverd.core.rules import App, Rules, Site
+from failoverd.core.rules import App, Rules, Volume
+from failoverd.core.stock import Stock, stock
+from failoverd.hands import Fence, Hands, Kept, Side, version
 from failoverd.ports import Clock
 
 LONGEST = timedelta(seconds=330)
@@ -58,10 +57,9 @@ TRIES = 2
 """Only for what the API server refused without doing it (busy, starting): the next tick asks again anyway."""
 
 LISTED = 10
-"""Displaced files that are named, the newest; all of them lie on the disk."""
-
-Key = tuple[str, str, Site]
-"""App key, volume name, site."""
+"""Displaced files that are named in the history, the newest; `failoverd displaced` names more."""
+KEPT = 10_000
+"""Of them that are named in the list that is kept, where its object has room for so many."""
 
 
 class NotDone(Exception):
@@ -74,111 +72,6 @@ class Fresh(Protocol):
     async def fresh(self, now: Now) -> bool:
         """False also when it can't be told."""
         ...
-
-
-class Kept(Protocol):
-    """One version of a file that was put aside."""
-
-    @property
-    def path(self) -> str:
-        """The file."""
-        ...
-
-    @property
-    def at(self) -> str:
-        """When it was put aside; later ones sort behind."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        ...
-
-
-class Side(Protocol):
-    """One side's Syncthing. Each raises an exception whose text names the side and says why."""
-
-    async def set_type(self, role: Role, keep: bool | None = None) -> None:
-        """Set the folder's type, and versioning with it."""
-        ...
-
-    async def set_ignores(self, patterns: tuple[str, ...]) -> None:
-        """Replace the ignore patterns."""
-        ...
-
-    async def scan(self, at: datetime) -> Scanned:
-        """Scan it; `at` is the API server's time."""
-        ...
-
-    async def scan_points(self) -> None:
-        """Scan the guard's folder alone."""
-        ...
-
-    async def override(self) -> None:
-        """Make its version of everything the newest."""
-        ...
-
-    async def revert(self) -> None:
-        """Drop its local changes."""
-        ...
-
-    async def drop_connection(self, started: str) -> str:
-        """Restart the process that began at `started`, and no other; says what was found."""
-        ...
-
-    async def versions(self) -> Sequence[Kept]:
-        """What versioning has put aside; an error where it is off."""
-        ...
-
-
-class Fence(Protocol):
-    """One node's power switch. Each raises an exception whose text names the guest and says why."""
-
-    async def off(self) -> str:
-        """Cut the power and confirm it."""
-        ...
-
-    async def on(self) -> str:
-        """Give it back and confirm it."""
-        ...
-
-    async def state(self) -> Guest | Unknown:
-        """Whether the guest runs. Never raises."""
-        ...
-
-
-class Taints(Protocol):
-    """The taint `out-of-service` of a node."""
-
-    async def set(self, node: str, why: str, off: Callable[[], Awaitable[None]]) -> str:
-        """Set it, marked as ours, if `off` raises nothing once the node was read; says what was found."""
-        ...
-
-    async def clear(self, node: str) -> str:
-        """Take it off where it is ours; says what was found."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hands:
-    """Everything an action can touch."""
-
-    patch: Callable[[App, Sequence[PatchOp]], Awaitable[None]]
-    """One JSON Patch of a workload. Raises with `status` 422 when a `test` failed."""
-    patch_release: Callable[[str, Sequence[PatchOp]], Awaitable[None]]
-    """One JSON Patch of the HelmRelease `namespace/name`. Raises like `patch`."""
-    delete_pod: Callable[[str, str, str], Awaitable[str]]
-    """(namespace, pod, uid): delete exactly this pod, grace 0; says what was found."""
-    order: Callable[[str, str, Wanted, str], Awaitable[str]]
-    """(namespace, claim, what is wanted, version): order it of the guard of one copy; says what was done."""
-    sides: Mapping[Key, Side]
-    fences: Mapping[str, Fence]
-    """By node."""
-    taints: Taints
-    api_now: Callable[[], datetime | None]
-    """The API server's time."""
-    verify: Callable[[str], Awaitable[str]]
-    """Asks a URL; what it answered. Raises when it does not answer with success."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,24 +106,37 @@ async def _delete_pod(rules: Rules, hands: Hands, act: DeletePod) -> Done:
     return Done(detail=await hands.delete_pod(_app(rules, act.app).namespace, act.pod, act.uid))
 
 
-async def _set_role(_: Rules, hands: Hands, act: SetRole) -> Done:
+async def _set_role(rules: Rules, hands: Hands, act: SetRole) -> Done:
     side = _side(hands, act)
     displaced, told = None, ""
     if act.keep is False:  # a take-back ends; with versioning off nobody can list them any more
-        displaced, told = await _displaced(side)
+        displaced, told = await _displaced(rules, hands, act, side)
     await side.set_type(act.role, act.keep)
     return Done(detail=f"{act.role}, read back{told}", displaced=displaced)
 
 
-async def _displaced(side: Side) -> tuple[Displaced | None, str]:
-    """What lies in `.stversions`, and the words for it. A list that cannot be had ends no take-back."""
+async def _displaced(rules: Rules, hands: Hands, act: SetRole, side: Side) -> tuple[Displaced | None, str]:
+    """What lies in `.stversions`, and the words for it. A list that cannot be had, or kept, ends no take-back."""
     try:
         kept = sorted(await side.versions(), key=lambda one: one.at, reverse=True)
     except Exception as error:
         return None, f"; what was displaced could not be listed: {_line(error)}"
     names = tuple(dict.fromkeys(one.path for one in kept[:LISTED]))
     found = Displaced(files=len(kept), size=sum(one.size for one in kept), names=names)
-    return found, f"; kept in .stversions: {found}"
+    told = f"; kept in .stversions: {found}"
+    try:
+        app, volume = _volume(rules, act)
+        await hands.keep_list(app.namespace, volume.copy(act.site).claim, _list(hands, kept))
+    except Exception as error:
+        told += f"; their list could not be kept: {_line(error)}"
+    return found, told
+
+
+def _list(hands: Hands, kept: Sequence[Kept]) -> Stock:
+    at = hands.api_now()
+    if at is None:
+        raise NotDone("the API server's time is not known yet")
+    return stock(map(version, kept), at, KEPT)
 
 
 async def _set_ignores(_: Rules, hands: Hands, act: SetIgnores) -> Done:
@@ -253,10 +159,7 @@ async def _scan_points(_: Rules, hands: Hands, act: ScanPoints) -> Done:
 
 
 async def _want(rules: Rules, hands: Hands, act: Want) -> Done:
-    app = _app(rules, act.app)
-    volume = next((one for one in app.volumes if one.name == act.volume), None)
-    if volume is None:
-        raise NotDone(f"{act.app} has no volume '{act.volume}' in the configuration")
+    app, volume = _volume(rules, act)
     return Done(detail=await hands.order(app.namespace, volume.copy(act.site).claim, act.wanted, act.version))
 
 
@@ -366,6 +269,14 @@ def _app(rules: Rules, key: str) -> App:
         return rules.app(key)
     except KeyError:
         raise NotDone(f"{key} is not configured any more") from None
+
+
+def _volume(rules: Rules, act: SetRole | Want) -> tuple[App, Volume]:
+    app = _app(rules, act.app)
+    volume = next((one for one in app.volumes if one.name == act.volume), None)
+    if volume is None:
+        raise NotDone(f"{act.app} has no volume '{act.volume}' in the configuration")
+    return app, volume
 
 
 def _side(hands: Hands, act: SetRole | SetIgnores | Scan | ScanPoints | Override | Revert | DropConnection) -> Side:

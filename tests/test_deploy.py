@@ -68,6 +68,7 @@ def test_the_printed_roles_read_back_as_what_the_adapters_need() -> None:
     for name, grants in (
         ("failoverd", rbac.daemon_grants(config())),
         (rbac.OPERATOR, rbac.operator_grants(config())),
+        (rbac.READER, rbac.reader_grants(config())),
     ):
         granted = {
             (
@@ -87,7 +88,7 @@ def test_the_printed_roles_read_back_as_what_the_adapters_need() -> None:
 def test_every_role_is_bound_to_its_own_account_where_it_stands() -> None:
     objects = manifests()
     accounts = {one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"}
-    assert accounts == {"failoverd", "failoverd-operator"}
+    assert accounts == {"failoverd", "failoverd-operator", "failoverd-displaced"}
     for role in [one for one in objects if one["kind"] in ("Role", "ClusterRole")]:
         (binding,) = [
             one for one in objects if one["kind"] == role["kind"] + "Binding" and one["metadata"] == role["metadata"]

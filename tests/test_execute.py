@@ -43,7 +43,9 @@ from failoverd.core.model import (
 )
 from failoverd.core.points import Duty, Wanted
 from failoverd.core.rules import Site
-from failoverd.execute import HANDLERS, HARMLESS, TOKENED, DryRun, Hands, WorldExecutor
+from failoverd.core.stock import Count, Lying, Stock
+from failoverd.execute import HANDLERS, HARMLESS, TOKENED, DryRun, WorldExecutor
+from failoverd.hands import Hands, Side
 from tests.adapters.mover import recorded, serving
 from tests.test_observe import PRIMARY, RULES
 
@@ -139,6 +141,13 @@ class Fake:
         return "restarted"
 
     kept: tuple[Kept, ...] | None = ()
+    lists: list[tuple[str, str, Stock]] = field(default_factory=list)
+    no_list: str = ""
+
+    async def keep_list(self, namespace: str, claim: str, stock: Stock) -> None:
+        if self.no_list:
+            raise RuntimeError(self.no_list)
+        self.lists.append((namespace, claim, stock))
 
     async def versions(self) -> tuple[Kept, ...]:
         if self.kept is None:
@@ -172,9 +181,10 @@ class Fake:
         return "taken off"
 
 
-def executor(fake: Fake, side: execute.Side | None = None, api_now: datetime | None = AT) -> WorldExecutor:
+def executor(fake: Fake, side: Side | None = None, api_now: datetime | None = AT) -> WorldExecutor:
     hands = Hands(
         patch=fake.patch, patch_release=fake.patch_release, delete_pod=fake.delete_pod, order=fake.order,
+        keep_list=fake.keep_list,
         sides={PRIMARY: side or fake}, fences={"k3s-w1": fake}, taints=fake, api_now=lambda: api_now,
         verify=fake.verify,
     )  # fmt: skip
@@ -349,6 +359,34 @@ async def test_what_a_take_back_displaced_is_listed_newest_first_before_versioni
     assert receipt.displaced == Displaced(files=12, size=1200, names=names)
     told = f"receiveonly, read back; kept in .stversions: 12 files, 1200 bytes: {', '.join(names)}, …"
     assert receipt.detail == told
+
+
+async def test_the_list_of_what_a_take_back_displaced_is_kept_whole_for_whoever_asks_later():
+    kept = [Kept(path=f"a b/f{number:02d}", at=f"2026-11-23T08:00:{number:02d}Z", size=100) for number in range(12)]
+    fake = Fake(kept=tuple(kept))
+    await executor(fake).execute(SetRole(role=Role.RECEIVE_ONLY, keep=False, **SIDE))
+    ((namespace, claim, stock),) = fake.lists
+    assert (namespace, claim, stock.at) == ("media", "pvc-sonarr", AT)
+    assert stock.counts == (Count(kind=Lying.VERSION, files=12, size=1200),)
+    assert [one.path for one in stock.newest] == [f"a%20b/f{number:02d}" for number in range(11, -1, -1)]
+    await executor(fake).execute(SetRole(role=Role.RECEIVE_ONLY, keep=True, **SIDE))
+    assert len(fake.lists) == 1  # only where versioning ends
+
+
+@pytest.mark.parametrize(
+    ("fake", "at", "why"),
+    [
+        (Fake(no_list="403 forbidden"), AT, "RuntimeError: 403 forbidden"),
+        (Fake(), None, "the API server's time is not known yet"),
+        (Fake(kept=(Kept(path="a", at="yesterday", size=1),)), AT, "Invalid isoformat string: 'yesterday'"),
+    ],
+)
+async def test_a_list_that_cannot_be_kept_is_said_and_keeps_no_take_back_from_ending(fake, at, why):
+    receipt = await executor(fake, api_now=at).execute(SetRole(role=Role.RECEIVE_ONLY, keep=False, **SIDE))
+    assert (receipt.ok, fake.done) == (True, [("role", "receiveonly", False)])
+    assert receipt.displaced is not None
+    assert "their list could not be kept: " in receipt.detail
+    assert why in receipt.detail
 
 
 async def test_a_list_that_cannot_be_had_keeps_no_take_back_from_ending():

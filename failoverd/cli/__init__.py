@@ -17,6 +17,7 @@ HANDLERS: Mapping[str, str] = {
     "status": "look.status",
     "why": "look.why",
     "history": "look.history",
+    "displaced": "displaced.displaced",
     "switchover": "operate.act",
     "failover": "operate.act",
     "failback": "operate.act",

@@ -17,6 +17,8 @@ class Exit(IntEnum):
     """The cluster could not be reached, or did not answer sensibly."""
     UNFINISHED = 4
     """Waited as long as asked to; what was begun goes on."""
+    NOT_ALL = 5
+    """Something could not be read: what was shown is not all there is."""
     INTERNAL = 70
     """A fault of ours."""
     INTERRUPTED = 130
@@ -29,6 +31,7 @@ MEANINGS = {
     Exit.USAGE: "the command line or the configuration is wrong; nothing was contacted",
     Exit.UNREACHABLE: "the cluster could not be reached",
     Exit.UNFINISHED: "not finished within `--timeout`; it goes on",
+    Exit.NOT_ALL: "something could not be read, and is said to be unknown: what was shown is not all there is",
     Exit.INTERNAL: "a fault of failoverd itself",
     Exit.INTERRUPTED: "interrupted by Ctrl-C; a command that was sent already stands",
 }

@@ -129,6 +129,12 @@ def _looking(commands: Commands[Parser]) -> None:
     history.add_argument("app", nargs="?", metavar="APP", help="of this app only")
     history.add_argument("-n", dest="count", type=_count, default=20, metavar="N", help="the last N (20)")
     _output(history)
+    displaced = _add(commands, "displaced", "list the displaced files of an app that are kept, at both sites")
+    displaced.add_argument("app", metavar="APP", help="name or namespace/name")
+    displaced.add_argument("--volume", metavar="NAME", help="of this volume only")
+    displaced.add_argument("--path", metavar="GLOB", help='only paths like it, as in "*.db*" (a * crosses folders)')
+    displaced.add_argument("--points", action="store_true", help="the restore points of databases as well")
+    _output(displaced)
 
 
 def _acting(commands: Commands[Parser]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from failoverd.adapters import kubernetes
-from failoverd.adapters.kubernetes import guards
-from failoverd.adapters.kubernetes.commands import OPERATOR_NEEDS
+from failoverd.adapters.kubernetes import displaced, guards
+from failoverd.adapters.kubernetes.commands import OPERATOR_NEEDS, READER_NEEDS
 from failoverd.adapters.kubernetes.rbac import Grant, Need, expand
 from failoverd.adapters.syncthing import access
 from failoverd.config import Config
@@ -20,6 +20,8 @@ HEAD = "# Printed by `failoverd config rbac` for the apps of one configuration: 
 GUARD_HEAD = HEAD.replace("rbac`", "rbac --guard`")
 DAEMON = "failoverd"
 OPERATOR = "failoverd-operator"
+READER = "failoverd-displaced"
+"""Who lists displaced files. A Role of its own: the Secrets it may read open every mover of the apps."""
 GUARD = "failoverd-guard"
 
 
@@ -32,7 +34,7 @@ def daemon_needs(config: Config) -> tuple[Need, ...]:
     found: list[Need] = []
     for module in pkgutil.iter_modules(kubernetes.__path__, f"{kubernetes.__name__}."):
         found += getattr(importlib.import_module(module.name), "NEEDS", ())
-    found += guards.daemon_needs(config.rules)
+    found += guards.daemon_needs(config.rules) + displaced.needs(config.rules)
     for direct in WAYS[config.settings.syncthing.via]:
         found += access.needs(direct=direct)
     return tuple(found)
@@ -46,6 +48,12 @@ def daemon_grants(config: Config) -> tuple[Grant, ...]:
 def operator_grants(config: Config) -> tuple[Grant, ...]:
     """The rules of somebody who commands by the CLI."""
     return expand(OPERATOR_NEEDS, config.rules, config.settings.kubernetes.namespace)
+
+
+def reader_grants(config: Config) -> tuple[Grant, ...]:
+    """The rules of somebody who lists what was displaced: from a workstation, so through the API server."""
+    needs = (*READER_NEEDS, *displaced.reader_needs(config.rules), *access.reader_needs())
+    return expand(needs, config.rules, config.settings.kubernetes.namespace)
 
 
 def guard_grants(config: Config, namespace: str, site: Site) -> tuple[Grant, ...]:
@@ -68,7 +76,7 @@ def guard_manifest(config: Config) -> str:
 
 
 def manifest(config: Config, users: Sequence[str]) -> str:
-    """ServiceAccounts, Roles and bindings as YAML: the daemon's, then the operator's, which `users` get as well."""
+    """ServiceAccounts, Roles and bindings as YAML: the daemon's, then two of operators, which `users` get too."""
     namespace = config.settings.kubernetes.namespace
     parts = [_account(DAEMON, namespace)]
     parts += _roles(DAEMON, daemon_grants(config), _subject(DAEMON, namespace))
@@ -77,6 +85,8 @@ def manifest(config: Config, users: Sequence[str]) -> str:
     )
     parts.append(_account(OPERATOR, namespace))
     parts += _roles(OPERATOR, operator_grants(config), _subject(OPERATOR, namespace) + people)
+    parts.append(_account(READER, namespace))
+    parts += _roles(READER, reader_grants(config), _subject(READER, namespace) + people)
     return HEAD + "---\n".join(parts)
 
 

@@ -34,3 +34,13 @@ def brief(value: timedelta | None) -> str:
         if count:
             parts.append(f"{count:.0f} {name}")
     return " ".join(parts[:2])
+
+
+def amount(size: int) -> str:
+    """Bytes for people: `310 bytes`, `49 KiB`, `1.2 GiB`."""
+    if size < 1024:
+        return f"{size} bytes"
+    units = ("KiB", "MiB", "GiB", "TiB")
+    power = min((size.bit_length() - 1) // 10, len(units))
+    value = size / 1024**power
+    return f"{value:.3g} {units[power - 1]}" if value < 1000 else f"{value:.0f} {units[power - 1]}"

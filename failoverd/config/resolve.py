@@ -80,6 +80,7 @@ class _Resolver:
             drain=settings.planned.drain,
             max_unhealthy=settings.failover.max_unhealthy,
             max_deleted=settings.failover.max_deleted,
+            displaced_budget=settings.failover.displaced_budget_mb * 1_000_000,
             timings=_timings(settings),
             observe_scan=settings.observe.scan,
             guard=_guard(settings),

@@ -119,6 +119,8 @@ class FailoverTable(Table):
     """Failure domains that may be silent at once; with more, nothing moves."""
     max_deleted: float = Field(default=0.5, gt=0, le=1)
     """Share of a volume's files (and at least 20) that may vanish. More: nothing moves before `failoverd ack`."""
+    displaced_budget_mb: int = Field(default=10_000, ge=1)
+    """Displaced files that one copy of a volume may keep. More is an alarm that holds nothing: none is pruned."""
 
 
 class GuardTable(Table):

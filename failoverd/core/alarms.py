@@ -1,7 +1,8 @@
 """Alarms that stand until somebody has acknowledged them: what they tell of may be over, and its harm done.
 
 The one rule of this file: what is acknowledged is what was seen. More of it, or something else, alarms anew; and what
-cannot be read neither raises an alarm nor ends one.
+cannot be read neither raises an alarm nor ends one. One kind harms nothing while it stands, ends by itself, and keeps
+nobody from moving: that what was displaced fills a disk.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from datetime import datetime
 from failoverd.core import databases
 from failoverd.core.again import replace
 from failoverd.core.case import Case
-from failoverd.core.memory import Alarm, AppMemory, Phase, Standing
-from failoverd.core.model import Command, Folder, Objection, Role, Unknown, Why
+from failoverd.core.memory import Alarm, AppMemory, Phase, Standing, VolumeMemory
+from failoverd.core.model import Command, Folder, GuardReading, Objection, Role, SetRole, Unknown, Why
 from failoverd.core.names import SHM_PATTERN
 from failoverd.core.points import Ailment, Duty
-from failoverd.core.rules import Volume
+from failoverd.core.quantities import said
+from failoverd.core.rules import SITES, Site, Volume
 
 STANDING: frozenset[Why] = frozenset({Why.DELETED, Why.LOCAL_CHANGES, Why.IGNORES, Why.SICK_SOURCE})
 """What they are of: remembered with the app, so that whoever leads next need not tell of them again."""
+REMEMBERED = STANDING | {Why.DISPLACED}
+"""Those that speak against a move, and the one that does not."""
 FEW = 20
 """So many files gone are never a mass deletion: a small app's logs and journals come and go."""
 RISEN = 1.1
@@ -54,6 +58,8 @@ def watched(case: Case, was: AppMemory) -> AppMemory:
         for why, seen in _look(case, volume, remembered.files).items():
             known = [one for one in was.alarms if (one.why, one.volume) == (why.value, volume.name)]
             kept += _follow(known, seen, why, volume.name, case.date)
+        volumes[volume.name] = _listed(case, volume, volumes[volume.name])
+        kept += _over_budget(case, volume, volumes[volume.name], was.alarms)
     if tuple(kept) == was.alarms and volumes == was.volumes:
         return was
     return replace(was, alarms=tuple(kept), volumes=volumes)
@@ -178,3 +184,39 @@ def _sick(case: Case, volume: Volume) -> Seen | Unknown | None:
         return None
     names = ", ".join(sick)
     return Seen(text=f"{volume.name} at {case.was.active}: stopped opening: {names}", what=names)
+
+
+def _listed(case: Case, volume: Volume, remembered: VolumeMemory) -> VolumeMemory:
+    """With what a take-back that has just ended found in the versions: it is never listed again before the next."""
+    for receipt in case.snapshot.receipts:
+        act, found = receipt.action, receipt.displaced
+        if found is None or not isinstance(act, SetRole) or (act.app, act.volume) != (case.app.key, volume.name):
+            continue
+        if remembered.displaced.get(act.site) != found.size:
+            remembered = replace(remembered, displaced={**remembered.displaced, act.site: found.size})
+    return remembered
+
+
+def _over_budget(case: Case, volume: Volume, remembered: VolumeMemory, before: tuple[Alarm, ...]) -> Iterator[Alarm]:
+    """One alarm for each copy whose displaced files take more than they may; it is over when they do not."""
+    budget = case.rules.displaced_budget
+    for site in SITES:
+        known = [
+            one for one in before if (one.why, one.volume, one.what) == (Why.DISPLACED.value, volume.name, site.value)
+        ]
+        size = _kept_at(case, volume, remembered, site)
+        if size is None:
+            yield from known
+        elif size > budget:
+            takes, may = (f"{said('memory', amount)}B" for amount in (size, budget))
+            text = f"{volume.name} at {site}: {Why.DISPLACED}: {takes} of {may} (failover.displaced_budget_mb)"
+            seen = Seen(text=f"{text}; none is pruned by itself", what=site.value, amount=size)
+            yield from _follow(known, seen, Why.DISPLACED, volume.name, case.date)
+
+
+def _kept_at(case: Case, volume: Volume, remembered: VolumeMemory, site: Site) -> int | None:
+    """Bytes of displaced files at one copy: as its guard last counted, else as its last take-back; None: unknown."""
+    read = databases.reading(case, volume, site) if case.rules.guard is not None else None
+    if isinstance(read, GuardReading) and read.observed is not None and read.observed.stock is not None:
+        return read.observed.stock.displaced
+    return remembered.displaced.get(site)

@@ -94,6 +94,8 @@ class VolumeMemory:
     proven_sequence: int = 0
     files: int = 0
     """The most files the active side was seen to hold since a mass deletion was last acknowledged; 0: not counted."""
+    displaced: Mapping[Site, int] = field(default_factory=dict)
+    """Bytes that lay in the versions of a copy when it was last taken back; a site not in it was never listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -206,6 +206,7 @@ class Why(StrEnum):
     LOCAL_CHANGES = "standby was changed"
     IGNORES = "different files ignored"
     SICK_SOURCE = "database stopped opening"
+    DISPLACED = "displaced files over budget"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,3 +45,8 @@ GUARD_FOLDER = ".failoverd"
 def guard_object(namespace: str, claim: str) -> str:
     """The ConfigMap about the copy in `claim`. No dot can be in a namespace, so two claims never share a name."""
     return f"failoverd-guard.{namespace}.{claim}"
+
+
+def displaced_object(namespace: str, claim: str) -> str:
+    """The ConfigMap that lists what the copy in `claim` keeps since it was last taken back."""
+    return f"failoverd-displaced.{namespace}.{claim}"

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from failoverd.core.rules import Placing, Site
+from failoverd.core.stock import Stock
 
 POINTS_SCHEMA = 1
 """Of manifests, wanted and observed; a reader refuses a higher one."""
@@ -199,6 +200,9 @@ class Observed:
     """What would stand in the way of a start here."""
     placed: Placed | None = None
     asked: str = ""
+    stock: Stock | None = None
+    """What is kept beside the app's files, as it was last looked at; None until then, and of an older guard. In the
+    cluster only its numbers stand here: names have a place of their own, for the daemon asks for none."""
     left_out: int = 0
     """Entries left out because the object must stay small."""
     schema: int = POINTS_SCHEMA

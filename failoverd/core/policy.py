@@ -283,7 +283,7 @@ def workload(case: Case, wish: Wish) -> Iterator[Objection]:
 
 def unacknowledged(case: Case, wish: Wish) -> Iterator[Objection]:
     """Alarms that nobody has acknowledged speak against every move; those of this very tick do so already."""
-    yield from alarms.told(case, alarms.watched(case, case.was))
+    yield from (one for one in alarms.told(case, alarms.watched(case, case.was)) if one.why in alarms.STANDING)
 
 
 def strangers(case: Case, wish: Wish) -> Iterator[Objection]:

@@ -236,9 +236,11 @@ class Rules:
     """Nodes that are given the taint `out-of-service` when they are proven dead."""
     drain: Drain = Drain.OFFER
     max_unhealthy: int = 1
+    """Failure domains that may be silent at once; with more, nothing moves."""
     max_deleted: float = 0.5
     """Share of a volume's files; when more have gone it is an alarm that must be acknowledged."""
-    """Failure domains that may be silent at once; with more, nothing moves."""
+    displaced_budget: int = 10_000_000_000
+    """Bytes of displaced files that one copy may keep; more is an alarm, and nothing is ever pruned."""
     timings: Timings = field(default_factory=Timings)
     observe_scan: bool = False
     """Whether `observe` may ask Syncthing for scans (it changes nothing, but disks wake)."""

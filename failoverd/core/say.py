@@ -161,7 +161,7 @@ def speak(scene: Scene, watch: Watch, now: Now) -> tuple[Watch, list[Note]]:
     for incident in {note.incident for note in notes if note.resolved}:
         said.pop(incident, None)  # that is its end, and it is told
     for incident, (reasons, note) in topics.items():
-        if said.get(incident) == INHERITED and reasons in alarms.STANDING:
+        if said.get(incident) == INHERITED and reasons in alarms.REMEMBERED:
             said[incident] = reasons  # it is remembered, and so was told by whoever saw it first
         if said.get(incident) != reasons and note is not None:
             notes.append(note)

@@ -12,6 +12,8 @@ from pathlib import Path
 from failoverd.core.model import Now
 from failoverd.core.points import Duty, Finding, Observed, Placed, Wanted
 from failoverd.core.rules import Site
+from failoverd.core.stock import Stock
+from failoverd.guard import stock
 from failoverd.guard.check import obstacles
 from failoverd.guard.files import shown
 from failoverd.guard.pace import Halt, Pace
@@ -23,6 +25,8 @@ BELIEVED = timedelta(seconds=30)
 """So long after it was read an order may be acted on. A guard that is cut off from the cluster stops by itself."""
 CHECK_EVERY = timedelta(seconds=60)
 """Between two looks at what would stand in the way of a start."""
+STOCK_EVERY = timedelta(days=1)
+"""Between two looks at all that is kept: it changes when something moves, and those looks come by themselves."""
 
 
 class Keeper:
@@ -43,6 +47,8 @@ class Keeper:
         self._since: tuple[Duty, int] | None = None
         self._findings: tuple[Finding, ...] = ()
         self._unfinished: tuple[str, ...] = ()
+        self._stock: Stock | None = None
+        self._stocked: timedelta | None = None
         # A lock on the folder itself writes nothing, and holds between pods of one node.
         self._lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
 
@@ -85,7 +91,7 @@ class Keeper:
         self._own()
         if (wanted.duty, wanted.epoch) != self._since:
             # What was looked at under other orders is looked at again.
-            self._since, self._checked = (wanted.duty, wanted.epoch), None
+            self._since, self._checked, self._stocked = (wanted.duty, wanted.epoch), None, None
         pace = Pace(1.0 if wanted.move else wanted.share, still)
         said = Observed(site=self._site, at=self.now().wall, duty=wanted.duty, epoch=wanted.epoch)
         match wanted.duty:
@@ -96,7 +102,15 @@ class Keeper:
             case Duty.REST:
                 pass
         pace()
-        return replace(said, at=self.now().wall)
+        if wanted.duty is not Duty.REST and not wanted.move:  # while something moves everybody waits for us
+            self._take_stock(pace)
+        return replace(said, at=self.now().wall, stock=self._stock)
+
+    def _take_stock(self, pace: Pace) -> None:
+        """Look at what is kept: at first, after all that moved here (it rested meanwhile), and once a day."""
+        now = self._mono()
+        if self._stocked is None or now - self._stocked >= STOCK_EVERY:
+            self._stock, self._stocked = stock.look(self.root, self.now().wall, pace), now
 
     def _own(self) -> None:
         try:

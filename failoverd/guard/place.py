@@ -79,6 +79,14 @@ class Journal:
 _JOURNAL: TypeAdapter[Journal] = TypeAdapter(Journal)
 
 
+def journal_at(path: Path) -> Journal | None:
+    """The journal in a file, for whoever only looks; None where it is none."""
+    try:
+        return _JOURNAL.validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError):
+        return None
+
+
 class Placer:
     """Places databases of one volume. `pace` is called before each operation on the disk, and may end it there."""
 

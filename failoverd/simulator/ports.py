@@ -184,12 +184,14 @@ class WorldExecutor:
         pair = await self._mover(action.app, action.volume, action.site)
         side = pair.sides[action.site]
         side.set_kind(action.role)
+        displaced = None
         if action.keep is not None:
+            displaced = side.kept() if side.versioning and not action.keep else None
             side.versioning = "simple" if action.keep else ""
         self.world.tell(f"folder {side.name} is {action.role}")
         pair.scan(action.site)
         pair.kick()
-        return Receipt(action=action, ok=True)
+        return Receipt(action=action, ok=True, displaced=displaced)
 
     async def _set_ignores(self, action: SetIgnores) -> Receipt:
         pair = await self._mover(action.app, action.volume, action.site)

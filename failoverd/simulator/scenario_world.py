@@ -48,6 +48,8 @@ def spec_of(line: str) -> WorldSpec:
     wanted = take("requests", "")
     if "fence_when" in given:
         rules = replace(rules, fence_when=FenceWhen(take("fence_when")))
+    if "displaced_budget" in given:
+        rules = replace(rules, displaced_budget=int(take("displaced_budget")))
     if take("out_of_service", "no") == "yes":
         rules = replace(rules, out_of_service=fenced)
     spec = WorldSpec(

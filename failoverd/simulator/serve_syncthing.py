@@ -20,6 +20,7 @@ from failoverd.simulator.serve_faults import WireFault, status, strike
 from failoverd.simulator.serve_objects import API_KEY
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth
+from failoverd.simulator.world_data import FILE_BYTES
 from failoverd.simulator.world_look import stamp, state
 from failoverd.simulator.world_pair import RELAUNCH_MS, SyncPair
 from failoverd.simulator.world_side import CHANGING, Side
@@ -266,5 +267,5 @@ def _versions(mover: Mover) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {}
     now = stamp(mover.world, mover.world.time.now_ms)[:19] + "Z"
     for path, _ in mover.side.disk.versions:
-        found.setdefault(path, []).append({"versionTime": now, "modTime": now, "size": 1000})
+        found.setdefault(path, []).append({"versionTime": now, "modTime": now, "size": FILE_BYTES})
     return found

@@ -14,6 +14,8 @@ from failoverd.core.rules import Site
 
 DATABASE = "app.db"
 """Written all the time while the app runs."""
+FILE_BYTES = 1000
+"""What every file is taken to hold."""
 SHM = "app.db-shm"
 """Written through mmap while the app runs: hashed once, then never right again."""
 SETTINGS = "config.xml"

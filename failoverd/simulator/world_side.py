@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import lru_cache
 
-from failoverd.core.model import Folder, Role
+from failoverd.core.model import Displaced, Folder, Role
 from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.rules import Site
-from failoverd.simulator.world_data import DATABASE, SHM, Content, Disk, File, Stretch, missing
+from failoverd.simulator.world_data import DATABASE, FILE_BYTES, SHM, Content, Disk, File, Stretch, missing
 from failoverd.simulator.world_index import Entry, beats, bump, conflict, merge
 
 CHANGING = "hashing: file changed during hashing"
@@ -207,6 +207,11 @@ class Side:
                 self.tell(f"displaced {self.name} {entry.path}, kept: {self._worth(entry.path, gone)}")
         elif gone:
             self.accuse("I10", f"{self.name}: {_seconds(gone)} s of writing in {entry.path} gone for good")
+
+    def kept(self) -> Displaced:
+        """What its versions hold, as a take-back that ends lists it."""
+        names = [path for path, _ in self.disk.versions]
+        return Displaced(files=len(names), size=FILE_BYTES * len(names), names=tuple(dict.fromkeys(names[:-11:-1])))
 
     def _worth(self, path: str, gone: tuple[Stretch, ...]) -> str:
         """What a displaced file held, and what of it is really lost: most was replicated before it was displaced."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from failoverd.clock import SystemClock
 from failoverd.core.model import GuardReading, Unknown
 from failoverd.core.points import Duty, Observed, Wanted
 from failoverd.core.rules import Guarding, Site
+from failoverd.core.stock import Aside, Lying, stock
 from tests.adapters.apiserver import status
 from tests.adapters.cluster import rules
 from tests.adapters.test_kubernetes_rbac import asked, covers
@@ -97,6 +98,48 @@ async def test_every_copy_has_a_reading_and_follows_what_its_guard_says(client, 
     found = await until(reader, lambda one: one[KEY].observed is not None)
     assert found[KEY].observed == SAID
     assert found[KEY].version == server.objects[f"{MAPS}/{NAME}"]["metadata"]["resourceVersion"]
+
+
+def kept(number: int, path: str = "app.db") -> Aside:
+    return Aside(kind=Lying.SET, path=path, lies=path, at=SAID.at + timedelta(seconds=number), size=7, move="m")
+
+
+async def test_what_is_kept_is_named_apart_and_written_only_when_it_changed(client, server, reader):
+    await order(client, WANTED, "")
+    thing = guards.GuardObject(client, "failoverd", NAME)
+    stocked = replace(SAID, stock=stock(map(kept, range(3)), SAID.at, 2))
+    for _ in range(2):
+        await thing.write(stocked)
+    await thing.write(replace(stocked, stock=stock(map(kept, range(4)), SAID.at, 2)))
+    written = [body["data"].get("stock") for body in server.sent("PATCH", NAME)]
+    assert [text is not None for text in written] == [True, False, True]
+    assert guards.stock_of(written[0], "it") == stocked.stock
+    found = await until(reader, lambda one: one[KEY].observed is not None and one[KEY].observed.stock is not None)
+    said = found[KEY].observed.stock
+    assert (said.displaced, said.newest) == (28, ())
+
+
+def test_a_list_has_as_many_of_the_newest_names_as_there_is_room_for():
+    long = stock((kept(number, f"{number:04d}" * 500) for number in range(100)), SAID.at, 100)
+    text = guards.stock_text(long)
+    assert len(text) <= guards.STOCK_LIMIT
+    found = guards.stock_of(text, "it")
+    assert found.counts == long.counts
+    assert 0 < len(found.newest) < 100
+    assert found.newest == long.newest[: len(found.newest)]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "it: stock: it can't be understood"),
+        ('{"at": "2026-11-26T12:00:00"}', "a time without a zone"),
+        ('{"at": "2026-11-26T12:00:00Z", "schema": 2}', "it: stock is of a newer failoverd"),
+    ],
+)
+def test_a_list_that_is_none_is_said(text, why):
+    with pytest.raises(guards.Unreadable, match=why):
+        guards.stock_of(text, "it")
 
 
 async def test_without_the_right_to_watch_every_copy_is_unknown(server, reader):

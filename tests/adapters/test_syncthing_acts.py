@@ -217,3 +217,15 @@ async def test_an_act_on_a_dead_mover_fails_with_the_side_in_its_text():
 
 def test_the_key_is_never_shown():
     assert recorded(HEALTHY).access().api_key not in repr(recorded(HEALTHY).access())
+
+
+async def test_a_list_is_none_where_versioning_is_off_and_never_an_empty_one():
+    mover = recorded(HEALTHY)
+    mover.replies["GET /rest/folder/versions"] = (500, "no versioner")
+    async with serving(mover) as side:
+        assert await side.listed() is None
+        mover.config["versioning"] = {"type": "simple"}
+        with pytest.raises(SyncthingError, match="list versions: folder/versions: 500 no versioner"):
+            await side.listed()
+        mover.replies["GET /rest/folder/versions"] = (200, {})
+        assert await side.listed() == ()

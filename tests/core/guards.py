@@ -19,6 +19,7 @@ from failoverd.core.points import (
     Wanted,
 )
 from failoverd.core.rules import Site
+from failoverd.core.stock import Stock
 
 Key = tuple[str, str, Site]
 SPEAKS_EVERY = timedelta(seconds=10)
@@ -45,6 +46,8 @@ class Guards:
     placing: list[tuple[Key, str, bool]] = field(default_factory=list)
     """(copy, move, whether the app was writing there) of everything that was placed."""
     databases: tuple[str, ...] = (DATABASE,)
+    stock: dict[Key, Stock] = field(default_factory=dict)
+    """What lies at a copy beside the app's files, where its guard has counted it."""
     _made: int = 0
 
     def reading(self, key: Key) -> GuardReading:
@@ -73,7 +76,8 @@ class Guards:
             self._put(key, observed=said)
 
     def _round(self, key: Key, wanted: Wanted, date: datetime, writing: bool) -> Observed:
-        said = Observed(site=key[2], at=date, duty=wanted.duty, epoch=wanted.epoch)
+        stock = self.stock.get(key)
+        said = Observed(site=key[2], at=date, duty=wanted.duty, epoch=wanted.epoch, stock=stock)
         broken = self.sick.get(key, ())
         well = [name for name in self.databases if name not in {one.database for one in broken}]
         if wanted.duty is Duty.REST:

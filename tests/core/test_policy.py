@@ -269,6 +269,7 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.UNSTABLE: away,
     Why.MANUAL: None,
     Why.VERIFY: None,
+    Why.DISPLACED: None,  # an alarm, never an objection: test_displaced
     Why.DEAD_CONNECTION: None,
     Why.PEER_PAUSED: None,
     Why.NOT_READY: None,

@@ -33,9 +33,7 @@ NEEDS = (
         fixed=(names.COMMANDS,),
     ),
 )
-OPERATOR_NEEDS = (
-    Need(where=Where.OWN, group="", resource="configmaps", verbs=("create",)),
-    Need(where=Where.OWN, group="", resource="configmaps", verbs=("get", "patch"), fixed=(names.COMMANDS,)),
+READER_NEEDS = (
     Need(
         where=Where.OWN,
         group="",
@@ -43,6 +41,12 @@ OPERATOR_NEEDS = (
         verbs=("get",),
         fixed=(names.HISTORY, names.MEMORY),
     ),
+)
+"""What somebody needs who looks at what has happened."""
+OPERATOR_NEEDS = (
+    Need(where=Where.OWN, group="", resource="configmaps", verbs=("create",)),
+    Need(where=Where.OWN, group="", resource="configmaps", verbs=("get", "patch"), fixed=(names.COMMANDS,)),
+    *READER_NEEDS,
     Need(
         where=Where.OWN,
         group="coordination.k8s.io",

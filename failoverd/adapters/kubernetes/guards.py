@@ -1,7 +1,7 @@
 """What daemon and guards say to each other: one ConfigMap per copy of a volume, in the daemon's namespace.
 
 Its `wanted` is the daemon's, its `observed` the guard's. The daemon makes the object; a guard may read it and change
-it, and nothing else in the cluster.
+it, and nothing else in the cluster. What is kept in the volume it names in a third text, `stock`, for whoever asks.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ from failoverd.adapters.kubernetes.rbac import Need, Where
 from failoverd.core import names
 from failoverd.core.points import POINTS_SCHEMA, GuardReading, Observed, Wanted
 from failoverd.core.rules import SITES, App, Rules, Site
+from failoverd.core.stock import STOCK_SCHEMA, Stock, shorter
 
-WANTED, OBSERVED = "wanted", "observed"
+WANTED, OBSERVED, STOCK = "wanted", "observed", "stock"
 LABELS = {"app.kubernetes.io/part-of": names.PART_OF, "app.kubernetes.io/component": names.GUARD_COMPONENT}
 """Of every object; the daemon watches what bears them."""
 LIMIT = 900_000
 """Bytes of an `observed`: a ConfigMap may hold 1 MiB in all, what is wanted included."""
+STOCK_LIMIT = 50_000
+"""Bytes of a guard's `stock`: the daemon watches the object, and gets all of it with every change."""
 
-Told = TypeVar("Told", Wanted, Observed)
+Told = TypeVar("Told", Wanted, Observed, Stock)
 _WANTED: TypeAdapter[Wanted] = TypeAdapter(Wanted)
 _OBSERVED: TypeAdapter[Observed] = TypeAdapter(Observed)
+_STOCK: TypeAdapter[Stock] = TypeAdapter(Stock)
 
 
 class Unreadable(Exception):
@@ -48,6 +52,12 @@ def objects(apps: Iterable[App], namespace: str, site: Site) -> tuple[str, ...]:
     return tuple(sorted(names.guard_object(namespace, claim) for claim in claims))
 
 
+def every_object(rules: Rules) -> tuple[str, ...]:
+    """The objects of all guards there may be, sorted."""
+    spaces = sorted({app.namespace for app in rules.apps})
+    return tuple(sorted(one for space in spaces for site in SITES for one in objects(rules.apps, space, site)))
+
+
 def needs(fixed: Iterable[str]) -> tuple[Need, ...]:
     """What a guard of these objects needs."""
     return (Need(where=Where.OWN, group="", resource="configmaps", verbs=("get", "patch"), fixed=tuple(fixed)),)
@@ -57,12 +67,10 @@ def daemon_needs(rules: Rules) -> tuple[Need, ...]:
     """What the daemon needs for its guards, over making the objects: nothing where it has none."""
     if rules.guard is None:
         return ()
-    spaces = sorted({app.namespace for app in rules.apps})
-    fixed = tuple(sorted(one for space in spaces for site in SITES for one in objects(rules.apps, space, site)))
     return (
         # A watch of many objects cannot be limited to their names: one watch serves them all.
         Need(where=Where.OWN, group="", resource="configmaps", verbs=("list", "watch")),
-        Need(where=Where.OWN, group="", resource="configmaps", verbs=("patch",), fixed=fixed),
+        Need(where=Where.OWN, group="", resource="configmaps", verbs=("patch",), fixed=every_object(rules)),
     )
 
 
@@ -116,6 +124,7 @@ class GuardObject:
         self.where = f"ConfigMap {own}/{name}"
         self._client = client
         self._path = f"/api/v1/namespaces/{own}/configmaps/{name}"
+        self._listed: Stock | None = None
 
     async def read(self) -> Order:
         """What is wanted now, from the API server itself. Raises KubeError, Unreadable."""
@@ -129,10 +138,13 @@ class GuardObject:
         return Order(wanted=parse(text, self.where), date=answer.date)
 
     async def write(self, observed: Observed) -> None:
-        """Say what was seen and done. Raises KubeError."""
-        body = {"data": {OBSERVED: observed_text(observed)}}
+        """Say what was seen and done; the names of what is kept only when they have changed. Raises KubeError."""
+        data, stock = {OBSERVED: observed_text(observed)}, observed.stock
+        if stock is not None and stock != self._listed:
+            data[STOCK] = stock_text(stock)
         query = {"fieldManager": f"{names.FIELD_MANAGER}-guard"}
-        await self._client.request("PATCH", self._path, body, content_type=MERGE_PATCH, query=query)
+        await self._client.request("PATCH", self._path, {"data": data}, content_type=MERGE_PATCH, query=query)
+        self._listed = stock
 
 
 def wanted_text(wanted: Wanted) -> str:
@@ -140,8 +152,27 @@ def wanted_text(wanted: Wanted) -> str:
     return _WANTED.dump_json(wanted).decode()
 
 
+def stock_text(stock: Stock, limit: int = STOCK_LIMIT) -> str:
+    """What is kept in a volume, as it is written: numbers, and as many of the newest names as there is room for."""
+    text, most = _STOCK.dump_json(stock).decode(), len(stock.newest)
+    while len(text) > limit and most:
+        most //= 2
+        text = _STOCK.dump_json(shorter(stock, most)).decode()
+    return text
+
+
+def stock_of(text: str, where: str) -> Stock:
+    """It again, out of its text. Raises Unreadable."""
+    found = _read(_STOCK, text, f"{where}: {STOCK}", STOCK_SCHEMA)
+    if any(one.tzinfo is None for one in (found.at, *(one.at for one in found.newest))):
+        raise Unreadable(f"{where}: {STOCK}: a time without a zone")
+    return found
+
+
 def observed_text(observed: Observed) -> str:
     """What a guard writes: all of it, or as much as the object can hold, with the number of entries left out."""
+    if observed.stock is not None:
+        observed = replace(observed, stock=replace(observed.stock, newest=()))
     text = _OBSERVED.dump_json(observed).decode()
     for most in (1000, 300, 100, 30, 10, 3, 0):
         if len(text) <= LIMIT:
@@ -185,13 +216,13 @@ def observed(text: str, where: str) -> Observed:
     return _read(_OBSERVED, text, f"{where}: {OBSERVED}")
 
 
-def _read(adapter: TypeAdapter[Told], text: str, where: str) -> Told:
+def _read(adapter: TypeAdapter[Told], text: str, where: str, schema: int = POINTS_SCHEMA) -> Told:
     try:
         found = adapter.validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "it"
         raise Unreadable(f"{where}: {place} can't be understood: {first['msg']}") from None
-    if found.schema > POINTS_SCHEMA:
+    if found.schema > schema:
         raise Unreadable(f"{where} is of a newer failoverd: run that")
     return found

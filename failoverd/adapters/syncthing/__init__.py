@@ -41,6 +41,8 @@ ACT_TIMEOUT = timedelta(seconds=5)
 """For a write. A config PATCH is on disk when it is answered (measured by SIGKILL right after)."""
 SCAN_TIMEOUT = timedelta(seconds=300)
 """A scan is answered when it has ended; hashing 300 MB took 5 s on two busy cores."""
+LIST_TIMEOUT = timedelta(seconds=30)
+"""For a list of versions, which Syncthing reads from the disk file by file."""
 RESTART_TIMEOUT = timedelta(seconds=30)
 """For a restart: its monitor has it back in 1.5 s (measured); without one the kubelet does, 10 s late at worst."""
 ASK_AGAIN = timedelta(milliseconds=200)
@@ -194,7 +196,17 @@ class Syncthing:
     async def versions(self) -> tuple[Kept, ...]:
         """What versioning has put aside at this side. Raises SyncthingError, also where versioning is off."""
         async with self._act("list versions"):
-            return parse.versions(await self._get("/rest/folder/versions", _IN_FOLDER))
+            return await self._versions()
+
+    async def listed(self) -> tuple[Kept, ...] | None:
+        """The same for whoever only looks; None where versioning is off, and it cannot say. Raises SyncthingError."""
+        async with self._act("list versions"):
+            if not parse.config(await self._get(_CONFIG), device="").versioning:
+                return None
+            return await self._versions()
+
+    async def _versions(self) -> tuple[Kept, ...]:
+        return parse.versions(await self._get("/rest/folder/versions", _IN_FOLDER, within=LIST_TIMEOUT))
 
     async def close(self) -> None:
         """Close connections."""
@@ -239,12 +251,14 @@ class Syncthing:
         self._written += 1
         self._rare = None
 
-    async def _get(self, path: str, query: Mapping[str, str] | None = None) -> Fields:
+    async def _get(
+        self, path: str, query: Mapping[str, str] | None = None, *, within: timedelta = CALL_TIMEOUT
+    ) -> Fields:
         retrying = AsyncRetrying(
             stop=stop_after_attempt(2), reraise=True,
             retry=retry_if_exception(lambda error: isinstance(error, Unreachable) and error.again),
         )  # fmt: skip
-        reply: Reply = await retrying(self._send, "GET", path, query=query)
+        reply: Reply = await retrying(self._send, "GET", path, query=query, within=within)
         return parse.decoded(_short(path), reply.body)
 
     async def _post(
@@ -255,10 +269,8 @@ class Syncthing:
 
     async def _send(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None,
-        within: timedelta | None = None,
+        within: timedelta = ACT_TIMEOUT,
     ) -> Reply:  # fmt: skip
-        if within is None:
-            within = CALL_TIMEOUT if method == "GET" else ACT_TIMEOUT
         call = _short(path)
         try:
             reply = await self._transport.send(method, path, query=query or {}, body=body, within=within)

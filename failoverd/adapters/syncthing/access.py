@@ -49,6 +49,11 @@ def needs(*, direct: bool) -> tuple[Need, ...]:
     return (secrets, way)
 
 
+def reader_needs() -> tuple[Need, ...]:
+    """The permissions of somebody who only asks, through the API server."""
+    return tuple(replace(need, verbs=("get",)) for need in needs(direct=False))
+
+
 class Mover:
     """Reads what is needed to speak to the mover of one ReplicationSource. Call it; it raises Unreachable."""
 
