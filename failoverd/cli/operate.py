@@ -20,6 +20,7 @@ from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.follow import follow
 from failoverd.cli.table import brief
+from failoverd.core import alarms
 from failoverd.core.memory import AppMemory, Memory
 from failoverd.core.model import Command, CommandKind
 from failoverd.core.rules import App, Site
@@ -98,7 +99,7 @@ async def _ask(
         found, _ = await cluster.status()
         lines = [f"{app.key} is forced away from {known.active}. What was written there and has not arrived is lost:"]
         lines += _at_risk(cluster, known, found["apps"].get(app.key) or {})
-        waiting = [one for one in known.alarms if one.acknowledged_at is None]
+        waiting = [one for one in known.alarms if one.acknowledged_at is None and one.why in alarms.STANDING]
         lines += ["It sets aside what nobody has acknowledged:"] if waiting else []
         lines += [f"  {one.text} (first seen {one.seen_at:%Y-%m-%d %H:%M} UTC)" for one in waiting]
         lines += [FORCED]

@@ -217,7 +217,7 @@ def _standing(scene: Scene, said: Mapping[str, str]) -> dict[str, tuple[str, Not
     read. What was said of them stands."""
     known = scene.memory.apps
     unread = scene.apps if scene.blind is not None else ()
-    found = {_alarm(key, why.value) for key in unread for why in alarms.STANDING}
+    found = {_alarm(key, why.value) for key in unread for why in alarms.REMEMBERED}
     for key in scene.apps:
         if key in known and known[key].phase is not Phase.RELEASED:
             found |= {_alarm(key, one.why) for one in known[key].alarms if one.acknowledged_at is None}

@@ -37,7 +37,8 @@ HISTORY_KEEP = 200
 """Entries of history kept."""
 
 _MEMORY: TypeAdapter[Memory] = TypeAdapter(Memory)
-_UNNAMED = {"apps": {"__all__": {"alarms": {"__all__": {"acknowledged_by", "acknowledged_why"}}}}}
+_NAMES = {"alarms": {"__all__": {"acknowledged_by", "acknowledged_why"}}}
+_LISTS = {"volumes": {"__all__": {"displaced"}}}
 UNKNOWN_FIELD = "unexpected_keyword_argument"
 
 
@@ -168,8 +169,11 @@ class History:
 
 def encode(memory: Memory) -> str:
     """Memory as compact JSON. Newer fields that hold nothing are left out: a version without them would freeze."""
-    named = any(one.acknowledged_by or one.acknowledged_why for was in memory.apps.values() for one in was.alarms)
-    return _MEMORY.dump_json(memory, exclude=None if named else _UNNAMED).decode()
+    apps = memory.apps.values()
+    named = any(one.acknowledged_by or one.acknowledged_why for was in apps for one in was.alarms)
+    listed = any(one.displaced for was in apps for one in was.volumes.values())
+    empty = ({} if named else _NAMES) | ({} if listed else _LISTS)
+    return _MEMORY.dump_json(memory, exclude={"apps": {"__all__": empty}}).decode()
 
 
 def decode(text: str, where: str) -> Memory | Unknown:
