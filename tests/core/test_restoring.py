@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from failoverd.core.memory import Kind, Phase, Restore, Standing, Version
-from failoverd.core.model import CommandKind, FetchVersions, FindVersions, PatchWorkload, Role, SetRole, Why
+from failoverd.core.model import CommandKind, FetchVersions, FindVersions, PatchWorkload, Pod, Role, SetRole, Why
 from failoverd.core.rules import Site
 from tests.core.build import KEY, W1, B, P
 from tests.core.life import Life, at_rest, command, healthy, kinds
@@ -178,6 +178,21 @@ def test_somebody_who_scales_it_up_in_the_midst_is_undone():
     life.tick()
     assert life.world.raw[KEY]["spec"]["replicas"] == 0
     life.world.deaf.clear()
+    life.until(ended)
+    assert last(life).outcome == "done"
+
+
+def test_nothing_is_fetched_beside_a_pod_that_mounts_the_copy():
+    life = keeping()
+    life.world.deaf.add(FindVersions)
+    ask(life)
+    life.until(lambda one: one.phase() is Phase.RESTORING)
+    life.world.deaf.clear()
+    job = Pod(name="backup-job", uid="j", node=W1, claims=("pvc-sonarr",), owned=False)
+    life.world.pods[KEY].append(job)
+    life.run(20)
+    assert (life.phase(), life.world.fetched) == (Phase.RESTORING, [])
+    life.world.pods[KEY].remove(job)
     life.until(ended)
     assert last(life).outcome == "done"
 
