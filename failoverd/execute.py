@@ -20,6 +20,7 @@ from tenacity import (
     wait_fixed,
 )
 
+from failoverd.core.memory import Version
 from failoverd.core.model import (
     Action,
     DeletePod,
@@ -27,6 +28,8 @@ from failoverd.core.model import (
     DropConnection,
     FenceOff,
     FenceOn,
+    FetchVersions,
+    FindVersions,
     Guest,
     GuestState,
     Now,
@@ -81,6 +84,7 @@ class Done:
     detail: str = ""
     scanned: Scanned | None = None
     displaced: Displaced | None = None
+    found: tuple[Version, ...] = ()
 
 
 Handler = Callable[[Rules, Hands, Any], Awaitable[Done]]
@@ -137,6 +141,15 @@ def _list(hands: Hands, kept: Sequence[Kept]) -> Stock:
     if at is None:
         raise NotDone("the API server's time is not known yet")
     return stock(map(version, kept), at, KEPT)
+
+
+async def _find(_: Rules, hands: Hands, act: FindVersions) -> Done:
+    found = await _side(hands, act).find(act.path, act.at)
+    return Done(detail=found) if isinstance(found, str) else Done(detail=f"{len(found)} files", found=found)
+
+
+async def _fetch(_: Rules, hands: Hands, act: FetchVersions) -> Done:
+    return Done(detail=await _side(hands, act).fetch(act.files))
 
 
 async def _set_ignores(_: Rules, hands: Hands, act: SetIgnores) -> Done:
@@ -216,6 +229,8 @@ HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
         Want: _want,
         Override: _override,
         Revert: _revert,
+        FindVersions: _find,
+        FetchVersions: _fetch,
         DropConnection: _drop_connection,
         Verify: _verify,
         FenceOff: _fence_off,
@@ -253,7 +268,8 @@ class WorldExecutor:
         except Exception as error:  # whatever an adapter raises, the loop lives on and the receipt says it
             return Receipt(action=action, ok=False, detail=_line(error))
         scanned = replace(done.scanned, took=took) if done.scanned else None
-        return Receipt(action=action, ok=True, detail=done.detail, scanned=scanned, displaced=done.displaced)
+        receipt = Receipt(action=action, ok=True, detail=done.detail, scanned=scanned)
+        return replace(receipt, displaced=done.displaced, found=done.found)
 
 
 class DryRun:
@@ -279,7 +295,10 @@ def _volume(rules: Rules, act: SetRole | Want) -> tuple[App, Volume]:
     return app, volume
 
 
-def _side(hands: Hands, act: SetRole | SetIgnores | Scan | ScanPoints | Override | Revert | DropConnection) -> Side:
+OfASide = SetRole | SetIgnores | Scan | ScanPoints | Override | Revert | FindVersions | FetchVersions | DropConnection
+
+
+def _side(hands: Hands, act: OfASide) -> Side:
     found = hands.sides.get((act.app, act.volume, act.site))
     if found is None:
         raise NotDone(f"{act.app} has no volume '{act.volume}' at {act.site} in the configuration")

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 from urllib.parse import quote, unquote
 
+from failoverd.core.memory import Version
 from failoverd.core.model import Guest, PatchOp, Role, Scanned, Unknown
 from failoverd.core.points import Wanted
 from failoverd.core.rules import App, Site
@@ -74,6 +75,14 @@ class Side(Protocol):
 
     async def drop_connection(self, started: str) -> str:
         """Restart the process that began at `started`, and no other; says what was found."""
+        ...
+
+    async def find(self, path: str, at: datetime | None) -> tuple[Version, ...] | str:
+        """The versions to fetch back for one file; a text says why there are none."""
+        ...
+
+    async def fetch(self, files: tuple[Version, ...]) -> str:
+        """Put versions where their files are, keeping what is there; says what was found."""
         ...
 
     async def versions(self) -> Sequence[Kept]:

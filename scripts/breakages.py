@@ -323,7 +323,7 @@ MUTANTS = (
     _row(
         "I9",
         "an app that is not ready in time is no alarm",
-        "failoverd/core/moves.py",
+        "failoverd/core/starts.py",
         ("return waiting, (Objection(why=Why.NOT_READY, text=text),)", "return waiting, ()"),
         "tests/core/test_moves.py",
     ),

@@ -134,6 +134,6 @@ ALARMS = (
         "what a take-back displaced is listed after versioning went off",
         "failoverd/execute.py",
         ("    if act.keep is False:  # a take-back ends;", "    if act.keep:  # a take-back ends;"),
-        "tests/test_execute.py",
+        "tests/test_execute_versions.py",
     ),
 )

@@ -69,4 +69,35 @@ HOME = (
         (" or release.ours is None or _needed(case):", " or release.ours is None:"),
         "tests/core/test_gitops.py",
     ),
+    _row(
+        "I10",
+        "an app starts again while what was fetched could still be fetched over",
+        "failoverd/core/restoring.py",
+        (
+            "        if not folder.versioning:\n            return _returns",
+            "        if True:\n            return _returns",
+        ),
+        "tests/core/test_restoring.py",
+    ),
+    _row(
+        "I1",
+        "a file is fetched back while a pod of the app is there",
+        "failoverd/core/restoring.py",
+        ("    if left := [*case.pods(), *case.strangers()]:", "    if left := []:"),
+        "tests/core/test_restoring.py",
+    ),
+    _row(
+        "I10",
+        "a file that is there already is asked for again",
+        "failoverd/adapters/syncthing/__init__.py",
+        ("missing = [one for one in files if not await self._is_there(one)]", "missing = list(files)"),
+        "tests/adapters/test_syncthing_restore.py",
+    ),
+    _row(
+        "I4",
+        "a database is fetched beside the -wal of another one",
+        "failoverd/adapters/syncthing/choose.py",
+        ("        if not near and path + part in live:", "        if False:"),
+        "tests/adapters/test_syncthing_restore.py",
+    ),
 )

@@ -15,13 +15,15 @@ from failoverd.adapters.kubernetes.client import KubeError
 from failoverd.adapters.syncthing import Kept
 from failoverd.clock import SystemClock
 from failoverd.core import actions
+from failoverd.core.memory import Version
 from failoverd.core.model import (
     Action,
     DeletePod,
-    Displaced,
     DropConnection,
     FenceOff,
     FenceOn,
+    FetchVersions,
+    FindVersions,
     Guest,
     GuestState,
     Override,
@@ -43,7 +45,7 @@ from failoverd.core.model import (
 )
 from failoverd.core.points import Duty, Wanted
 from failoverd.core.rules import Site
-from failoverd.core.stock import Count, Lying, Stock
+from failoverd.core.stock import Stock
 from failoverd.execute import HANDLERS, HARMLESS, TOKENED, DryRun, WorldExecutor
 from failoverd.hands import Hands, Side
 from tests.adapters.mover import recorded, serving
@@ -53,6 +55,7 @@ AT = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 GONE = Guest(state=GuestState.STOPPED)
 SIDE: dict[str, Any] = {"reason": "test", "app": "media/sonarr", "volume": "data", "site": Site.PRIMARY}
 OPS = (PatchOp(op="test", path="/metadata/uid", value="u"),)
+VERSION = Version(path="a", at="2026-11-23T08:00:00Z", modified="2026-11-23T07:00:00Z", size=1)
 WANTED = Wanted(duty=Duty.PROVE, epoch=3, active=Site.BACKUP)
 PATCH = PatchWorkload(reason="test", app="media/sonarr", ops=OPS)
 ALL: list[tuple[Action, tuple[object, ...], str]] = [
@@ -71,6 +74,8 @@ ALL: list[tuple[Action, tuple[object, ...], str]] = [
     (Want(wanted=WANTED, version="7", **SIDE), ("order", "media", "pvc-sonarr", WANTED, "7"), "ordered"),
     (Override(**SIDE), ("override",), "asked for"),
     (Revert(**SIDE), ("revert",), "asked for"),
+    (FindVersions(path="a", at=None, **SIDE), ("find", "a", None), "1 files"),
+    (FetchVersions(files=(VERSION,), **SIDE), ("fetch", (VERSION,)), "fetched"),
     (DropConnection(started="boot-1", **SIDE), ("drop", "boot-1"), "restarted"),
     (FenceOff(reason="test", node="k3s-w1"), ("off",), "CT 101 is stopped"),
     (FenceOn(reason="test", node="k3s-w1"), ("on",), "CT 101 is running"),
@@ -139,6 +144,14 @@ class Fake:
     async def drop_connection(self, started: str) -> str:
         await self._do("drop", started)
         return "restarted"
+
+    async def find(self, path: str, at: datetime | None) -> tuple[Version, ...] | str:
+        await self._do("find", path, at)
+        return (VERSION,)
+
+    async def fetch(self, files: tuple[Version, ...]) -> str:
+        await self._do("fetch", files)
+        return "fetched"
 
     kept: tuple[Kept, ...] | None = ()
     lists: list[tuple[str, str, Stock]] = field(default_factory=list)
@@ -349,48 +362,3 @@ async def test_a_dry_run_does_nothing_and_says_what(action):
     receipt = await DryRun().execute(action)
     assert not receipt.ok
     assert receipt.detail == f"dry run, not done: {action.key}"
-
-
-async def test_what_a_take_back_displaced_is_listed_newest_first_before_versioning_ends():
-    kept = [Kept(path=f"f{number:02d}", at=f"2026-11-23T08:00:{number:02d}Z", size=100) for number in range(12)]
-    act = SetRole(role=Role.RECEIVE_ONLY, keep=False, **SIDE)
-    receipt = await executor(Fake(kept=tuple(kept))).execute(act)
-    names = tuple(f"f{number:02d}" for number in range(11, 1, -1))
-    assert receipt.displaced == Displaced(files=12, size=1200, names=names)
-    told = f"receiveonly, read back; kept in .stversions: 12 files, 1200 bytes: {', '.join(names)}, …"
-    assert receipt.detail == told
-
-
-async def test_the_list_of_what_a_take_back_displaced_is_kept_whole_for_whoever_asks_later():
-    kept = [Kept(path=f"a b/f{number:02d}", at=f"2026-11-23T08:00:{number:02d}Z", size=100) for number in range(12)]
-    fake = Fake(kept=tuple(kept))
-    await executor(fake).execute(SetRole(role=Role.RECEIVE_ONLY, keep=False, **SIDE))
-    ((namespace, claim, stock),) = fake.lists
-    assert (namespace, claim, stock.at) == ("media", "pvc-sonarr", AT)
-    assert stock.counts == (Count(kind=Lying.VERSION, files=12, size=1200),)
-    assert [one.path for one in stock.newest] == [f"a%20b/f{number:02d}" for number in range(11, -1, -1)]
-    await executor(fake).execute(SetRole(role=Role.RECEIVE_ONLY, keep=True, **SIDE))
-    assert len(fake.lists) == 1  # only where versioning ends
-
-
-@pytest.mark.parametrize(
-    ("fake", "at", "why"),
-    [
-        (Fake(no_list="403 forbidden"), AT, "RuntimeError: 403 forbidden"),
-        (Fake(), None, "the API server's time is not known yet"),
-        (Fake(kept=(Kept(path="a", at="yesterday", size=1),)), AT, "Invalid isoformat string: 'yesterday'"),
-    ],
-)
-async def test_a_list_that_cannot_be_kept_is_said_and_keeps_no_take_back_from_ending(fake, at, why):
-    receipt = await executor(fake, api_now=at).execute(SetRole(role=Role.RECEIVE_ONLY, keep=False, **SIDE))
-    assert (receipt.ok, fake.done) == (True, [("role", "receiveonly", False)])
-    assert receipt.displaced is not None
-    assert "their list could not be kept: " in receipt.detail
-    assert why in receipt.detail
-
-
-async def test_a_list_that_cannot_be_had_keeps_no_take_back_from_ending():
-    fake = Fake(kept=None)
-    receipt = await executor(fake).execute(SetRole(role=Role.RECEIVE_ONLY, keep=False, **SIDE))
-    assert (receipt.ok, receipt.displaced, fake.done) == (True, None, [("role", "receiveonly", False)])
-    assert "could not be listed: RuntimeError: versioning is off" in receipt.detail

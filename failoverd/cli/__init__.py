@@ -18,6 +18,7 @@ HANDLERS: Mapping[str, str] = {
     "why": "look.why",
     "history": "look.history",
     "displaced": "displaced.displaced",
+    "restore": "restore.restore",
     "switchover": "operate.act",
     "failover": "operate.act",
     "failback": "operate.act",

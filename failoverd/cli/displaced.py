@@ -35,7 +35,7 @@ def displaced(arguments: argparse.Namespace) -> int:
 
 async def _displaced(arguments: argparse.Namespace) -> int:
     config = loaded_apart(arguments)
-    app = _narrowed(find(config.rules, arguments.app), arguments.volume)
+    app = narrowed(find(config.rules, arguments.app), arguments.volume)
     async with connect(config, arguments) as cluster:
         found = [one async for one in shelves(cluster, app, arguments.kubeconfig or config.kubeconfig)]
     found = [replace(one, files=tuple(file for file in one.files if _meant(file, arguments))) for one in found]
@@ -49,7 +49,7 @@ async def _displaced(arguments: argparse.Namespace) -> int:
     return Exit.NOT_ALL if any(one.unknown for one in found) else Exit.OK
 
 
-def _narrowed(app: App, volume: str | None) -> App:
+def narrowed(app: App, volume: str | None) -> App:
     """`app` with that volume alone. Raises Stop."""
     if volume is None:
         return app

@@ -8,7 +8,7 @@ from failoverd.cli.cluster import Cluster
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.table import brief
 from failoverd.clock import SystemClock, sleep
-from failoverd.core.memory import Memory, Move, Phase
+from failoverd.core.memory import Kind, Memory, Move, Phase
 from failoverd.core.model import Command, CommandKind
 from failoverd.core.say import lost, rto
 
@@ -82,6 +82,8 @@ def _settled(memory: Memory, command: Command) -> int:
 def _ended(command: Command, move: Move) -> int:
     if move.outcome != "done":
         raise Stop(Exit.REFUSED, f"{command.app}: {command.kind} {move.outcome}")
+    if move.kind is Kind.RESTORE and move.evidence:
+        print(move.evidence[-1])
     took = {name: timedelta(seconds=value) for name, value in rto(move).items()}
     parts = ", ".join(f"{name} {brief(value)}" for name, value in took.items())
     total = sum(took.values(), timedelta(0))

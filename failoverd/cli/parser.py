@@ -144,8 +144,15 @@ def _acting(commands: Commands[Parser]) -> None:
     release = _add(commands, "release", "give an app up: roles back to sendreceive, holds and marks gone")
     text = "acknowledge the alarms of an app that keep it from moving, as they are shown; 0 where there are none"
     ack = _add(commands, "ack", text)
-    for parser in (switch, failover, failback, release, ack):
+    restore = _add(commands, "restore", "stop an app, fetch a displaced file back where it lives, start it again")
+    for parser in (switch, failover, failback, release, ack, restore):
         parser.add_argument("app", metavar="APP", help="name or namespace/name")
+    restore.add_argument("path", metavar="PATH", help="the file, as `failoverd displaced` shows it")
+    restore.add_argument("--volume", metavar="NAME", help="where an app has several")
+    restore.add_argument("--at", type=_moment, metavar="TIME", help="when it was put aside (UTC); else the newest")
+    restore.add_argument(
+        "--site", type=_site, metavar=SITES, help="where it lies; only what lies at the app is fetched"
+    )
     for parser in (switch, failover):
         parser.add_argument("--to", type=_site, metavar=SITES, help="the site it must end on; else the other")
     for parser in (switch, failover, failback, release):
@@ -156,7 +163,7 @@ def _acting(commands: Commands[Parser]) -> None:
         parser.add_argument("app", nargs="?", metavar="APP", help="of this app only; else of all")
     pause.add_argument("--for", dest="length", type=_duration, metavar="DURATION", help='as in "2h"; else for good')
     kept = {pause: "shown while it stands", ack: "kept in log and Events, and with the alarm while it is seen"}
-    for parser in (switch, failover, failback, release, pause, resume, ack):
+    for parser in (switch, failover, failback, release, pause, resume, ack, restore):
         where = kept.get(parser, "told in log and Events" if parser in (release, resume) else "kept in the history")
         parser.add_argument("--why", default="", metavar="TEXT", help=f"the reason, {where}")
         parser.add_argument("--no-wait", action="store_true", help="do not wait for it to be done")

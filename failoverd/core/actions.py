@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from failoverd.core.memory import Version
 from failoverd.core.points import Wanted
 from failoverd.core.rules import Site
 
@@ -146,6 +147,32 @@ class Revert(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FindVersions(Action):
+    """Look which versions must be fetched for one file of one side: the receipt names them, or says why none are.
+
+    It changes nothing but that what the app has just written is scanned.
+    """
+
+    app: str
+    volume: str
+    site: Site
+    path: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchVersions(Action):
+    """Put these versions where their files are; what is there by then becomes a version. Done twice it is done once:
+    a file that is there already is known by its content's time and size.
+    """
+
+    app: str
+    volume: str
+    site: Site
+    files: tuple[Version, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DropConnection(Action):
     """Have one side's Syncthing let go of a dead connection: its process ends and starts anew.
 
@@ -236,3 +263,5 @@ class Receipt:
     detail: str = ""
     scanned: Scanned | None = None
     displaced: Displaced | None = None
+    found: tuple[Version, ...] = ()
+    """Of `FindVersions`; none where `detail` says why there is nothing to fetch."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from failoverd.core.memory import AppMemory, CopyMemory, Kind, Memory, Standing
+from failoverd.core.memory import AppMemory, CopyMemory, Kind, Memory, Restore, Standing
 from failoverd.core.model import (
     NEVER_HEARD,
     UNJUDGED,
@@ -132,6 +132,8 @@ class Wish:
     forced: bool = False
     command: str = ""
     by: str = ""
+    restore: Restore | None = None
+    """Of kind `restore`."""
 
     @property
     def elective(self) -> bool:

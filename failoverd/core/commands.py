@@ -24,6 +24,7 @@ _MOVES: Mapping[CommandKind, Kind] = {
     CommandKind.SWITCHOVER: Kind.SWITCHOVER,
     CommandKind.FAILOVER: Kind.FAILOVER,
     CommandKind.FAILBACK: Kind.FAILBACK,
+    CommandKind.RESTORE: Kind.RESTORE,
 }
 
 
@@ -139,7 +140,13 @@ def _unsafe(standing: Standing) -> bool:
 def _move(asked: Asked, command: Command, app: App, was: AppMemory) -> Asked:
     kind = _MOVES[command.kind]
     target = app.preferred if kind is Kind.FAILBACK else command.target or was.active.other
-    if target is was.active:
+    wanted = command.restore
+    if kind is Kind.RESTORE:
+        if wanted is None or wanted.volume not in {volume.name for volume in app.volumes}:
+            return _answer(asked, command, f"{REFUSED}it does not say what to restore of which volume")
+        if target is not was.active:
+            return _answer(asked, command, f"{REFUSED}it lies at {target}: `failoverd switchover {app.key}` first")
+    elif target is was.active:
         return _answer(asked, command, f"refused: {app.key} is at {target} already")
     if app.key in asked.wishes:
         return _answer(asked, command, "refused: another command of the same app is pending")
@@ -151,5 +158,6 @@ def _move(asked: Asked, command: Command, app: App, was: AppMemory) -> Asked:
         forced=forced,
         command=command.id,
         by=command.by,
+        restore=wanted if kind is Kind.RESTORE else None,
     )
     return replace(asked, wishes={**asked.wishes, app.key: (command, wish)})

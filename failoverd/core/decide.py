@@ -20,6 +20,7 @@ from failoverd.core import (
     policy,
     proof,
     rest,
+    restoring,
     room,
     say,
     standby,
@@ -113,7 +114,8 @@ def _plans(sight: Sight, apps: list[App], asked: commands.Asked) -> dict[str, Pl
             here = case.place(case.was.active).node
             found, lost[here] = standby.judge(case, lost.get(here, claimed))
             plan = replace(plan, decision=replace(plan.decision, standby=found))
-            if plan.wish is not None and not _beyond_fence(plan.decision.objections):
+            leaves = plan.wish is not None and plan.wish.kind is not Kind.RESTORE
+            if plan.wish is not None and leaves and not _beyond_fence(plan.decision.objections):
                 claimed = room.claim(claimed, case, plan.wish.target)
         plans[app.key] = plan
     return plans
@@ -217,7 +219,8 @@ def _at_rest(case: Case, asked: commands.Asked) -> Plan:
     command, wish = asked.wishes.get(case.app.key, (None, None))
     wish = wish or rest.wish_of(case)
     ages, origins = _ages(case)
-    everything = policy.objections(case, wish) if wish else ()
+    restores = wish is not None and wish.kind is Kind.RESTORE
+    everything = (restoring if restores else policy).objections(case, wish) if wish else ()
     found = policy.binding(everything, wish) if wish else ()
     no_alarms: tuple[Objection, ...] = ()
     step, alarms = Step(was=case.was), no_alarms

@@ -84,6 +84,7 @@ def begin(case: Case, wish: Wish, evidence: tuple[str, ...]) -> AppMemory:
         forced=wish.forced,
         command=wish.command,
         by=wish.by,
+        restore=wish.restore,
     )
     volumes = was.volumes
     if not wish.kind.planned:

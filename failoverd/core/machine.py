@@ -19,6 +19,7 @@ class Event(StrEnum):
     CALLED_OFF = "called off"
     STOPPED = "stopped"
     STOPPED_UNPLANNED = "stopped, unplanned"
+    STOPPED_TO_RESTORE = "stopped to restore"
     EQUAL = "equal"
     NOT_EQUAL = "not equal in time"
     FLIPPED = "flipped"
@@ -83,6 +84,12 @@ TRANSITIONS: tuple[Row, ...] = (
         Phase.FLIPPING,
         "no pod of the app is left on a living node",
     ),
+    Row(
+        Phase.STOPPING,
+        Event.STOPPED_TO_RESTORE,
+        Phase.RESTORING,
+        "no pod of the app is left, a displaced file can be fetched back",
+    ),
     Row(Phase.STOPPING, Event.NOT_EQUAL, Phase.ABORTING, "the app did not stop in time"),
     Row(
         Phase.STOPPING,
@@ -100,6 +107,7 @@ TRANSITIONS: tuple[Row, ...] = (
         Phase.WATCHING,
         "the target was lost before the app was ready there",
     ),
+    Row(Phase.RESTORING, Event.RESTORED, Phase.WATCHING, "the app runs again where it was"),
     Row(Phase.ABORTING, Event.RESTORED, Phase.WATCHING, "the app runs again where it was"),
     Row(
         Phase.WATCHING,

@@ -30,6 +30,7 @@ class Phase(StrEnum):
     STOPPING = "stopping"
     BARRIER = "barrier"
     FLIPPING = "flipping"
+    RESTORING = "restoring"
     STARTING = "starting"
     ABORTING = "aborting"
     FROZEN = "frozen"
@@ -42,6 +43,8 @@ class Kind(StrEnum):
     FAILOVER = "failover"
     SWITCHOVER = "switchover"
     FAILBACK = "failback"
+    RESTORE = "restore"
+    """It ends where it began: the app is stopped, a displaced file is fetched back, and it is started again."""
 
     @property
     def planned(self) -> bool:
@@ -125,6 +128,35 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of a file, and what is in it: by time alone the same file is not known again once it moved."""
+
+    path: str
+    """As Syncthing writes it."""
+    at: str
+    """When it was put aside, as Syncthing writes it."""
+    modified: str
+    """When its content was last written, likewise: it goes with the content wherever that goes."""
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """What somebody wants fetched back at the active side."""
+
+    volume: str
+    path: str
+    """As Syncthing writes it."""
+    at: datetime | None = None
+    """Of the version put aside in this second; None: the newest."""
+    files: tuple[Version, ...] = ()
+    """What was found to be fetched, remembered before anything is: a database comes with its `-wal`."""
+    failed: str = ""
+    """Why it is not fetched; empty while it may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """One move in progress, or finished and kept as history."""
 
@@ -158,6 +190,8 @@ class Move:
     """Barrier scans (volume, site, sequence, Syncthing start time); redone when a mover restarted."""
 
     ended_at: datetime | None = None
+    restore: Restore | None = None
+    """Of kind `restore`: what it fetches."""
 
     @property
     def aborted(self) -> bool:

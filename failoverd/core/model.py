@@ -14,6 +14,8 @@ from failoverd.core.actions import (
     DropConnection,
     FenceOff,
     FenceOn,
+    FetchVersions,
+    FindVersions,
     Override,
     PatchOp,
     PatchRelease,
@@ -37,8 +39,6 @@ from failoverd.core.readings import (
     Amounts,
     Api,
     ClaimReading,
-    Command,
-    CommandKind,
     Folder,
     Guest,
     GuestState,
@@ -56,15 +56,16 @@ from failoverd.core.readings import (
     Unknown,
     Workload,
 )
+from failoverd.core.request import Command, CommandKind
 from failoverd.core.rules import Site
 
 __all__ = [
     "NEVER_HEARD", "NEVER_SEEN", "UNJUDGED", "Action", "Amounts", "Apart", "Api", "AppDecision", "ClaimReading",
     "Command", "CommandKind", "Decision", "DeletePod", "Displaced", "DropConnection", "FenceOff", "FenceOn",
-    "Folder", "GuardReading", "GuardWatch", "Guest", "GuestState", "Health", "Instance", "Kubelet", "Lease",
-    "Needs", "NodeObject", "NodeReading", "NodeWatch", "Note", "Now", "Objection", "Override", "Owner",
-    "PatchOp", "PatchRelease", "PatchWorkload", "Pod", "Receipt", "Release", "Revert", "Role", "Scan",
-    "ScanPoints", "Scanned", "SetIgnores", "SetRole", "Snapshot", "Standby", "Suspension", "TaintNode",
+    "FetchVersions", "FindVersions", "Folder", "GuardReading", "GuardWatch", "Guest", "GuestState", "Health",
+    "Instance", "Kubelet", "Lease", "Needs", "NodeObject", "NodeReading", "NodeWatch", "Note", "Now", "Objection",
+    "Override", "Owner", "PatchOp", "PatchRelease", "PatchWorkload", "Pod", "Receipt", "Release", "Revert", "Role",
+    "Scan", "ScanPoints", "Scanned", "SetIgnores", "SetRole", "Snapshot", "Standby", "Suspension", "TaintNode",
     "Toleration", "Unknown", "UntaintNode", "Verdict", "Verify", "VolumeWatch", "Want", "Watch", "Why", "Workload",
 ]  # fmt: skip
 

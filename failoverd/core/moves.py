@@ -14,9 +14,9 @@ from failoverd.core.barrier import compare, settling
 from failoverd.core.case import Case
 from failoverd.core.fencing import fencing, guest_state, off, paused
 from failoverd.core.hysteresis import mapped
-from failoverd.core.intent import Step, call_off, finish, flip_to, mark, marked, stand, told, undo_now, written
+from failoverd.core.intent import Step, call_off, flip_to, mark, marked, stand, told, undo_now
 from failoverd.core.machine import Event
-from failoverd.core.memory import NOTHING_KNOWN, AppMemory, Move, Phase, Standing
+from failoverd.core.memory import NOTHING_KNOWN, AppMemory, Kind, Move, Phase, Standing
 from failoverd.core.model import (
     Action,
     DeletePod,
@@ -32,7 +32,9 @@ from failoverd.core.model import (
     Why,
     Workload,
 )
-from failoverd.core.rules import FenceWhen, Require, Site, Volume
+from failoverd.core.restoring import restoring
+from failoverd.core.rules import FenceWhen, Require, Volume
+from failoverd.core.starts import aborting, give_role, halt, is_stopped, starting, undone, wait_for
 
 SUSPENDED_WITHIN = timedelta(seconds=30)
 """One request and one look. A HelmRelease not suspended by then lacks a right of ours, or something resumes it."""
@@ -43,7 +45,7 @@ def stopping(case: Case, move: Move) -> Step:
     workload = case.workload
     if isinstance(workload, Unknown):
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
-    if not _is_stopped(workload, move):
+    if not is_stopped(workload, move):
         return _stop(case, move, workload)
     left = case.pods() + case.strangers()
     if left:
@@ -54,10 +56,7 @@ def stopping(case: Case, move: Move) -> Step:
     if not workload.updated:
         return Step(was=case.was, waiting="its controller to see that replicas are 0")
     if move.kind.planned:
-        if waits := settling(case):
-            late = _hopeless(case, move, "decided")
-            return Step(was=case.was, event=Event.NOT_EQUAL if late else None, waiting=waits)
-        return Step(was=_reach(case, move, "stopped"), event=Event.STOPPED)
+        return _settled(case, move)
     unfit = policy.unfit(case, move.target)
     if unfit:
         return _not_promoted(case, move, unfit)
@@ -65,6 +64,15 @@ def stopping(case: Case, move: Move) -> Step:
         again = off(case, case.place(move.source).node, "runs again in the middle of a move")
         return Step(was=case.was, actions=again, waiting="the lost node runs again: fenced again")
     return Step(was=flip_to(_reach(case, move, "stopped")), event=Event.STOPPED_UNPLANNED)
+
+
+def _settled(case: Case, move: Move) -> Step:
+    """What a planned move goes on with once nothing of the app is left."""
+    if waits := settling(case):
+        late = _hopeless(case, move, "decided")
+        return Step(was=case.was, event=Event.NOT_EQUAL if late else None, waiting=waits)
+    event = Event.STOPPED_TO_RESTORE if move.kind is Kind.RESTORE else Event.STOPPED
+    return Step(was=_reach(case, move, "stopped"), event=event)
 
 
 def _not_promoted(case: Case, move: Move, unfit: tuple[Objection, ...]) -> Step:
@@ -76,11 +84,7 @@ def _not_promoted(case: Case, move: Move, unfit: tuple[Objection, ...]) -> Step:
         volumes = {name: stand(memory, move.source, Standing.ACTIVE) for name, memory in case.was.volumes.items()}
         back = replace(case.was, volumes=volumes, move=mark(move, "unfit", case.date))
         return Step(was=back, event=Event.TARGET_UNFIT)
-    return Step(was=case.was, waiting=_wait_for(unfit), alarms=alarms)
-
-
-def _wait_for(unfit: tuple[Objection, ...]) -> str:
-    return "a copy fit to be promoted: " + "; ".join(map(str, unfit))
+    return Step(was=case.was, waiting=wait_for(unfit), alarms=alarms)
 
 
 def _stop(case: Case, move: Move, workload: Workload) -> Step:
@@ -95,7 +99,7 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
         if why:
             return Step(was=call_off(case, why), event=Event.CALLED_OFF)
         if unfit or unsure:
-            return Step(was=case.was, waiting=_wait_for(unfit) if unfit else unsure)
+            return Step(was=case.was, waiting=wait_for(unfit) if unfit else unsure)
     elif _hopeless(case, move, "decided"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
     was = case.was
@@ -107,11 +111,7 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
         late = case.date - (marked(move, "decided") or case.date) > SUSPENDED_WITHIN
         alarms = (Objection(why=Why.GITOPS, text=f"{move.kind} of {case.app.key} waits for {busy}"),) if late else ()
         return Step(was=was, actions=acts, waiting=busy, alarms=alarms)
-    return Step(was=was, actions=_halt(case, move, workload), waiting="the workload takes hold and replicas 0")
-
-
-def _is_stopped(workload: Workload, move: Move) -> bool:
-    return patch.is_stopped(workload, move) and gitops.is_suspended(workload)
+    return Step(was=was, actions=halt(case, move, workload), waiting="the workload takes hold and replicas 0")
 
 
 def _of_release(case: Case, move: Move, workload: Workload) -> str:
@@ -135,15 +135,6 @@ def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
     if _hopeless(case, move, "decided"):
         return "the app did not stop in time"
     return "; ".join(map(str, policy.lasting(case, move.target, unfit)))
-
-
-def _halt(case: Case, move: Move, workload: Workload) -> tuple[Action, ...]:
-    """The stop, or whatever of it is undone."""
-    acts: tuple[Action, ...] = gitops.suspend(case, f"{move.kind} to {move.target}")
-    if not patch.is_stopped(workload, move):
-        ops = patch.stop(case.app, workload, move)
-        acts += (written(case, ops, f"{move.kind}: hold and replicas 0"),)
-    return acts
 
 
 def _reach(case: Case, move: Move, name: str) -> AppMemory:
@@ -195,7 +186,7 @@ def _came_back(case: Case, move: Move) -> bool:
 def barrier(case: Case, move: Move) -> Step:
     """Scan both sides of every volume; go on only when both are provably equal."""
     moved, wanted, missing = move, tuple[Action, ...](), ["a pod mounts a copy again"]
-    again = _undone(case, move)
+    again = undone(case, move)
     if again:
         missing = ["somebody undid the stop: put back"]
     elif isinstance(case.workload, Unknown):  # its pods are not known either
@@ -211,14 +202,6 @@ def barrier(case: Case, move: Move) -> Step:
     return Step(was=replace(case.was, move=moved), actions=(*again, *wanted), waiting="; ".join(missing))
 
 
-def _undone(case: Case, move: Move) -> tuple[Action, ...]:
-    """The stop once more, where somebody (or an unheld GitOps controller) has undone it."""
-    workload = case.workload
-    if isinstance(workload, Unknown) or workload.epoch != move.epoch:
-        return ()
-    return _halt(case, move, workload)
-
-
 def flipping(case: Case, move: Move) -> Step:
     """Source `receiveonly` (planned only), then target `sendonly`; each read back."""
     workload = case.workload
@@ -226,17 +209,17 @@ def flipping(case: Case, move: Move) -> Step:
         return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
     left = [*case.pods(), *case.strangers()]
     was = _disturbed(case, move) if left or workload.replicas else case.was
-    if not _is_stopped(workload, move):
+    if not is_stopped(workload, move):
         why = f"epoch {workload.epoch}, replicas {workload.replicas}, " + ("held" if workload.held else "not held")
         why += "" if gitops.is_suspended(workload) else f", HelmRelease {case.app.helm_release} not suspended"
-        return Step(was=was, actions=_undone(case, move), waiting=f"the workload to be at rest: {why}")
+        return Step(was=was, actions=undone(case, move), waiting=f"the workload to be at rest: {why}")
     if left:
         return Step(was=was, waiting="pods to go: " + ", ".join(pod.name for pod in left))
     flipped = marked(move, "flipped") is not None  # a role that was lost since is given back below
     unfit = tuple(one for one in policy.unfit(case, move.target) if not (flipped and one.why is Why.NOT_ADOPTED))
     if unfit:
         alarms = policy.lasting(case, move.target, unfit)
-        return Step(was=case.was, waiting=_wait_for(unfit), alarms=alarms)
+        return Step(was=case.was, waiting=wait_for(unfit), alarms=alarms)
     acts, missing = [], []
     for volume in case.app.volumes:
         act, why = _flip(case, move, volume)
@@ -279,113 +262,12 @@ def _flip(case: Case, move: Move, volume: Volume) -> tuple[SetRole | None, str]:
         if isinstance(source, Unknown):
             return None, f"{move.source}: {source.why}"
         if source.type != Role.RECEIVE_ONLY:
-            return _role(case, volume, move.source, Role.RECEIVE_ONLY), f"{move.source} to receive only"
+            return give_role(case, volume, move.source, Role.RECEIVE_ONLY), f"{move.source} to receive only"
     if isinstance(target, Unknown):
         return None, f"{move.target}: {target.why}"
     if target.type != Role.SEND_ONLY:
-        return _role(case, volume, move.target, Role.SEND_ONLY), f"{move.target} to send only"
+        return give_role(case, volume, move.target, Role.SEND_ONLY), f"{move.target} to send only"
     return None, ""
-
-
-def _role(case: Case, volume: Volume, site: Site, role: Role) -> SetRole:
-    return SetRole(app=case.app.key, volume=volume.name, site=site, role=role, reason="the flip")
-
-
-def starting(case: Case, move: Move) -> Step:
-    """Claims, placement and replicas in one patch; then until the pod is Ready at the target."""
-    workload = case.workload
-    if isinstance(workload, Unknown):
-        return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
-    if not patch.is_started(case.app, workload, case.was, move.target):
-        if workload.replicas == 0 and workload.epoch == move.epoch:
-            unfit = policy.lasting(case, move.target, policy.unfit(case, move.target))
-            if unfit:
-                return Step(was=case.was, waiting=_wait_for(unfit), alarms=unfit)
-            again = gitops.suspend(case, f"{move.kind} to {move.target}")
-            if again:
-                return Step(was=case.was, actions=again, waiting="the HelmRelease to be suspended again")
-            ops = patch.start(case.app, workload, case.was, move.target, case.place(move.target))
-            act = written(case, ops, f"start at {move.target}")
-            return Step(was=case.was, actions=(act,), waiting=f"the workload to name {move.target}'s claims")
-        return Step(was=case.was, actions=_undone(case, move), waiting=_not_started(case, move, workload))
-    started = mark(move, "started", case.date)
-    ready = [pod for pod in case.pods(move.target) if pod.ready and not pod.deleting]
-    arrived = _arrive(case, move.target)
-    if ready:
-        return Step(was=finish(case, arrived, mark(started, "ready", case.date), "done"), event=Event.READY)
-    if case.verdict(move.target).health is Health.DOWN:
-        lost = finish(case, arrived, started, "failed: the target was lost before the app was ready")
-        return Step(was=lost, event=Event.TARGET_LOST)
-    waiting, alarms = _why_not_ready(case, move, started)
-    away = gitops.suspend(case, f"{move.kind} to {move.target}") if arrived.undo is not None else ()
-    return Step(was=replace(case.was, move=started), actions=away, waiting=waiting, alarms=alarms)
-
-
-def _not_started(case: Case, move: Move, workload: Workload) -> str:
-    """What a start waits for that nothing of ours brings about."""
-    home = case.was.undo is not None and patch.is_home(case.app, case.was.undo, move.target)
-    if home and workload.epoch is None and case.runs_on(move.target):  # as our start leaves it, but for a hand since
-        if workload.replicas == 0:
-            return "somebody to scale it up again: it was started at home, and replicas are 0 now"
-        if workload.held:
-            hold = workload.owner.hold
-            return f"somebody to take the hold off again ({hold}): it was started at home, and is held now"
-    return f"workload to carry epoch {move.epoch} and replicas 0"
-
-
-def _arrive(case: Case, site: Site) -> AppMemory:
-    """Memory of an app whose start patch stands at `site`: at home nothing is left to undo."""
-    home = case.was.undo is not None and patch.is_home(case.app, case.was.undo, site)
-    return replace(case.was, undo=None if home else case.was.undo)
-
-
-def _why_not_ready(case: Case, move: Move, started: Move) -> tuple[str, tuple[Objection, ...]]:
-    """What is waited for, and the alarm once that has taken longer than it should."""
-    took, limit = case.date - (marked(started, "started") or case.date), case.rules.timings.ready_timeout
-    reasons = [f"{pod.name}: {pod.waiting}" for pod in case.pods() if pod.waiting]
-    because = f": {'; '.join(reasons)}" if reasons else ""
-    waiting = f"the app to be ready at {move.target} since {took.total_seconds():.0f} s{because}"
-    if took <= limit:
-        return waiting, ()
-    text = f"not ready in time at {move.target}, {limit.total_seconds():.0f} s (ready_timeout){because}"
-    return waiting, (Objection(why=Why.NOT_READY, text=text),)
-
-
-def aborting(case: Case, move: Move) -> Step:
-    """Roles were never flipped before the barrier: only the workload must run again where it was."""
-    workload = case.workload
-    if isinstance(workload, Unknown):
-        return Step(was=case.was, waiting=f"the workload can be read: {workload.why}")
-    if patch.is_started(case.app, workload, case.was, move.source):
-        if case.patching:
-            return Step(was=case.was, waiting="a patch on its way to be answered")
-        ended = finish(case, _arrive(case, move.source), move, f"aborted: {_abort_why(move)}")
-        return Step(was=ended, event=Event.RESTORED)
-    wrong = [
-        volume.name
-        for volume in case.app.volumes
-        if isinstance(folder := case.folder(volume, move.source), Folder) and folder.type != Role.SEND_ONLY
-    ]
-    if wrong:
-        acts = tuple(
-            _role(case, volume, move.source, Role.SEND_ONLY) for volume in case.app.volumes if volume.name in wrong
-        )
-        return Step(was=case.was, actions=acts, waiting="the source's role to be back")
-    if workload.replicas != 0 or workload.epoch != move.epoch:
-        again = _undone(case, move)
-        return Step(was=case.was, actions=again, waiting=f"workload to carry epoch {move.epoch} and replicas 0")
-    ops = patch.start(case.app, workload, case.was, move.source, case.place(move.source))
-    act = written(case, ops, "aborted: start where it was")
-    return Step(was=case.was, actions=(act,), waiting=f"the app to start at {move.source} again")
-
-
-def _abort_why(move: Move) -> str:
-    if marked(move, "unfit") is not None:
-        return "the target's copy was not fit any more"
-    if marked(move, "late") is not None:
-        return "its stop landed after it was called off"
-    stopped = marked(move, "stopped") is not None
-    return "both copies were not equal in time" if stopped else "the app did not stop in time"
 
 
 STEPS: Mapping[Phase, Callable[[Case, Move], Step]] = {
@@ -394,5 +276,6 @@ STEPS: Mapping[Phase, Callable[[Case, Move], Step]] = {
     Phase.BARRIER: told(barrier),
     Phase.FLIPPING: told(flipping),
     Phase.STARTING: told(starting),
+    Phase.RESTORING: told(restoring),
     Phase.ABORTING: told(aborting),
 }

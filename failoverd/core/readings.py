@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from failoverd.core import names
-from failoverd.core.rules import Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,34 +366,3 @@ class Api:
 
     date: datetime
     """Its `Date` header: the clock that everything in Memory is written with."""
-
-
-class CommandKind(StrEnum):
-    """What an operator can ask for."""
-
-    SWITCHOVER = "switchover"
-    FAILOVER = "failover"
-    FAILBACK = "failback"
-    PAUSE = "pause"
-    RESUME = "resume"
-    RELEASE = "release"
-    ACK = "ack"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """One request of an operator, done at most once."""
-
-    id: str
-    kind: CommandKind
-    app: str
-    """App key, or `*`."""
-    target: Site | None = None
-    epoch: int | None = None
-    """The epoch it was meant for: after another move it is refused."""
-    expires: datetime
-    until: datetime | None = None
-    why: str = ""
-    by: str = ""
-    seen: tuple[str, ...] = ()
-    """Of `ack`: the marks of the alarms that whoever asks was shown."""

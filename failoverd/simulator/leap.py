@@ -23,10 +23,11 @@ from failoverd.simulator.clock import WorldClock
 from failoverd.simulator.idle import Idling
 from failoverd.simulator.idle_tick import Held, Round, pairs
 from failoverd.simulator.linear import Beyond, NotSteady
-from failoverd.simulator.ports import DEADLINE_MS, WorldLeadership, WorldObserver, WorldStore
+from failoverd.simulator.ports import WorldObserver, WorldStore
 from failoverd.simulator.sleeper import Sleeper
 from failoverd.simulator.world import World
 from failoverd.simulator.world_guard import GuardTruth
+from failoverd.simulator.world_lead import DEADLINE_MS, WorldLeadership
 from failoverd.simulator.world_look import PROBE_AFTER_MS
 from failoverd.simulator.world_node import GRACE_MS as UNREADY_MS
 from failoverd.simulator.world_node import RENEW_MS

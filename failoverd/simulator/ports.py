@@ -16,6 +16,8 @@ from failoverd.core.model import (
     DropConnection,
     FenceOff,
     FenceOn,
+    FetchVersions,
+    FindVersions,
     GuestState,
     Instance,
     Now,
@@ -40,17 +42,15 @@ from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.rules import SITES, Rules, Site
 from failoverd.loop import Loop
 from failoverd.ports import Conflict, StoreError
-from failoverd.simulator import world_taint
+from failoverd.simulator import world_taint, world_versions
 from failoverd.simulator.clock import WorldClock, until
 from failoverd.simulator.json_patch import PatchFailed
 from failoverd.simulator.world import Host, World
+from failoverd.simulator.world_lead import WorldLeadership
 from failoverd.simulator.world_look import Look, stamp
 from failoverd.simulator.world_pair import RELAUNCH_MS, SyncPair
 from failoverd.simulator.world_side import CHANGING
 
-RENEW_MS = 7_000
-DEADLINE_MS = 12_000
-"""Defaults of the leadership lease: renewed every 7 s, given up after 12 s without an answer."""
 PATIENCE_MS = 2_000
 """A look waits this long for what does not answer."""
 GRACE_MS = 100
@@ -193,6 +193,18 @@ class WorldExecutor:
         pair.kick()
         return Receipt(action=action, ok=True, displaced=displaced)
 
+    async def _find(self, action: FindVersions) -> Receipt:
+        pair = await self._mover(action.app, action.volume, action.site)
+        found = world_versions.found(self.world, pair.sides[action.site], action.path)
+        return Receipt(action=action, ok=True, found=found, detail="" if found else f"no version of {action.path}")
+
+    async def _fetch(self, action: FetchVersions) -> Receipt:
+        pair = await self._mover(action.app, action.volume, action.site)
+        if not pair.sides[action.site].versioning:
+            raise _Refused("no versioner")
+        told = world_versions.fetch(self.world, pair, action.site, action.files)
+        return Receipt(action=action, ok=bool(told), detail=told or "the version is gone")
+
     async def _set_ignores(self, action: SetIgnores) -> Receipt:
         pair = await self._mover(action.app, action.volume, action.site)
         pair.sides[action.site].ignores = action.patterns
@@ -310,6 +322,8 @@ _HANDLERS: dict[type[Action], Callable[..., Awaitable[Receipt]]] = {
     Want: WorldExecutor._want,
     Override: WorldExecutor._override,
     Revert: WorldExecutor._revert,
+    FindVersions: WorldExecutor._find,
+    FetchVersions: WorldExecutor._fetch,
     DropConnection: WorldExecutor._drop_connection,
     FenceOff: WorldExecutor._fence_off,
     FenceOn: WorldExecutor._fence_on,
@@ -347,28 +361,6 @@ class WorldStore:
         self.world.stored.memory = memory
         self.world.stored.version += 1
         self.version = self.world.stored.version
-
-
-@dataclass(slots=True)
-class WorldLeadership:
-    """The lease, renewed every 7 s while the API server answers; nobody acts 12 s after the last answer."""
-
-    world: World
-    host: Host
-    _last_ok_ms: int = 0
-
-    def instance(self, now: Now) -> Instance:
-        """What this instance knows of itself."""
-        now_ms = now.mono // timedelta(milliseconds=1)
-        if self.world.api_up and self.host.linked:
-            self._last_ok_ms = now_ms
-        mine = self.world.leader == self.host.name
-        return Instance(
-            leader=mine and now_ms < self._last_ok_ms + DEADLINE_MS,
-            holder=self.world.leader,
-            generation=self.world.generation,
-            link=self.host.linked,
-        )
 
 
 @dataclass(slots=True)

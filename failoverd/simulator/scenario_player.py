@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from failoverd.core.memory import Kind, Memory, Move
+from failoverd.core.memory import Kind, Memory, Move, Restore
 from failoverd.core.model import Action, Command, CommandKind, Decision, Now, Scan, ScanPoints, Snapshot
 from failoverd.core.rules import Site
 from failoverd.simulator.scenario_world import BadScenario
@@ -168,6 +168,10 @@ class Player:
     def _command(self, words: list[str]) -> Command:
         self._commands += 1
         kind, app, *target = words
+        restore = None
+        if kind == CommandKind.RESTORE:
+            volume, path = target
+            restore, target = Restore(volume=volume, path=path), [self._active(app)]
         return Command(
             id=f"command-{self._commands}",
             kind=CommandKind(kind),
@@ -177,8 +181,13 @@ class Player:
             expires=self.world.wall() + timedelta(minutes=5),
             by="operator",
             why="asked for",
+            restore=restore,
             seen=self._shown(app) if kind == CommandKind.ACK else (),
         )
+
+    def _active(self, app: str) -> str:
+        memory = self.world.stored.memory
+        return memory.apps[app].active if memory and app in memory.apps else Site.PRIMARY
 
     def _shown(self, app: str) -> tuple[str, ...]:
         """The marks that `failoverd ack` would name at this moment."""

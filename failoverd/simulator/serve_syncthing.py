@@ -16,6 +16,7 @@ from failoverd.clock import sleep
 from failoverd.core.model import Role
 from failoverd.core.names import FOLDER
 from failoverd.core.rules import Site
+from failoverd.simulator import world_versions
 from failoverd.simulator.serve_faults import WireFault, status, strike
 from failoverd.simulator.serve_objects import API_KEY
 from failoverd.simulator.world import World
@@ -128,6 +129,10 @@ class SyncthingApi:
             return web.json_response({"ok": "restarting"})
         if method == "POST" and path.startswith("db/"):
             return await self._act(mover, path.removeprefix("db/"), request)
+        if path == "db/file" and method == "GET":
+            return _file(mover, request.query.get("file", ""))
+        if path == "folder/versions" and method == "POST":
+            return _restore(mover, json.loads(await request.text()))
         if path.startswith(("db/", "folder/")) and request.query.get("folder") != FOLDER:
             return web.Response(status=404, text="no such folder\n")
         if path == "db/completion" and mover.side.paused:
@@ -265,7 +270,31 @@ def _errors(mover: Mover) -> dict[str, Any]:
 
 def _versions(mover: Mover) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {}
-    now = stamp(mover.world, mover.world.time.now_ms)[:19] + "Z"
-    for path, _ in mover.side.disk.versions:
-        found.setdefault(path, []).append({"versionTime": now, "modTime": now, "size": FILE_BYTES})
+    for one in world_versions.listed(mover.world, mover.side):
+        entry = {"versionTime": one.at, "modTime": one.modified, "size": one.size}
+        found.setdefault(one.path, []).append(entry)
     return found
+
+
+def _file(mover: Mover, path: str) -> web.Response:
+    """What this side's index says of one file."""
+    entry = mover.side.index.get(path)
+    if entry is None:
+        return web.Response(status=404, text="no such object in the index\n")
+    content = entry.content
+    modified = world_versions.written(mover.world, content or ())
+    size = 0 if content is None else FILE_BYTES
+    return web.json_response(
+        {"local": {"name": path, "size": size, "modified": modified, "deleted": content is None, "invalid": False}}
+    )
+
+
+def _restore(mover: Mover, wanted: dict[str, str]) -> web.Response:
+    if not mover.side.versioning:
+        return web.Response(status=500, text="no versioner\n")
+    failed = {
+        path: "version not found"
+        for path, at in wanted.items()
+        if not world_versions.restore(mover.world, mover.side, path, at)
+    }
+    return web.json_response(failed)

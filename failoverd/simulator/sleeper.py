@@ -16,7 +16,8 @@ from failoverd.core.rules import Rules
 from failoverd.loop import Loop
 from failoverd.simulator.clock import WorldClock
 from failoverd.simulator.idle_tick import Tick
-from failoverd.simulator.ports import GRACE_MS, WorldLeadership, WorldObserver, WorldStore
+from failoverd.simulator.ports import GRACE_MS, WorldObserver, WorldStore
+from failoverd.simulator.world_lead import WorldLeadership
 
 MS = timedelta(milliseconds=1)
 COUNTS = re.compile(r"[\d.]+")

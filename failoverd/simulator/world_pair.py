@@ -44,6 +44,11 @@ class SyncPair:
     pulling: bool = False
     _planned: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        for site, side in self.sides.items():
+            kept = self.sides[site.other].disk.versions
+            side.elsewhere = lambda path, content, kept=kept: (path, content) in kept  # type: ignore[misc]
+
     def connected(self, site: Site) -> bool:
         """What this side says of the connection; after a host's death that is no sign of life."""
         return self.real or self.holds(site)

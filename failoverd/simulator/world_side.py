@@ -40,6 +40,8 @@ class Side:
     """(promise, what happened): something a promise forbids."""
     live: Callable[[], bool] = lambda: True
     """Whether the workload names this side's copy: a leftover pod elsewhere writes what counts for nothing."""
+    elsewhere: Callable[[str, Content], bool] = lambda *_: False
+    """Whether the other side keeps this content among its versions: somebody has fetched another one back there."""
     kind: Role = Role.SEND_RECEIVE
     paused: bool = False
     versioning: str = ""
@@ -205,7 +207,7 @@ class Side:
             self.disk.versions.append((entry.path, old.content))
             if gone:
                 self.tell(f"displaced {self.name} {entry.path}, kept: {self._worth(entry.path, gone)}")
-        elif gone:
+        elif gone and not self.elsewhere(entry.path, old.content):
             self.accuse("I10", f"{self.name}: {_seconds(gone)} s of writing in {entry.path} gone for good")
 
     def kept(self) -> Displaced:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from failoverd.core import names
+from failoverd.core.memory import Version
 from failoverd.core.model import (
     Action,
     Amounts,
@@ -20,6 +21,8 @@ from failoverd.core.model import (
     DropConnection,
     FenceOff,
     FenceOn,
+    FetchVersions,
+    FindVersions,
     Folder,
     Guest,
     GuestState,
@@ -146,6 +149,9 @@ class World:
     deaf: set[type[Action]] = field(default_factory=set)
     """Kinds of action that fail."""
     did: list[Action] = field(default_factory=list)
+    versions: dict[tuple[str, str, Site], dict[str, tuple[Version, ...]]] = field(default_factory=dict)
+    """What `FindVersions` finds for a path of one copy."""
+    fetched: list[tuple[Version, ...]] = field(default_factory=list)
     updated: bool = True
     tainted: dict[str, bool] = field(default_factory=dict)
     """Nodes with the taint `out-of-service`, and whether it is ours."""
@@ -342,7 +348,17 @@ class World:
                 del self.tainted[node]
 
     def _sync(self, action: Action) -> Receipt:
-        synced = SetRole | SetIgnores | Scan | ScanPoints | Override | Revert | DropConnection
+        synced = (
+            SetRole
+            | SetIgnores
+            | Scan
+            | ScanPoints
+            | Override
+            | Revert
+            | DropConnection
+            | FindVersions
+            | FetchVersions
+        )
         assert isinstance(action, synced), action
         key = (action.app, action.volume, action.site)
         seen = self.folder(key)
@@ -359,6 +375,15 @@ class World:
                 found = Scanned(
                     at=self.date, sequence=seen.sequence, errors=seen.errors, started=seen.started, device=seen.device
                 )
+            case FindVersions(path=path):
+                versions = self.versions.get(key, {}).get(path, ())
+                text = "" if versions else f"no version of {path}"
+                return Receipt(action=action, ok=True, found=versions, detail=text)
+            case FetchVersions(files=files):
+                if not seen.versioning:
+                    return Receipt(action=action, ok=False, detail="no versioner")
+                assert not [pod for pod in self.pods[key[0]] if pod.owned], "a pod of the app was there"
+                self.fetched.append(files)
             case Override():
                 self.folders[key] = replace(self.folders[key], need_items=0, need_deletes=0)
             case DropConnection(started=started) if started == seen.started:

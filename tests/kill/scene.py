@@ -14,7 +14,7 @@ from typing import Any
 from failoverd.adapters.kubernetes import commands
 from failoverd.adapters.kubernetes.client import Client
 from failoverd.adapters.kubernetes.memory import History, decode
-from failoverd.core.memory import AppMemory, Memory, Move
+from failoverd.core.memory import AppMemory, Memory, Move, Restore
 from failoverd.core.model import Command, CommandKind
 from failoverd.core.rules import Guarding, Require, Site
 from failoverd.simulator.chaos_truth import Truth
@@ -216,13 +216,14 @@ class Scene:
         self.before = last.id if last else ""
         await trigger(self)
 
-    async def command(self, kind: CommandKind, target: Site | None = None) -> None:
+    async def command(self, kind: CommandKind, target: Site | None = None, restore: Restore | None = None) -> None:
         """An operator asks for something, by the API."""
         self._commands += 1
         app, now = self.app(), self.served.world.wall()
         asked = Command(
             id=f"command-{self._commands}", kind=kind, app=self.key, target=target, epoch=app.epoch if app else None,
             expires=now + timedelta(minutes=30), by="operator", why="asked for",
+            restore=restore,
         )  # fmt: skip
         await commands.write(self.operator, self.space, asked, now)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from failoverd.core.memory import Kind, Phase, Standing
+from failoverd.core.memory import Kind, Phase, Restore, Standing
 from failoverd.core.model import CommandKind
 from failoverd.core.rules import Site
+from failoverd.simulator.world_data import SETTINGS, Stretch
 from tests.kill.scene import Scene, Setting
 
 Part = Callable[[Scene], Awaitable[None]]
+OLD = (Stretch("of long ago", Site.PRIMARY, 0, 1),)
+"""What the settings were."""
 WARM = 14.0
 """Seconds after which every node was seen alive, and its guest running while its lease moved."""
 
@@ -72,6 +75,25 @@ async def _lost(scene: Scene) -> None:
     scene.fault("power_off k3s-w1")
     await scene.until("moved", lambda: watching(scene, Site.BACKUP) and scene.running(Site.BACKUP))
     await scene.rest(3)
+
+
+async def _kept(scene: Scene) -> None:
+    """At home a version of the settings lies from a take-back of long ago."""
+    await _warm(scene)
+    disk = scene.served.world.apps[scene.key].pairs["data"].sides[Site.PRIMARY].disk
+    disk.versions.append((SETTINGS, OLD))
+
+
+async def _restore(scene: Scene) -> None:
+    wanted = Restore(volume="data", path=SETTINGS)
+    await scene.command(CommandKind.RESTORE, Site.PRIMARY, wanted)
+
+
+def _restored(scene: Scene) -> bool:
+    """At home again with the old settings, and what was there kept: once, whoever asked how often."""
+    disk = scene.served.world.apps[scene.key].pairs["data"].sides[Site.PRIMARY].disk
+    kept = [content for path, content in disk.versions if path == SETTINGS]
+    return _at(Site.PRIMARY)(scene) and OLD not in kept and bool(kept)
 
 
 def watching(scene: Scene, site: Site, *, clean: bool = False) -> bool:
@@ -157,6 +179,9 @@ STORIES = {
         Story(
             name="failback", prelude=_away, trigger=_command(CommandKind.FAILBACK), ended=_at(Site.PRIMARY),
             kind=Kind.FAILBACK, home=True,
+        ),
+        Story(
+            name="restore", prelude=_kept, trigger=_restore, ended=_restored, kind=Kind.RESTORE, home=True,
         ),
         Story(
             name="take-back", prelude=_lost, trigger=_fault("power_on k3s-w1"),

@@ -63,11 +63,25 @@ STORIES = {
     "take-back": Story(
         "world stable_for=1h", ((WARM, "fault power_off k3s-w1"), (WARM + 90, "fault power_on k3s-w1")), lasts=240,
     ),
+    "restore": Story(
+        "world stable_for=30s cooldown=30s",
+        (
+            (WARM, "fault power_off k3s-w1"), (WARM + 60, "fault power_on k3s-w1"),
+            (WARM + 300, f"command restore {APP} data config.xml"),
+        ),
+        at="primary",
+    ),
     "release": Story("world", ((WARM, f"command release {APP}"),), ends="released", at="primary"),
 }  # fmt: skip
 
 
-MOVES = {"adoption": [], "release": [], "aborted": ["aborted"], "failback": ["done", "done"]}
+MOVES = {
+    "adoption": [],
+    "release": [],
+    "aborted": ["aborted"],
+    "failback": ["done", "done"],
+    "restore": ["done", "done", "done"],
+}
 """How the moves of an undisturbed run end; of every other kind there is one, and it is done."""
 
 
@@ -201,7 +215,7 @@ def _judge(story: Story, world: World, truth: Truth) -> None:
         if NOT_YET not in text and "still released" not in text:
             world.accuse(promise, text)
     done = [move for move in was.moves if move.outcome == "done"]
-    if len({move.id for move in was.moves}) != len(was.moves) or len(done) > 2:
+    if len({move.id for move in was.moves}) != len(was.moves) or len(done) > max(2, len(story.events)):
         world.accuse("I7", f"moves: {', '.join(f'{move.id} {move.outcome}' for move in was.moves)}")
 
 

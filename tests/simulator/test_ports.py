@@ -23,9 +23,10 @@ from failoverd.core.rules import Site
 from failoverd.ports import Conflict, StoreError
 from failoverd.simulator import ports
 from failoverd.simulator.clock import Stuck, WorldClock, run
-from failoverd.simulator.ports import WorldExecutor, WorldLeadership, WorldObserver, WorldStore
+from failoverd.simulator.ports import WorldExecutor, WorldObserver, WorldStore
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_faults import inject
+from failoverd.simulator.world_lead import WorldLeadership
 from failoverd.simulator.world_spec import BEGINNING, WorldSpec, simple_rules
 
 APP = "media/sonarr"

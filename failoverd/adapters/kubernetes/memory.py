@@ -37,8 +37,6 @@ HISTORY_KEEP = 200
 """Entries of history kept."""
 
 _MEMORY: TypeAdapter[Memory] = TypeAdapter(Memory)
-_NAMES = {"alarms": {"__all__": {"acknowledged_by", "acknowledged_why"}}}
-_LISTS = {"volumes": {"__all__": {"displaced"}}}
 UNKNOWN_FIELD = "unexpected_keyword_argument"
 
 
@@ -170,9 +168,14 @@ class History:
 def encode(memory: Memory) -> str:
     """Memory as compact JSON. Newer fields that hold nothing are left out: a version without them would freeze."""
     apps = memory.apps.values()
-    named = any(one.acknowledged_by or one.acknowledged_why for was in apps for one in was.alarms)
-    listed = any(one.displaced for was in apps for one in was.volumes.values())
-    empty = ({} if named else _NAMES) | ({} if listed else _LISTS)
+    moves = [move for was in apps for move in (was.move, *was.moves) if move is not None]
+    empty: dict[str, Any] = {}
+    if not any(one.acknowledged_by or one.acknowledged_why for was in apps for one in was.alarms):
+        empty["alarms"] = {"__all__": {"acknowledged_by", "acknowledged_why"}}
+    if not any(one.displaced for was in apps for one in was.volumes.values()):
+        empty["volumes"] = {"__all__": {"displaced"}}
+    if not any(move.restore for move in moves):
+        empty |= {"move": {"restore"}, "moves": {"__all__": {"restore"}}}
     return _MEMORY.dump_json(memory, exclude={"apps": {"__all__": empty}}).decode()
 
 

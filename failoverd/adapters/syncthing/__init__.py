@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from failoverd.adapters.syncthing import parse
+from failoverd.adapters.syncthing.choose import PARTS, choose, refused, same
 from failoverd.adapters.syncthing.parse import Fields, Kept, Link, Malformed
 from failoverd.adapters.syncthing.transport import (
     Access,
@@ -25,6 +26,7 @@ from failoverd.adapters.syncthing.transport import (
     Unreachable,
 )
 from failoverd.clock import sleep
+from failoverd.core.memory import Version
 from failoverd.core.model import Folder, Role, Scanned, Unknown
 from failoverd.core.names import FOLDER, GUARD_FOLDER
 
@@ -45,6 +47,8 @@ LIST_TIMEOUT = timedelta(seconds=30)
 """For a list of versions, which Syncthing reads from the disk file by file."""
 RESTART_TIMEOUT = timedelta(seconds=30)
 """For a restart: its monitor has it back in 1.5 s (measured); without one the kubelet does, 10 s late at worst."""
+ANOTHER_SECOND = timedelta(seconds=1.1)
+"""Versions of one file that were put aside within a second have one name, and one content."""
 ASK_AGAIN = timedelta(milliseconds=200)
 REREAD_AFTER = timedelta(seconds=10)
 """Ignore patterns and a standing connection are read this rarely: nothing decides on them within seconds."""
@@ -63,6 +67,10 @@ class SyncthingError(Exception):
 
 class _Refused(Exception):
     """Syncthing answered, but not with what was asked for."""
+
+
+class _Missing(_Refused):
+    """There is no such thing, or not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +216,72 @@ class Syncthing:
     async def _versions(self) -> tuple[Kept, ...]:
         return parse.versions(await self._get("/rest/folder/versions", _IN_FOLDER, within=LIST_TIMEOUT))
 
+    async def find(self, path: str, at: datetime | None) -> tuple[Version, ...] | str:
+        """The versions to fetch back for one file, put aside at `at` or last; a text says why there are none.
+
+        Raises SyncthingError.
+        """
+        if text := refused(path):
+            return text
+        async with self._act(f"find {path}"):
+            await self._scan_beside((path,))
+            live = [path + part for part in PARTS if await self._local(path + part) is not None]
+            return choose(path, at, await self._versions(), live)
+
+    async def fetch(self, files: tuple[Version, ...]) -> str:
+        """Put versions where their files are; what is there becomes a version. Raises SyncthingError.
+
+        Asked for a version that is gone already Syncthing puts aside what is there and then finds nothing to put in
+        its place; twice within one second that overwrites what the first request put aside (both measured, 1.29.5).
+        So it is asked only for what it lists, longer than that after the look before, and a file is known by what is
+        in it.
+        """
+        async with self._act("restore"):
+            await self._must_be(Role.SEND_ONLY)
+            await self._scan_beside(tuple(one.path for one in files))
+            missing = [one for one in files if not await self._is_there(one)]
+            if missing:
+                await sleep(ANOTHER_SECOND)
+            for one in missing:
+                await self._fetch(one)
+            await self._scan_beside(tuple(one.path for one in files))
+            for one in files:
+                if not await self._is_there(one):
+                    raise _Refused(f"{one.path} is not what it was asked to be")
+        return "fetched, read back" if missing else "there already"
+
+    async def _fetch(self, wanted: Version) -> None:
+        listed = [one for one in await self._versions() if one.path == wanted.path and one.size == wanted.size]
+        alike = [one for one in listed if same(one.modified, wanted.modified)]
+        if not alike:
+            raise _Refused(f"the version of {wanted.path} is gone")
+        best = max(alike, key=lambda one: (same(one.at, wanted.at), one.at))
+        body = {wanted.path: best.at}
+        query = _IN_FOLDER
+        reply = await self._send("POST", "/rest/folder/versions", query=query, body=body, within=SCAN_TIMEOUT)
+        answer = parse.decoded("folder/versions", reply.body)
+        if answer.data.get(wanted.path):
+            raise _Refused(f"folder/versions: {wanted.path}: {answer.data[wanted.path]}")
+
+    async def _is_there(self, wanted: Version) -> bool:
+        found = await self._local(wanted.path)
+        if found is None:
+            return False
+        return found.count("size") == wanted.size and same(found.text("modified"), wanted.modified)
+
+    async def _local(self, path: str) -> Fields | None:
+        """What this side's index says of a file; None for one that is not there."""
+        try:
+            found = (await self._get("/rest/db/file", _IN_FOLDER | {"file": path})).object("local")
+        except _Missing:
+            return None
+        return None if found.flag("deleted") else found
+
+    async def _scan_beside(self, paths: tuple[str, ...]) -> None:
+        """Scan what lies in the folders of these files."""
+        for where in sorted({path.rpartition("/")[0] for path in paths}):
+            await self._post("/rest/db/scan", within=SCAN_TIMEOUT, query={"sub": where} if where else {})
+
     async def close(self) -> None:
         """Close connections."""
         await self._transport.close()
@@ -284,7 +358,7 @@ class Syncthing:
             self._transport.refused()
             raise _Refused(f"{call}: the API key from its Secret is refused ({reply.status} {text})")
         if reply.status == 404:
-            raise _Refused(f"{call}: folder '{FOLDER}' is not to be had (404 {text})")
+            raise _Missing(f"{call}: folder '{FOLDER}' is not to be had (404 {text})")
         raise _Refused(f"{call}: {reply.status} {text}")
 
 

@@ -234,6 +234,8 @@ class Kept:
     """When it was put aside, as Syncthing writes it."""
     size: int
     """Bytes."""
+    modified: str = ""
+    """When its content was last written, likewise."""
 
 
 def versions(fields: Fields) -> tuple[Kept, ...]:
@@ -244,7 +246,8 @@ def versions(fields: Fields) -> tuple[Kept, ...]:
             if not isinstance(entry, dict):
                 raise Malformed(f"{fields.call}: an entry of '{path}' is not an object")
             one = Fields(f"{fields.call}.{path}", entry)
-            kept.append(Kept(path=path, at=one.text("versionTime"), size=one.count("size")))
+            at, modified = one.text("versionTime"), one.text("modTime")
+            kept.append(Kept(path=path, at=at, size=one.count("size"), modified=modified))
     return tuple(kept)
 
 

@@ -1,0 +1,111 @@
+"""`failoverd restore`: what is asked of the leader, and what is refused before the app is stopped for nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from failoverd.cli.exits import Exit
+from failoverd.core import names
+from failoverd.core.memory import Kind, Memory, Move, Phase, Restore
+from failoverd.core.model import Command, CommandKind
+from failoverd.core.rules import Site
+from tests.test_cli_cluster import MAPS, Bench, Leader, bench
+from tests.test_cli_displaced import BEGAN, KEY, aside, listed, lost, mover, put, remember
+
+__all__ = ["bench"]  # a fixture
+FILE = "sub/a b.xml"
+
+
+@pytest.fixture
+def kept(bench: Bench) -> Bench:
+    """On backup since a failover; one version at backup, another at primary."""
+    remember(bench, lost())
+    for site in Site:
+        mover(bench, site)
+    put(bench, "displaced", Site.BACKUP, listed(aside("sub/a%20b.xml", 70), aside("sub/a%20b.xml", 10)))
+    put(bench, "displaced", Site.PRIMARY, listed(aside("old.xml", 60)))
+    return bench
+
+
+async def run(bench: Bench, *more: str) -> Any:
+    return await bench.run("restore", "sonarr", "--volume", "config", *more)
+
+
+def restoring(outcome: str) -> Leader:
+    def end(command: Command, memory: Memory) -> Memory:
+        app = memory.apps[KEY]
+        move = Move(
+            id="m", app=KEY, kind=Kind.RESTORE, source=app.active, target=app.active, epoch=2, reason="r",
+            began_at=BEGAN, command=command.id, outcome=outcome, evidence=("config at backup: fetched sub/a b.xml",),
+            marks=(("decided", BEGAN), ("ready", BEGAN + timedelta(seconds=5))),
+        )  # fmt: skip
+        return replace(memory, apps={KEY: replace(app, moves=(*app.moves, move), phase=Phase.WATCHING)})
+
+    return end
+
+
+async def test_it_is_asked_for_where_the_app_lives_with_the_epoch_it_was_meant_for(kept: Bench) -> None:
+    said = await run(kept, FILE, "--no-wait", "--why", "lost settings")
+    assert said.status == Exit.OK
+    (command,) = kept.commands()
+    assert (command.kind, command.app, command.target, command.epoch) == (CommandKind.RESTORE, KEY, Site.BACKUP, 1)
+    assert command.restore == Restore(volume="config", path=FILE)
+    assert command.why == "lost settings"
+
+
+async def test_a_version_is_meant_by_its_second(kept: Bench) -> None:
+    said = await run(kept, FILE, "--no-wait", "--at", "2026-11-26T15:00:10")
+    assert said.status == Exit.OK
+    (command,) = kept.commands()
+    assert command.restore is not None
+    assert command.restore.at == BEGAN + timedelta(seconds=10)
+
+
+async def test_it_is_followed_to_its_end_and_says_what_was_fetched(kept: Bench) -> None:
+    async with kept.leader(restoring("done")):
+        said = await run(kept, FILE)
+    assert said.status == Exit.OK
+    assert "config at backup: fetched sub/a b.xml" in said.out
+
+
+async def test_one_that_came_to_nothing_is_an_error(kept: Bench) -> None:
+    async with kept.leader(restoring("aborted: no version of it")):
+        said = await run(kept, FILE)
+    assert said.status == Exit.REFUSED
+    assert "restore aborted: no version of it" in said.err
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("old.xml",), "old.xml of 2026-11-26 15:01:00 lies at primary, and the app lives at backup: move it there"),
+        ((FILE, "--site", "primary"), f"{FILE} lies at primary, and the app lives at backup: move it there first"),
+        (("nothing.txt",), "no such version is kept at backup: failoverd displaced sonarr"),
+        ((FILE, "--at", "2026-11-26T15:00:11"), "no such version is kept at backup"),
+        (("app.db-wal",), "app.db-wal belongs to a database: restore app.db, and it comes with it"),
+        ((".failoverd/moves/m/0000/app.db",), "is the guard's own"),
+    ],
+)
+async def test_what_cannot_be_had_there_stops_no_app(kept: Bench, more: tuple[str, ...], why: str) -> None:
+    said = await run(kept, *more, "--no-wait")
+    assert said.status == Exit.REFUSED
+    assert why in said.err
+    assert kept.commands() == ()
+
+
+async def test_where_the_side_is_unknown_the_leader_looks(kept: Bench) -> None:
+    kept.server.put(f"{MAPS}/{names.displaced_object('media', 'pvc-sonarr-config-backup')}", {"data": {"stock": "{"}})
+    said = await run(kept, FILE, "--no-wait")
+    assert said.status == Exit.OK
+    assert "note: config at backup: unknown:" in said.err
+    assert len(kept.commands()) == 1
+
+
+async def test_of_several_volumes_one_must_be_named(kept: Bench) -> None:
+    said = await kept.run("restore", "sonarr", FILE)
+    assert said.status == Exit.USAGE
+    assert "media/sonarr has several volumes: say which by --volume (config, media)" in said.err
