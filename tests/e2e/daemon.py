@@ -32,6 +32,7 @@ SCRIPT = Path(sys.executable).with_name("failoverd")
 NAMESPACE = "failoverd"
 ACCOUNT = f"{NAMESPACE}/failoverd"
 OPERATOR = f"{NAMESPACE}/failoverd-operator"
+READER = f"{NAMESPACE}/failoverd-displaced"
 PORT = 8484
 CHAT_PORT = 9009
 SECRET = "of the lab"
@@ -249,9 +250,11 @@ class Daemon:
         found: list[Table] = json.loads(self.cli("history", app, "-o", "json").stdout)
         return found
 
-    def cli(self, *words: str, check: bool = True, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    def cli(
+        self, *words: str, check: bool = True, seconds: float = 300, who: str = OPERATOR
+    ) -> subprocess.CompletedProcess[str]:
         """Run the CLI as an operator, under the operator's Role. With `check` it must end with 0."""
-        argv = [SCRIPT, "--config", self.config, "--kubeconfig", self.lab.kubeconfig(OPERATOR), *words]
+        argv = [SCRIPT, "--config", self.config, "--kubeconfig", self.lab.kubeconfig(who), *words]
         done = self.lab.run(HostName.PVE, argv, check=False, timeout=seconds)
         assert not check or done.returncode == 0, f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done

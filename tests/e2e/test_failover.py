@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemon import SCRIPT, Table, until
+from tests.e2e.daemon import READER, SCRIPT, Table, until
 from tests.e2e.stopwatch import Stopwatch
 from tests.e2e.world import APPS, NODE, Row, World, figure
 from tests.lab.manifests.apps import Volume
@@ -74,6 +75,26 @@ def told_on_the_workload(world: World, name: str) -> None:
     texts = [one["message"] for one in events if one["source"].get("component") == "failoverd"]
     for kind in ("failover", "failback"):
         assert [text for text in texts if kind in text], f"no Event tells of the {kind} of {name}: {texts}"
+
+
+def fetched_back(world: World, name: str, gone: list[Row]) -> None:
+    """The database that the take-back displaced is listed, and an operator has it again."""
+    app, (volume, *_) = world.workload(name), APPS[name].volumes
+    told = json.loads(world.daemon.cli("displaced", name, "-o", "json", who=READER).stdout)
+    (here,) = [one for one in told["sides"] if (one["site"], one["volume"]) == ("primary", volume.name)]
+    displaced = [one for one in here["files"] if one["path"] == "app.db"]
+    assert displaced, f"{name}: its database is not among the displaced files: {here}"
+    oldest = min(one["at"] for one in displaced)
+    replaced = world.rows(NODE["primary"], name)
+    world.daemon.cli("restore", name, "app.db", "--at", oldest, "--why", "a look at what was lost")
+    world.settled(name, "primary", 90)
+    rows = world.rows(NODE["primary"], name)
+    assert {row.n for row in gone if row.host == "k3s-w1"} <= {row.n for row in rows if row.host == "k3s-w1"}
+    assert [row for row in replaced if row.host == "k3s-w2"]
+    assert not [row for row in rows if row.host == "k3s-w2"], f"{name}: it is not the database of before"
+    assert world.workload(name) == app
+    assert world.daemon.history(name)[-1]["kind"] == "restore"
+    figure(f"{name}: app.db of {oldest} fetched back, {len(gone)} lost rows among its {len(rows)}")
 
 
 def decided_again(recorded: Path) -> None:
@@ -144,4 +165,5 @@ def test_power_cut_by_default_and_the_way_home(world: World) -> None:
         for kind in ("failover", "failback"):
             assert [text for text in told if f"media/{name}" in text and kind in text], f"chat: no {kind} of {name}"
         told_on_the_workload(world, name)
+    fetched_back(world, "sonarr", gone["sonarr"]["data"])
     decided_again(recorded)
