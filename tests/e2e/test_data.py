@@ -35,7 +35,7 @@ from tests.lab.manifests.apps import Volume
 ASKED = int(os.environ.get("SOAK_RUNS") or 0)
 RUNS = ASKED or 2
 SEED = int(os.environ.get("SOAK_SEED") or (random.SystemRandom().randrange(1_000_000) if ASKED else 4))
-"""Drawn where runs are asked for; else the same two events each time: a cable with a fence, a power cut without one."""
+"""Drawn where runs are asked for; else always the same two: a cable with a fence, a power cut without one."""
 PASSED = REPOSITORY / ".cache" / "soak-data.jsonl"
 READY, HOME = 200, 420
 """Seconds to be Ready at the other side, and to be home with clean copies once the lost node is back."""
