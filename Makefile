@@ -66,7 +66,8 @@ lab: .venv ## a real cluster on this machine (root, Linux), left up
 lab-down: .venv ## take that cluster away
 	$(BIN)/python -m tests.lab down
 
-# Fifty apps want both cores to begin with. Of labs, which wait most of the time, two fit beside each other.
+# Fifty apps want both cores to begin with. Of labs, which wait most of the time, two fit beside each other. The sample
+# of `make kills` needs none: it is here because it computes for a minute.
 e2e: .venv ## the tests on a real cluster (root, Linux)
 	@$(BIN)/python -m tests.lab check
 	$(BIN)/python -m pytest tests/e2e/test_steady_state.py $(ARGS)

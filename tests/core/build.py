@@ -6,11 +6,12 @@ one daemon in it: Memory outlives it, Watch does not. Every action is carried ou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from failoverd.core import names
+from failoverd.core.again import replace
 from failoverd.core.memory import Version
 from failoverd.core.model import (
     Action,

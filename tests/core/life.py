@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from failoverd.core.again import replace
 from failoverd.core.decide import decide
 from failoverd.core.memory import Memory, Phase
 from failoverd.core.model import Action, Command, Decision, Instance, Receipt, Unknown, Watch, Why
