@@ -20,8 +20,8 @@ from tests.e2e.world import APPS, NODE, World, figure
 MINUTES = float(os.environ.get("SOAK_MINUTES", "4.5"))
 """Of faults; with what it takes to be well again it is about a minute and a half more."""
 SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1_000_000))
-FLAT = 1.15
-"""How much more the daemon may weigh at the end than at the beginning."""
+FLAT, MAY = 1.15, 110
+"""How much more the daemon may weigh at the end than at the beginning, where that is more than it may at all (MiB)."""
 
 
 @pytest.mark.timeout(60 * MINUTES + SETTLE + 240)
@@ -56,7 +56,7 @@ def test_random_faults(world: World) -> None:
     assert watcher.untold() == []
     first, last = watcher.heaviest()
     figure(f"soak: {len(watcher.samples)} looks, {first:.0f} MiB at first, {last:.0f} MiB at last")
-    assert last <= FLAT * first, "it grows"
+    assert last <= max(FLAT * first, MAY), "it grows"
 
 
 def rests(world: World, name: str) -> str | None:
