@@ -146,8 +146,8 @@ class Truth:
     def _unrest(self, key: str, truth: AppTruth, was: AppMemory | None) -> Iterator[tuple[str, str]]:
         sites = [site for site in Site if truth.writers(site)]
         # a move whose memory is gone: where the app was going to is for a person to say, and until then it is stopped
-        left = was is not None and was.phase == "frozen" and "lose_memory" in self.excused
-        if len(sites) != 1 and not (left and not sites):
+        waits = was is not None and was.phase == "frozen" and "lose_memory" in self.excused
+        if len(sites) != 1 and not (waits and not sites):
             yield "I7", f"{key} runs at {' and '.join(sites) or 'no site'} long after everything was mended"
         if was is None:
             yield "I7", f"{key} is not remembered"

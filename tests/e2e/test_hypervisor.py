@@ -79,7 +79,7 @@ def test_power_cut_waits_for_a_hypervisor_that_refuses_hangs_backs_up_and_lies(w
     assert len(opened) >= len(APPS) - 1, f"only {opened} opened"
     figure(
         f"power cut, hypervisor in trouble for {truth - cut:.0f} s: {refused} / {hung} / {busy} / {lied}; Ready"
-        f" {time.monotonic() - truth:.1f} s after it told the truth; did not open: {set(APPS) - set(opened) or 'none'}"
+        f" {time.monotonic() - truth:.1f} s after it told the truth; not opened: {set(APPS) - set(opened) or 'none'}"
     )
 
     until(lambda: world.lab.power_state(NODE) == "running", 60, "the fenced node is started again")

@@ -21,7 +21,7 @@ MINUTES = float(os.environ.get("SOAK_MINUTES", "4.5"))
 """Of faults; with what it takes to be well again it is about a minute and a half more."""
 SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1_000_000))
 FLAT, MAY = 1.15, 110
-"""How much more the daemon may weigh at the end than at the beginning, where that is more than it may at all (MiB)."""
+"""How much more the daemon may weigh at the end than at the beginning, beyond what it may weigh anyway (MiB)."""
 
 
 @pytest.mark.timeout(60 * MINUTES + SETTLE + 240)
