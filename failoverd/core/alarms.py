@@ -44,8 +44,9 @@ class Seen:
     """How many files: more of them are another alarm."""
 
 
-def watched(case: Case, was: AppMemory) -> AppMemory:
-    """`was` with the alarms of this tick, and with how many files each volume was seen to hold."""
+def watched(case: Case) -> AppMemory:
+    """What is remembered with the alarms of this tick, and with how many files each volume was seen to hold."""
+    was = case.was
     if was.phase is not Phase.WATCHING:
         return was
     kept: list[Alarm] = []
@@ -63,6 +64,18 @@ def watched(case: Case, was: AppMemory) -> AppMemory:
     if tuple(kept) == was.alarms and volumes == was.volumes:
         return was
     return replace(was, alarms=tuple(kept), volumes=volumes)
+
+
+def kept(case: Case, was: AppMemory) -> AppMemory:
+    """`was`, which has come of `case.was`, with what `watched` has found."""
+    seen = case.alarmed
+    if seen is None or seen is case.was:
+        return was
+    volumes = {
+        name: replace(volume, files=seen.volumes[name].files, displaced=seen.volumes[name].displaced)
+        for name, volume in was.volumes.items()
+    }
+    return replace(was, alarms=seen.alarms, volumes=volumes)
 
 
 def acknowledged(was: AppMemory, command: Command, date: datetime) -> tuple[AppMemory, tuple[Alarm, ...]] | str:

@@ -42,6 +42,8 @@ class Case:
     now: Now
     claimed: Mapping[str, Amounts] = field(default_factory=dict)
     """Node -> what apps that come first will take of its room."""
+    alarmed: AppMemory | None = None
+    """`was` with the alarms of this tick (`alarms.watched`), which several ask for; None where nobody does."""
 
     @property
     def date(self) -> datetime:

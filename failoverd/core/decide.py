@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
+from failoverd.core import alarms as remembered
 from failoverd.core import (
     commands,
     databases,
@@ -123,7 +124,7 @@ def _plans(sight: Sight, apps: list[App], asked: commands.Asked) -> dict[str, Pl
 
 def _case(sight: Sight, app: App, asked: commands.Asked) -> Case:
     was = asked.memory.apps.get(app.key)
-    return Case(
+    case = Case(
         rules=sight.rules,
         app=app,
         memory=asked.memory,
@@ -134,6 +135,7 @@ def _case(sight: Sight, app: App, asked: commands.Asked) -> Case:
         now=sight.now,
         claimed=sight.claimed,
     )
+    return replace(case, alarmed=remembered.watched(case))
 
 
 def _plan(sight: Sight, app: App, asked: commands.Asked) -> Plan:

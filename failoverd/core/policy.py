@@ -283,7 +283,8 @@ def workload(case: Case, wish: Wish) -> Iterator[Objection]:
 
 def unacknowledged(case: Case, wish: Wish) -> Iterator[Objection]:
     """Alarms that nobody has acknowledged speak against every move; those of this very tick do so already."""
-    yield from (one for one in alarms.told(case, alarms.watched(case, case.was)) if one.why in alarms.STANDING)
+    told = alarms.told(case, case.alarmed or case.was)
+    yield from (one for one in told if one.why in alarms.STANDING)
 
 
 def strangers(case: Case, wish: Wish) -> Iterator[Objection]:

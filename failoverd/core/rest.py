@@ -157,7 +157,7 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     mended, wrong = links.mend(case, tuple(actions))
     actions += mended
     alarms += wrong
-    was = remembered.watched(case, _stability(case, was))
+    was = remembered.kept(case, _stability(case, was))
     alarms += remembered.told(case, was)
     event = Event.ADOPTED if was.phase is Phase.ADOPTING and _has_roles(case, was) else None
     waiting = tended.waiting or _stays(case)
