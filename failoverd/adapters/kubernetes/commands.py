@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from failoverd.adapters.kubernetes.client import MERGE_PATCH, Client, KubeError
+from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.memory import MemoryStore
 from failoverd.adapters.kubernetes.rbac import Need, Where
+from failoverd.adapters.kubernetes.texts import merge
 from failoverd.clock import sleep
 from failoverd.core import names
 from failoverd.core.memory import Memory
@@ -112,24 +113,7 @@ async def write(client: Client, namespace: str, command: Command, now: datetime)
         past.id: None for past in old.commands if past.expires + _KEEP < now and past.id != command.id
     }
     data[command.id] = _COMMAND.dump_json(command).decode()
-    query = {"fieldManager": names.FIELD_MANAGER}
-    try:
-        await _patch(client, namespace, data)
-    except KubeError as error:
-        if error.status != 404:
-            raise
-        body = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": names.COMMANDS},
-            "data": {command.id: data[command.id]},
-        }
-        try:
-            await client.request("POST", path(namespace).rsplit("/", 1)[0], body, query=query)
-        except KubeError as raced:
-            if raced.status != 409:
-                raise
-            await _patch(client, namespace, data)
+    await merge(client, namespace, names.COMMANDS, data)
 
 
 async def wait(store: MemoryStore, command: str, clock: Clock, within: timedelta) -> Memory | None:
@@ -144,16 +128,6 @@ async def wait(store: MemoryStore, command: str, clock: Clock, within: timedelta
             return memory
         await sleep(timedelta(milliseconds=500))
     return None
-
-
-async def _patch(client: Client, namespace: str, data: Mapping[str, str | None]) -> None:
-    await client.request(
-        "PATCH",
-        path(namespace),
-        {"data": dict(data)},
-        content_type=MERGE_PATCH,
-        query={"fieldManager": names.FIELD_MANAGER},
-    )
 
 
 def _command(key: str, text: object) -> Command | str:

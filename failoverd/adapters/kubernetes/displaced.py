@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from failoverd.adapters.kubernetes import guards
-from failoverd.adapters.kubernetes.client import MERGE_PATCH, Client, KubeError
+from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.guards import LIMIT, STOCK, Unreadable, stock_of, stock_text
 from failoverd.adapters.kubernetes.rbac import Need, Where
+from failoverd.adapters.kubernetes.texts import merge
 from failoverd.core import names
 from failoverd.core.rules import App, Rules, Site
 from failoverd.core.stock import Stock
@@ -39,16 +40,8 @@ def reader_needs(rules: Rules) -> tuple[Need, ...]:
 
 async def write(client: Client, own: str, namespace: str, claim: str, stock: Stock) -> None:
     """Replace the list of one copy, or make it. Raises KubeError."""
-    name, query = names.displaced_object(namespace, claim), {"fieldManager": names.FIELD_MANAGER}
-    base = f"/api/v1/namespaces/{own}/configmaps"
-    data = {STOCK: stock_text(stock, LIMIT)}
-    try:
-        await client.request("PATCH", f"{base}/{name}", {"data": data}, content_type=MERGE_PATCH, query=query)
-    except KubeError as error:
-        if error.status != 404:
-            raise
-        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-        await client.request("POST", base, body, query=query)
+    name = names.displaced_object(namespace, claim)
+    await merge(client, own, name, {STOCK: stock_text(stock, LIMIT)})
 
 
 async def read(client: Client, own: str, name: str) -> Stock | None:
