@@ -268,8 +268,14 @@ class WorldExecutor:
         except Exception as error:  # whatever an adapter raises, the loop lives on and the receipt says it
             return Receipt(action=action, ok=False, detail=_line(error))
         scanned = replace(done.scanned, took=took) if done.scanned else None
-        receipt = Receipt(action=action, ok=True, detail=done.detail, scanned=scanned)
-        return replace(receipt, displaced=done.displaced, found=done.found)
+        return Receipt(
+            action=action,
+            ok=True,
+            detail=done.detail,
+            scanned=scanned,
+            displaced=done.displaced,
+            found=done.found,
+        )
 
 
 class DryRun:

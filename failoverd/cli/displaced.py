@@ -66,9 +66,14 @@ def _meant(file: Aside, arguments: argparse.Namespace) -> bool:
     return arguments.path is None or fnmatchcase(readable(file.path), arguments.path)
 
 
+def plain(path: str) -> str:
+    """A path as the disk has it."""
+    return os.fsdecode(unquote_to_bytes(path))
+
+
 def readable(path: str) -> str:
     """A path as people write it, on one line whatever is in it."""
-    return shown(os.fsdecode(unquote_to_bytes(path)))
+    return shown(plain(path))
 
 
 def _show(found: list[Shelf]) -> None:

@@ -12,6 +12,7 @@ import getpass
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -60,21 +61,33 @@ async def _act(arguments: argparse.Namespace, kind: CommandKind) -> int:
             print(f"{app.key} has no alarm to acknowledge")
             return Exit.OK
         length = getattr(arguments, "length", None)
-        command = Command(
-            id=f"{cluster.date:%Y%m%dT%H%M%S}-{kind}-{uuid.uuid4().hex[:8]}",
-            kind=kind,
-            app=app.key if app else EVERYTHING,
+        command = replace(
+            asked(arguments, kind, cluster, app.key if app else EVERYTHING),
             target=target,
             epoch=known.epoch if known and kind in _MOVES else None,
-            expires=cluster.date + EXPIRES,
             until=cluster.date + length if length else None,
-            why=arguments.why,
-            by=getpass.getuser(),
             seen=seen,
         )
-        await cluster.send(command)
-        print(f"asked for: {_words(command, memory)} ({command.id})")
-        return Exit.OK if arguments.no_wait else await follow(cluster, command, arguments.timeout, EXPIRES)
+        return await sent(arguments, cluster, command, _words(command, memory))
+
+
+def asked(arguments: argparse.Namespace, kind: CommandKind, cluster: Cluster, app: str) -> Command:
+    """A command of this moment, by whoever runs this; `app` is its key, or everything."""
+    return Command(
+        id=f"{cluster.date:%Y%m%dT%H%M%S}-{kind}-{uuid.uuid4().hex[:8]}",
+        kind=kind,
+        app=app,
+        expires=cluster.date + EXPIRES,
+        why=arguments.why,
+        by=getpass.getuser(),
+    )
+
+
+async def sent(arguments: argparse.Namespace, cluster: Cluster, command: Command, words: str) -> int:
+    """Send it, say so in these words, and see it done unless that is not waited for. Raises Stop."""
+    await cluster.send(command)
+    print(f"asked for: {words} ({command.id})")
+    return Exit.OK if arguments.no_wait else await follow(cluster, command, arguments.timeout, EXPIRES)
 
 
 def _target(
@@ -101,7 +114,7 @@ async def _ask(
         lines += _at_risk(cluster, known, found["apps"].get(app.key) or {})
         waiting = [one for one in known.alarms if one.acknowledged_at is None and one.why in alarms.STANDING]
         lines += ["It sets aside what nobody has acknowledged:"] if waiting else []
-        lines += [f"  {one.text} (first seen {one.seen_at:%Y-%m-%d %H:%M} UTC)" for one in waiting]
+        lines += [f"  {one.text} ({one.since})" for one in waiting]
         lines += [FORCED]
     elif kind is CommandKind.RELEASE:
         lines = [f"{app.key} is given up where it runs: roles go back to sendreceive, holds and marks are removed."]
@@ -121,7 +134,7 @@ def _unacknowledged(known: AppMemory) -> Iterator[str]:
     """The marks of what is acknowledged, each alarm printed on the way: nobody acknowledges what was not shown."""
     for alarm in known.alarms:
         if alarm.acknowledged_at is None:
-            print(f"  {alarm.text} (first seen {alarm.seen_at:%Y-%m-%d %H:%M} UTC)")
+            print(f"  {alarm.text} ({alarm.since})")
             yield alarm.mark
 
 

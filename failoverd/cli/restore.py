@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
-import os
 import sys
-import uuid
+from dataclasses import replace
 from datetime import datetime
-from urllib.parse import unquote_to_bytes
 
 from failoverd.adapters.syncthing.choose import refused
 from failoverd.cli.cluster import connect, find
 from failoverd.cli.configuration import loaded_apart
-from failoverd.cli.displaced import narrowed
+from failoverd.cli.displaced import narrowed, plain
 from failoverd.cli.exits import Exit, Stop
-from failoverd.cli.follow import follow
-from failoverd.cli.operate import EXPIRES
+from failoverd.cli.operate import asked, sent
 from failoverd.cli.shelves import Shelf, shelves
 from failoverd.core.memory import Restore
-from failoverd.core.model import Command, CommandKind
+from failoverd.core.model import CommandKind
 from failoverd.core.rules import App, Site
 from failoverd.core.stock import Aside, Lying
 
@@ -41,20 +37,14 @@ async def _restore(arguments: argparse.Namespace) -> int:
             raise Stop(Exit.REFUSED, f"{app.key}: the daemon has not taken it in yet")
         found = [one async for one in shelves(cluster, app, arguments.kubeconfig or config.kubeconfig)]
         _choose(found, app, known.active, arguments)
-        command = Command(
-            id=f"{cluster.date:%Y%m%dT%H%M%S}-{CommandKind.RESTORE}-{uuid.uuid4().hex[:8]}",
-            kind=CommandKind.RESTORE,
-            app=app.key,
+        command = replace(
+            asked(arguments, CommandKind.RESTORE, cluster, app.key),
             target=known.active,
             epoch=known.epoch,
-            expires=cluster.date + EXPIRES,
-            why=arguments.why,
-            by=getpass.getuser(),
             restore=Restore(volume=app.volumes[0].name, path=arguments.path, at=arguments.at),
         )
-        await cluster.send(command)
-        print(f"asked for: restore of {arguments.path} for {app.key} at {known.active} ({command.id})")
-        return Exit.OK if arguments.no_wait else await follow(cluster, command, arguments.timeout, EXPIRES)
+        words = f"restore of {arguments.path} for {app.key} at {known.active}"
+        return await sent(arguments, cluster, command, words)
 
 
 def _one_volume(app: App, name: str | None) -> App:
@@ -82,9 +72,5 @@ def _choose(found: list[Shelf], app: App, active: Site, arguments: argparse.Name
 def _versions(shelf: Shelf, arguments: argparse.Namespace) -> list[Aside]:
     """What is known of that file there, newest first."""
     at: datetime | None = arguments.at
-    alike = [one for one in shelf.files if one.kind is Lying.VERSION and _plain(one.path) == arguments.path]
+    alike = [one for one in shelf.files if one.kind is Lying.VERSION and plain(one.path) == arguments.path]
     return [one for one in alike if at is None or one.at.replace(microsecond=0) == at.replace(microsecond=0)]
-
-
-def _plain(path: str) -> str:
-    return os.fsdecode(unquote_to_bytes(path))

@@ -106,8 +106,7 @@ def told(case: Case, was: AppMemory) -> Iterator[Objection]:
     """The alarms of `was` that nobody has acknowledged."""
     for one in was.alarms:
         if one.acknowledged_at is None:
-            since = f"{one.seen_at:%Y-%m-%d %H:%M} UTC"
-            text = f"{one.text} (first seen {since}; look, then `failoverd ack {case.app.key}`)"
+            text = f"{one.text} ({one.since}; look, then `failoverd ack {case.app.key}`)"
             yield Objection(why=Why(one.why), text=text)
 
 

@@ -228,6 +228,11 @@ class Alarm:
     acknowledged_why: str = ""
 
     @property
+    def since(self) -> str:
+        """When it was seen first, for people."""
+        return f"first seen {self.seen_at:%Y-%m-%d %H:%M} UTC"
+
+    @property
     def mark(self) -> str:
         """What an acknowledgement names: it is of what was seen, and of no more."""
         return f"{self.why}|{self.volume}|{self.what}|{self.amount}"

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
 
-from failoverd.adapters.kubernetes.memory import HISTORY_KEEP, LIMIT, History, MemoryStore, decode, encode
+from failoverd.adapters.kubernetes.memory import HISTORY_KEEP, LIMIT, NEWER, History, MemoryStore, decode, encode
 from failoverd.core.memory import (
     AppMemory,
     CopyMemory,
@@ -68,6 +69,17 @@ def full() -> Memory:
 def test_what_is_written_is_read_back_to_the_last_field():
     assert decode(encode(full()), "it") == full()
     assert decode(encode(Memory()), "it") == Memory()
+
+
+def test_newer_fields_that_hold_nothing_are_not_written_and_one_that_does_is():
+    assert not [name for name in NEWER if f'"{name}"' in encode(full())]
+    memory = full()
+    app = memory.apps["media/sonarr"]
+    volumes = {"data": replace(app.volumes["data"], displaced={Site.PRIMARY: 5})}
+    memory = replace(memory, apps={"media/sonarr": replace(app, volumes=volumes)})
+    assert '"displaced":{"primary":5}' in encode(memory)
+    assert '"restore"' not in encode(memory)
+    assert decode(encode(memory), "it") == memory
 
 
 def test_fifty_busy_apps_fit_with_room_to_spare():

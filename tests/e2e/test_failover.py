@@ -86,7 +86,7 @@ def fetched_back(world: World, name: str) -> None:
     assert [one["unknown"] for one in told["sides"]] == [[], []]
     (here,) = [one for one in told["sides"] if one["site"] == "primary"]
     assert LAST in [one["path"] for one in here["files"]], f"{name}: {LAST} is not among the displaced files: {here}"
-    file = world.lab.data("k3s-w1") / "pods" / APPS[name].key(volume) / LAST
+    file = world.copy("k3s-w1", name, volume) / LAST
     assert not file.exists()
     file.write_text("written since")
     world.daemon.cli("restore", name, LAST, "--why", "a look at what was lost")
@@ -143,7 +143,7 @@ def test_power_cut_by_default_and_the_way_home(world: World) -> None:
         assert world.events(name, "k3s-w2", "broken") == []
         alone(world, name)
 
-    (world.lab.data("k3s-w1") / "pods" / APPS["sonarr"].key(APPS["sonarr"].volumes[0]) / LAST).write_text("sonarr")
+    (world.copy("k3s-w1", "sonarr", APPS["sonarr"].volumes[0]) / LAST).write_text("sonarr")
     world.lab.power_on("k3s-w1")
     back = time.monotonic()
     for name in APPS:

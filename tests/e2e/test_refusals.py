@@ -55,7 +55,7 @@ def pause(world: World, source: str, *, paused: bool) -> bool:
 def emptied(world: World, name: str) -> Iterator[None]:
     """The target's disk has come back empty: nothing in the directory of the app's last volume, not even a marker."""
     app = APPS[name]
-    folder = world.lab.data("k3s-w2") / "pods" / app.key(app.volumes[-1])
+    folder = world.copy("k3s-w2", app.name, app.volumes[-1])
     aside = folder.with_name("aside")
     aside.mkdir()
 

@@ -276,7 +276,7 @@ class World:
         """Everything the copy on a node's disk holds, by number. A database is read from a private copy."""
         app = APPS[name]
         volume = volume or app.volumes[0]
-        folder = self.lab.data(node) / "pods" / app.key(volume)
+        folder = self.copy(node, app.name, volume)
         return _files(folder) if volume.kind == "files" else until(lambda: _database(folder), 10, f"{folder} opens")
 
     def lines(self, name: str) -> list[timeline.Line]:
@@ -299,7 +299,11 @@ class World:
 
     def kept(self, node: str, name: str, volume: Volume) -> list[Path]:
         """The versions that a take-back has put aside there."""
-        return sorted((self.lab.data(node) / "pods" / APPS[name].key(volume)).glob(".stversions/**/*.*"))
+        return sorted(self.copy(node, name, volume).glob(".stversions/**/*.*"))
+
+    def copy(self, node: str, name: str, volume: Volume) -> Path:
+        """The folder of an app's volume on the disk of a node, which is there without power too."""
+        return self.lab.data(node) / "pods" / APPS[name].key(volume)
 
     def keep_logs(self, folder: Path) -> None:
         """Copy the daemon's log and settings, for when a test has failed."""

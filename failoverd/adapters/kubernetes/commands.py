@@ -15,9 +15,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from failoverd.adapters.kubernetes.client import Client, KubeError
-from failoverd.adapters.kubernetes.memory import MemoryStore
+from failoverd.adapters.kubernetes.memory import MemoryStore, merge
 from failoverd.adapters.kubernetes.rbac import Need, Where
-from failoverd.adapters.kubernetes.texts import merge
 from failoverd.clock import sleep
 from failoverd.core import names
 from failoverd.core.memory import Memory

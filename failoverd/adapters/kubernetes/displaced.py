@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from failoverd.adapters.kubernetes import guards
 from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.guards import LIMIT, STOCK, Unreadable, stock_of, stock_text
+from failoverd.adapters.kubernetes.memory import merge
 from failoverd.adapters.kubernetes.rbac import Need, Where
-from failoverd.adapters.kubernetes.texts import merge
 from failoverd.core import names
 from failoverd.core.rules import App, Rules, Site
 from failoverd.core.stock import Stock

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from failoverd.adapters.kubernetes.client import Client, KubeError
+from failoverd.adapters.kubernetes.client import MERGE_PATCH, Client, KubeError
 from failoverd.adapters.kubernetes.rbac import Need, Where
 from failoverd.clock import sleep
 from failoverd.core import names
@@ -37,6 +37,8 @@ HISTORY_KEEP = 200
 """Entries of history kept."""
 
 _MEMORY: TypeAdapter[Memory] = TypeAdapter(Memory)
+NEWER = frozenset({"acknowledged_by", "acknowledged_why", "displaced", "restore"})
+"""Fields that came after the first schema and are as good as absent where they are empty."""
 UNKNOWN_FIELD = "unexpected_keyword_argument"
 
 
@@ -88,6 +90,28 @@ class Document:
         }
         answer = await self._client.request(method, path, body, query={"fieldManager": names.FIELD_MANAGER})
         self._found = answer.body
+
+
+async def merge(client: Client, namespace: str, name: str, texts: Mapping[str, str | None]) -> None:
+    """Change these texts of a ConfigMap and nothing else in it: None takes one away. It is made where there is none.
+
+    Raises KubeError.
+    """
+    base, query = f"/api/v1/namespaces/{namespace}/configmaps", {"fieldManager": names.FIELD_MANAGER}
+    changed = {"data": dict(texts)}
+    try:
+        await client.request("PATCH", f"{base}/{name}", changed, content_type=MERGE_PATCH, query=query)
+    except KubeError as error:
+        if error.status != 404:
+            raise
+        data = {key: text for key, text in texts.items() if text is not None}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+        try:
+            await client.request("POST", base, body, query=query)
+        except KubeError as raced:
+            if raced.status != 409:
+                raise
+            await client.request("PATCH", f"{base}/{name}", changed, content_type=MERGE_PATCH, query=query)
 
 
 class MemoryStore:
@@ -167,16 +191,14 @@ class History:
 
 def encode(memory: Memory) -> str:
     """Memory as compact JSON. Newer fields that hold nothing are left out: a version without them would freeze."""
-    apps = memory.apps.values()
-    moves = [move for was in apps for move in (was.move, *was.moves) if move is not None]
-    empty: dict[str, Any] = {}
-    if not any(one.acknowledged_by or one.acknowledged_why for was in apps for one in was.alarms):
-        empty["alarms"] = {"__all__": {"acknowledged_by", "acknowledged_why"}}
-    if not any(one.displaced for was in apps for one in was.volumes.values()):
-        empty["volumes"] = {"__all__": {"displaced"}}
-    if not any(move.restore for move in moves):
-        empty |= {"move": {"restore"}, "moves": {"__all__": {"restore"}}}
-    return _MEMORY.dump_json(memory, exclude={"apps": {"__all__": empty}}).decode()
+    lean = _without_empty(_MEMORY.dump_python(memory, mode="json"))
+    return json.dumps(lean, ensure_ascii=False, separators=(",", ":"))
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_empty(one) for key, one in value.items() if one or key not in NEWER}
+    return [_without_empty(one) for one in value] if isinstance(value, list) else value
 
 
 def decode(text: str, where: str) -> Memory | Unknown:
