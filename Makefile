@@ -70,8 +70,8 @@ lab-down: .venv ## take that cluster away
 # of `make kills` needs none: it is here because it computes for a minute.
 e2e: .venv ## the tests on a real cluster (root, Linux)
 	@$(BIN)/python -m tests.lab check
-	$(BIN)/python -m pytest tests/e2e/test_steady_state.py $(ARGS)
-	$(BIN)/python -m pytest -n 2 tests/e2e --ignore tests/e2e/test_steady_state.py --ignore tests/e2e/long $(ARGS)
+	$(BIN)/python -m pytest -rf tests/e2e/test_steady_state.py $(ARGS)
+	$(BIN)/python -m pytest -rf -n 2 tests/e2e --ignore tests/e2e/test_steady_state.py --ignore tests/e2e/long $(ARGS)
 
 soak: .venv ## random faults on a real cluster (root, Linux), an hour of them: make soak MINUTES=10 SEED=7
 	@$(BIN)/python -m tests.lab check

@@ -89,9 +89,10 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
         return Tended(memory=with_standby(memory, site, anew), waiting=told)
     if step is TakeBackStep.PREPARE:
         return _prepare(case, volume, active, standby)
-    if not active.needs_nothing:
-        return _override_again(case, volume)
-    missing = _equal_for_take_back(standby, copy, _hot(case, volume, copy)) or _unheard(active, standby)
+    hot = _hot(case, volume, copy)
+    if not proof.lacks_only(active, hot):
+        return _override_again(case, volume, active)
+    missing = _equal_for_take_back(standby, copy, hot) or _unheard(active, standby)
     if missing and copy.aside is None and guarding.may_yet_put_aside(case, volume):
         anew = replace(copy, step=TakeBackStep.PREPARE, scanned=0)
         told = f"take-back of {site}: begins again, for its databases can be put aside now"
@@ -173,7 +174,7 @@ def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory
     )
 
 
-def _override_again(case: Case, volume: Volume) -> Tended:
+def _override_again(case: Case, volume: Volume, active: Folder) -> Tended:
     """After each scan of the survivor once: what it could not read at the last one it has now, or not even now."""
     memory, survivor = case.was.volumes[volume.name], case.was.active
     found = scanned(case, volume, survivor)
@@ -184,7 +185,9 @@ def _override_again(case: Case, volume: Volume) -> Tended:
     elif found is not None and not unread:
         reason = "the survivor's version of everything counts"
         acts = (Override(app=case.app.key, volume=volume.name, site=survivor, reason=reason),)
-    return Tended(memory=memory, actions=acts, waiting=f"take-back of {survivor.other}: {unread or 'overriding'}")
+    named = f" ({', '.join(active.need_files[:3])})" if active.need_files else ""
+    lacks = f"overriding {active.need_items + active.need_deletes} items{named}"
+    return Tended(memory=memory, actions=acts, waiting=f"take-back of {survivor.other}: {unread or lacks}")
 
 
 def _unread(found: Scanned | None) -> str:

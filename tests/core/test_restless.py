@@ -183,6 +183,20 @@ def test_while_that_order_cannot_be_taken_back_nothing_is_overridden():
     life.until(is_back, 100)
 
 
+def test_a_survivor_that_can_never_read_its_busy_log_takes_the_returned_side_back():
+    life = returned(lambda one: never_arrives(one, THERE, HOT[1:], state="idle"))
+    life.until(is_back, 400)
+
+
+def test_a_survivor_that_lacks_an_ordinary_file_too_overrides_again_and_says_which():
+    life = returned(lambda one: never_arrives(one, THERE, (HOT[1], "config.xml"), state="idle"))
+    life.run(400)
+    assert not is_back(life)
+    said = life.decision.apps[KEY].waiting
+    assert said == f"data: take-back of primary: overriding 2 items ({HOT[1]}, config.xml)"
+    assert len([act for act in life.world.did if isinstance(act, Override)]) > 1
+
+
 def test_what_its_guard_left_in_its_place_is_waited_for():
     def left(life):
         life.world.guards.live = (DATABASE,)

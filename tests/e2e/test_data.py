@@ -139,7 +139,9 @@ def play(world: World, event: Event, home: float = HOME) -> None:
             assert world.two_writers(name) == 0, f"{event}: {name}: two writers although fenced"
         for volume in APPS[name].volumes:
             rows = world.rows(NODE["primary"], name, volume)
-            assert [row.n for row in rows] == list(range(1, len(rows) + 1)), f"{event}: {name} {volume.name}: a gap"
+            assert world.gone(NODE["primary"], name, volume) == set(), (
+                f"{event}: {name} {volume.name}: no trace of these"
+            )
             strays = {(row.n, row.at) for row in gone[name, volume.name]} & {(row.n, row.at) for row in rows}
             assert strays == set(), f"{event}: {name} {volume.name}: the lost side's rows are in the live copy"
             kept(world, name, volume, gone[name, volume.name])

@@ -63,6 +63,7 @@ class World:
         self.daemon = Daemon(lab)
         self.since = time.time()
         """When the running test began: older lines of the timeline are not its own."""
+        self._reset: dict[tuple[str, str], set[int]] = {}
 
     def furnish(self) -> None:
         """Apps, the daemon's namespace, its accounts and Roles as it prints them."""
@@ -173,6 +174,10 @@ class World:
         self.reconcile()
         for name in APPS:
             self.ready(name, "k3s-w1")
+        self._reset = {}
+        for name, app in APPS.items():
+            for volume in app.volumes:
+                self._reset[name, volume.name] = self.missing(NODE["primary"], name, volume)
 
     def _equalise(self, primary: str, backup: str) -> None:
         def rest(source: str, method: str, path: str, body: Any = None) -> Any:
@@ -279,6 +284,28 @@ class World:
         folder = self.copy(node, app.name, volume)
         return _files(folder) if volume.kind == "files" else until(lambda: _database(folder), 10, f"{folder} opens")
 
+    def missing(self, node: str, name: str, volume: Volume) -> set[int]:
+        """Numbers below the highest one that a copy does not hold."""
+        had = {row.n for row in self.rows(node, name, volume)}
+        return set(range(1, max(had, default=0))) - had
+
+    def elsewhere(self, node: str, name: str, volume: Volume) -> list[Row]:
+        """What lies on the other node's disk or among the versions of either; of a database nothing is looked for."""
+        if volume.kind != "files":
+            return []
+        kept = [path for one in NODE.values() for path in self.kept(one, name, volume) if path.name[0].isdigit()]
+        there = [self.copy(other, name, volume) for other in NODE.values() if other != node]
+        return [row for folder in there for row in _files(folder)] + [_row(path) for path in kept]
+
+    def gone(self, node: str, name: str, volume: Volume) -> set[int]:
+        """Numbers missing in a copy of which there is no trace anywhere.
+
+        Syncthing pulls the files of one scan in any order: a node may die with one that is older than the newest
+        that had come over. Such a file is lost like the newer ones, and must be kept and stated as they are.
+        """
+        traced = {row.n for row in self.elsewhere(node, name, volume)} | self._reset.get((name, volume.name), set())
+        return self.missing(node, name, volume) - traced
+
     def lines(self, name: str) -> list[timeline.Line]:
         """What the app's pods noted since the test began."""
         return [line for line in self.lab.timeline() if line.app == name and line.t >= self.since]
@@ -314,11 +341,12 @@ class World:
 
 
 def _files(folder: Path) -> list[Row]:
-    found = []
-    for path in sorted((folder / "seq").glob("[0-9]*.txt")):
-        n, at, host, _ = path.read_text().split()
-        found.append(Row(n=int(n), at=float(at), host=host))
-    return found
+    return [_row(path) for path in sorted((folder / "seq").glob("[0-9]*.txt"))]
+
+
+def _row(path: Path) -> Row:
+    n, at, host, _ = path.read_text().split()
+    return Row(n=int(n), at=float(at), host=host)
 
 
 def _database(folder: Path) -> list[Row] | None:
