@@ -359,7 +359,7 @@ MUTANTS = (
         "versioning is turned off before the returned side holds everything",
         "failoverd/core/take_back.py",
         (
-            "    missing = _equal_for_take_back(standby, copy, _hot(case, volume, copy)) or _unheard",
+            "    missing = _equal_for_take_back(standby, copy, hot) or _unheard",
             "    missing = _unheard",
         ),
         "tests/core/test_take_back.py",

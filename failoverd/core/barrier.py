@@ -73,11 +73,11 @@ def _unequal(case: Case, volume: Volume, known: Mapping[tuple[str, Site], tuple[
     if not standby.idle:
         return f"{source.other} is {standby.error or standby.state}, {standby.errors} errors"
     if not standby.needs_nothing:
-        return f"{source.other} needs {standby.need_items + standby.need_deletes} items"
+        return f"{source.other} needs {standby.need_items} items"
     if standby.receive_only:
         return f"{standby.receive_only} items that only {source.other} has"
     if not active.needs_nothing:
-        return f"{source} lacks {active.need_items + active.need_deletes} items that only {source.other} has"
+        return f"{source} lacks {active.need_items} items that only {source.other} has"
     if active.remote_sequence is None or active.remote_sequence < known[volume.name, source.other][0]:
         return f"{source} has heard of {active.remote_sequence or 0} of {known[volume.name, source.other][0]}"
     if active.sequence != sequence:

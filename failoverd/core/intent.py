@@ -128,7 +128,7 @@ def losses(case: Case, last: datetime | None) -> tuple[Loss, ...]:
     for volume in case.app.volumes:
         age = proof.age(case, volume, last)
         folder = case.folder(volume, case.was.active.other)
-        missing = folder.need_items + folder.need_deletes if isinstance(folder, Folder) else 0
+        missing = folder.need_items if isinstance(folder, Folder) else 0
         found.append(
             Loss(
                 volume=volume.name,

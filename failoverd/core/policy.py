@@ -258,7 +258,7 @@ def data_age(case: Case, wish: Wish) -> Iterator[Objection]:
             )
         folder = case.folder(volume, wish.target)
         # what cannot be pulled because its source died is missing, and counted as that by the age
-        if isinstance(folder, Folder) and folder.errors > folder.need_items + folder.need_deletes:
+        if isinstance(folder, Folder) and folder.errors > folder.need_items:
             files = ", ".join(folder.error_files[:3])
             yield _object(Why.SOURCE_ERRORS, f"{volume.name} at {wish.target}: {folder.errors} errors: {files}")
 

@@ -166,10 +166,9 @@ def holds(standby: Folder, scanned: Scanned, hot: frozenset[str] = frozenset()) 
     )
 
 
-def lacks_only(standby: Folder, hot: frozenset[str]) -> bool:
-    """Whether the standby needs nothing, files in `hot` left out."""
-    needs = standby.need_items + standby.need_deletes
-    return standby.needs_nothing or (needs > 0 and only(needs, standby.need_files, hot))
+def lacks_only(side: Folder, hot: frozenset[str]) -> bool:
+    """Whether a side needs nothing, files in `hot` left out."""
+    return side.needs_nothing or (side.need_items > 0 and only(side.need_items, side.need_files, hot))
 
 
 def restless(standby: Folder, hot: frozenset[str]) -> str:

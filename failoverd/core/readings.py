@@ -177,7 +177,7 @@ class Folder:
     errors: int = 0
     error_files: tuple[str, ...] = ()
     need_items: int = 0
-    need_deletes: int = 0
+    """Deletions among them, as Syncthing counts in `needTotalItems`."""
     need_bytes: int = 0
     need_files: tuple[str, ...] = ()
     """Names of what it needs, where a guard makes them worth asking for."""
@@ -191,7 +191,7 @@ class Folder:
     @property
     def needs_nothing(self) -> bool:
         """Whether this side holds everything it has been told of. The percentage proves nothing; these do."""
-        return self.need_items == 0 and self.need_deletes == 0 and self.need_bytes == 0
+        return self.need_items == 0 and self.need_bytes == 0
 
     def knows(self, other: Folder) -> bool:
         """Whether what it has heard is of `other`'s installation, not of one before it, whose numbers ran higher."""

@@ -147,9 +147,9 @@ def _equal(active: Folder, standby: Folder, hot: frozenset[str]) -> str:
     if not proof.only(active.errors, active.error_files, hot):
         return f"{active.errors} errors at the active side: {', '.join(active.error_files[:3])}"
     if not proof.lacks_only(standby, hot):
-        return f"standby needs {standby.need_items + standby.need_deletes} items"
+        return f"standby needs {standby.need_items} items"
     if not active.needs_nothing:
-        return f"the active side lacks {active.need_items + active.need_deletes} items that only the standby has"
+        return f"the active side lacks {active.need_items} items that only the standby has"
     if standby.remote_sequence is None or standby.remote_sequence < active.sequence:
         return f"standby has heard of {standby.remote_sequence or 0} of {active.sequence}"
     if active.remote_sequence is None or active.remote_sequence < standby.sequence:

@@ -186,7 +186,7 @@ def _override_again(case: Case, volume: Volume, active: Folder) -> Tended:
         reason = "the survivor's version of everything counts"
         acts = (Override(app=case.app.key, volume=volume.name, site=survivor, reason=reason),)
     named = f" ({', '.join(active.need_files[:3])})" if active.need_files else ""
-    lacks = f"overriding {active.need_items + active.need_deletes} items{named}"
+    lacks = f"overriding {active.need_items} items{named}"
     return Tended(memory=memory, actions=acts, waiting=f"take-back of {survivor.other}: {unread or lacks}")
 
 
@@ -217,7 +217,7 @@ def _equal_for_take_back(standby: Folder, copy: CopyMemory, hot: frozenset[str])
     if standby.receive_only:
         return f"{standby.receive_only} items only the returned side has"
     if not proof.lacks_only(standby, hot):
-        return f"returned side needs {standby.need_items + standby.need_deletes} items"
+        return f"returned side needs {standby.need_items} items"
     if standby.remote_sequence is None or standby.remote_sequence < copy.scanned:
         return f"returned side has heard of {standby.remote_sequence or 0} of {copy.scanned}"
     return ""

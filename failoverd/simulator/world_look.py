@@ -242,7 +242,6 @@ class Look:
             errors=len(errors),
             error_files=tuple(sorted(errors)),
             need_items=len(needs),
-            need_deletes=sum(1 for entry in needs if entry.content is None),
             need_files=tuple(sorted(one.path for one in needs)) if self.world.guards is not None else (),
             need_bytes=sum(1000 for entry in needs if entry.content is not None),
             receive_only=len(side.local_changes()) if side.kind is Role.RECEIVE_ONLY else 0,

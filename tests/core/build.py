@@ -386,7 +386,7 @@ class World:
                 assert not [pod for pod in self.pods[key[0]] if pod.owned], "a pod of the app was there"
                 self.fetched.append(files)
             case Override():
-                self.folders[key] = replace(self.folders[key], need_items=0, need_deletes=0)
+                self.folders[key] = replace(self.folders[key], need_items=0)
             case DropConnection(started=started) if started == seen.started:
                 self._made += 1
                 self.folders[key] = replace(self.folders[key], started=f"again-{self._made}")

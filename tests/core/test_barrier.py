@@ -20,7 +20,6 @@ TRAPS = {
     "scan errors at the source": (P, {"errors": 1, "error_files": ("app.db",)}),
     "errors at the standby": (B, {"errors": 1}),
     "items needed": (B, {"need_items": 3}),
-    "deletes needed": (B, {"need_deletes": 1}),
     "bytes needed": (B, {"need_bytes": 1}),
     "a paused standby that reports zeros": (B, {"paused": True, "state": ""}),
     "an index not heard of": (B, {"remote_sequence": 99}),

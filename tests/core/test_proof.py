@@ -68,7 +68,6 @@ def test_what_the_standby_heard_of_the_installation_before_is_no_proof_of_the_on
 NO_PROOF = {
     "errors at the source": (P, {"errors": 1}),
     "needed items": (B, {"need_items": 1}),
-    "needed deletes": (B, {"need_deletes": 1}),
     "needed bytes": (B, {"need_bytes": 1}),
     "an index heard of in part": (B, {"remote_sequence": 99}),
     "an index nobody knows": (B, {"remote_sequence": None}),

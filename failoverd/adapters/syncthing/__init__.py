@@ -303,7 +303,7 @@ class Syncthing:
                 self._rare = rare
         files = parse.error_files(await self._errors()) if here.errors else ()
         found = parse.folder(who, setup, here, peer_link=rare.link, patterns=rare.patterns, files=files)
-        if self._naming and 0 < here.need_items + here.need_deletes <= NAMED:
+        if self._naming and 0 < here.need_items <= NAMED:
             query = _IN_FOLDER | {"page": "1", "perpage": str(2 * NAMED)}
             found = replace(found, need_files=parse.needed(await self._get("/rest/db/need", query)))
         return found

@@ -113,7 +113,6 @@ class Local:
     """By device; None where this Syncthing does not say (before 1.27.4)."""
     errors: int
     need_items: int
-    need_deletes: int
     need_bytes: int
     receive_only: int
     files: int
@@ -158,7 +157,6 @@ def local(fields: Fields) -> Local:
         remote=remote,
         errors=max(fields.count("errors"), fields.count("pullErrors")),
         need_items=fields.count("needTotalItems"),
-        need_deletes=fields.count("needDeletes"),
         need_bytes=fields.count("needBytes"),
         receive_only=fields.count("receiveOnlyTotalItems", absent=0),
         files=fields.count("localFiles"),
@@ -269,7 +267,7 @@ def folder(
         device=who.device, started=who.started, peer=peer, type=setup.type, state=now.state, error=now.error,
         sequence=now.sequence, remote_sequence=(now.remote or {}).get(peer),
         connected=peer_link.connected, peer_paused=peer_link.paused,
-        errors=now.errors, error_files=files, need_items=now.need_items, need_deletes=now.need_deletes,
+        errors=now.errors, error_files=files, need_items=now.need_items,
         need_bytes=now.need_bytes, receive_only=now.receive_only, local_files=now.files, ignores=patterns,
         versioning=setup.versioning,
     )  # fmt: skip
