@@ -66,8 +66,8 @@ lab: .venv ## a real cluster on this machine (root, Linux), left up
 lab-down: .venv ## take that cluster away
 	$(BIN)/python -m tests.lab down
 
-# Fifty apps want both cores to begin with. Of labs, which wait most of the time, two fit beside each other. The sample
-# of `make kills` needs none: it is here because it computes for a minute.
+# Fifty apps want both cores to begin with. Of labs, which wait most of the time, two fit beside each other. The samples
+# of `make kills` and `make kills-real` need none: they are here because they compute for a minute.
 e2e: .venv ## the tests on a real cluster (root, Linux)
 	@$(BIN)/python -m tests.lab check
 	$(BIN)/python -m pytest -rf tests/e2e/test_steady_state.py $(ARGS)
@@ -77,7 +77,7 @@ soak: .venv ## random faults on a real cluster (root, Linux), an hour of them: m
 	@$(BIN)/python -m tests.lab check
 	SOAK_MINUTES=$(or $(MINUTES),60) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/test_soak.py $(ARGS)
 
-e2e-long: .venv ## what make e2e has no time for: planned work, kills, roles or guard off (root, Linux)
+e2e-long: .venv ## what make e2e has no time for: planned work, roles or guard off (root, Linux)
 	@$(BIN)/python -m tests.lab check
 	$(BIN)/python -m pytest tests/e2e/long $(ARGS)
 

@@ -28,7 +28,7 @@ GROUPS = (
     ("test_failover", "test_planned", "test_refusals", "test_hypervisor", "test_fence"),
     ("test_data",),
     ("test_deployed", "test_soak"),
-    ("test_kills",),
+    ("test_kills", "test_kills_real"),
 )
 """Files that share a lab, in this order. The lab is proven before anything is proven with it: what those tests leave
 behind, the others furnish anew. A lab at rest takes a fifth of a core or two, so several find room on two cores."""

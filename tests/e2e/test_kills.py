@@ -15,6 +15,7 @@ import pytest
 from failoverd.adapters.kubernetes import client
 from failoverd.core import moves
 from failoverd.scribe import Scribe
+from tests.e2e.world import figure
 from tests.kill import chains, kills, real, spoils
 from tests.kill.kills import Point, Side, points
 from tests.kill.play import Task, play
@@ -28,15 +29,15 @@ STOP = "PATCH deployments/sonarr reconcile=disabled epoch active=primary replica
 HISTORY = Point("failover", "watching, primary outdated | GET configmaps/failoverd-history", Side.BEFORE)
 
 
-def drawn() -> random.Random:
+def drawn(what: str) -> random.Random:
     seed = random.randrange(1_000_000)
-    print(f"seed {seed}")
+    figure(f"{what}, seed {seed}")
     return random.Random(seed)
 
 
 @pytest.mark.timeout(150)
 def test_killed_at_requests_drawn_by_chance_a_move_ends_well():
-    chance, began = drawn(), time.process_time()
+    chance, began = drawn("killed at requests"), time.process_time()
     story = chance.choice(list(STORIES))
     calls, undisturbed = run(kills.record(STORIES[story]))
     assert undisturbed.wrong == []
@@ -53,7 +54,7 @@ def test_killed_at_requests_drawn_by_chance_a_move_ends_well():
 
 @pytest.mark.timeout(150)
 def test_with_answers_spoilt_by_chance_a_move_ends_well():
-    chance, began = drawn(), time.process_time()
+    chance, began = drawn("answers spoilt"), time.process_time()
     todo = [(story, fault) for story in STORIES for fault in (*spoils.ANSWERS, *spoils.WRITES)]
     for story, fault in chance.sample(todo, len(todo)):
         verdict = run(spoils.perform(story, spoils.EVERY, fault))

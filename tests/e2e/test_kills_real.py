@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.world import figure
 from tests.kill import kills, real_faults
 from tests.kill.chains import SUCCESSORS, Found, Link, play
 from tests.kill.plane import Plane, running
@@ -51,15 +52,18 @@ def played(plane: Plane, row: list[Link]) -> list[Found]:
 @pytest.mark.timeout(400)
 def test_killed_and_turned_away_at_a_real_api_server_moves_end_well(plane: Plane):
     seed = random.randrange(1_000_000)
-    print(f"seed {seed}")
     chance = random.Random(seed)
     rows = [[drawn(story, chance) for story in chance.choice(ROWS)]]
     fault = chance.choice([real_faults.ROTATED, real_faults.WITHDRAWN, "409", "lost"])
     call = "stopping | PATCH deployments/sonarr reconcile=disabled epoch active=primary replicas=0"
     lasting = fault in (real_faults.ROTATED, real_faults.WITHDRAWN)
     rows.append([Link(story="switchover", call=call if lasting else "*", side="", successor="", fault=fault)])
+    moves = ", ".join(link.name for row in rows for link in row)
+    figure(f"killed and turned away at a real API server, seed {seed}: {moves}")
     with get_context("spawn").Pool(len(rows)) as pool:
         results = pool.starmap(played, [(plane, row) for row in rows])
+        pool.close()
+        pool.join()
     for row, found in zip(rows, results, strict=True):
         assert [one.name for one in found] == [link.name for link in row]
         for one in found:
