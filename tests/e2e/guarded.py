@@ -88,9 +88,13 @@ class Guards:
         for site in SITES:
             name = f"failoverd-guard-{site}"
             self.world.lab.kubectl("-n", "media", "delete", "deployment", name, "--ignore-not-found")
-        for pod in self.running():
-            # On a node without power nobody would take note of an end in order.
-            self.world.lab.kubectl("-n", "media", "delete", "pod", pod, "--force", "--ignore-not-found")
-        path = "/api/v1/namespaces/media/pods?labelSelector=app.kubernetes.io%2Fcomponent%3Dguard"
-        until(lambda: not self.world.lab.api("GET", path)[1]["items"], 60, "the guards are gone")
+        until(self._gone, 60, "the guards are gone")
         time.sleep(1)
+
+    def _gone(self) -> bool:
+        path = "/api/v1/namespaces/media/pods?labelSelector=app.kubernetes.io%2Fcomponent%3Dguard"
+        left = [pod["metadata"]["name"] for pod in self.world.lab.api("GET", path)[1]["items"]]
+        for pod in left:
+            # On a node without power nobody would take note of an end in order; its Deployment may make one more.
+            self.world.lab.kubectl("-n", "media", "delete", "pod", pod, "--force", "--ignore-not-found")
+        return not left
