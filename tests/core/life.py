@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,7 +12,7 @@ from failoverd.core.again import replace
 from failoverd.core.decide import decide
 from failoverd.core.memory import Memory, Phase
 from failoverd.core.model import Action, Command, Decision, Instance, Receipt, Unknown, Watch, Why
-from failoverd.core.rules import App
+from failoverd.core.rules import App, Rules
 from tests.core.build import EPOCH_OF_TESTS, KEY, B, P, World, some_rules
 
 
@@ -98,12 +99,21 @@ def at_rest(life: Life) -> bool:
     return isinstance(life.memory, Memory) and life.phase() is Phase.WATCHING
 
 
+_WATCHED: dict[tuple[Rules, float], bytes] = {}
+"""Rules and seconds -> the daemon that has watched by them. Most tests begin with one of a few of these minutes."""
+
+
 def healthy(*apps: App, seconds: float = 60, **rules: Any) -> Life:
-    """A daemon that has watched a healthy world for a minute."""
-    life = Life(World(some_rules(*apps, **rules)))
-    life.run(seconds)
-    assert at_rest(life), life.app()
-    return life
+    """A daemon that has watched a healthy world for a minute: a copy of its own for each who asks."""
+    began = some_rules(*apps, **rules), seconds
+    if began not in _WATCHED:
+        life = Life(World(began[0]))
+        life.run(seconds)
+        assert at_rest(life), life.app()
+        _WATCHED[began] = pickle.dumps(life)
+    copied = pickle.loads(_WATCHED[began])
+    assert isinstance(copied, Life)
+    return copied
 
 
 def command(kind: Any, key: str = KEY, **changes: Any) -> Command:
