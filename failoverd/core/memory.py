@@ -199,6 +199,11 @@ class Move:
         return self.outcome.startswith("aborted")
 
     @property
+    def moved(self) -> bool:
+        """Whether it led anywhere: one called off changes no copy, and a restore ends where it began."""
+        return self.kind is not Kind.RESTORE and not self.aborted
+
+    @property
     def untouched(self) -> bool:
         """Whether it ended before its epoch was written on the workload."""
         return self.outcome.startswith(UNTOUCHED)
