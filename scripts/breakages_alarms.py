@@ -116,7 +116,14 @@ ALARMS = (
         "I10",
         "a side that lost and left no list is shown as one that keeps nothing",
         "failoverd/cli/shelves.py",
-        ("    if past.losses or past.gap:", "    if past.gap:"),
+        ("    if last is not None or past.losses or past.gap:", "    if past.gap:"),
+        "tests/test_cli_displaced.py",
+    ),
+    _row(
+        "I10",
+        "a list from before the last take-back is taken for whole",
+        "failoverd/cli/shelves.py",
+        ("if last is not None and found.at < last.at:", "if False:"),
         "tests/test_cli_displaced.py",
     ),
     _row(
