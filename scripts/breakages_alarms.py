@@ -128,6 +128,13 @@ ALARMS = (
     ),
     _row(
         "I10",
+        "a version that is counted and not named is denied",
+        "failoverd/cli/restore.py",
+        ('are not named" if unnamed else ""', 'are not named" if False else ""'),
+        "tests/test_cli_restore.py",
+    ),
+    _row(
+        "I10",
         "a folder of versions that cannot be read is an empty one",
         "failoverd/guard/stock.py",
         (
