@@ -116,8 +116,22 @@ ALARMS = (
         "I10",
         "a side that lost and left no list is shown as one that keeps nothing",
         "failoverd/cli/shelves.py",
-        ("    if past.losses or past.gap:", "    if past.gap:"),
+        ("    if last is not None or past.losses or past.gap:", "    if past.gap:"),
         "tests/test_cli_displaced.py",
+    ),
+    _row(
+        "I10",
+        "a list from before the last take-back is taken for whole",
+        "failoverd/cli/shelves.py",
+        ("if last is not None and found.at < last.at:", "if False:"),
+        "tests/test_cli_displaced.py",
+    ),
+    _row(
+        "I10",
+        "a version that is counted and not named is denied",
+        "failoverd/cli/restore.py",
+        ('are not named" if unnamed else ""', 'are not named" if False else ""'),
+        "tests/test_cli_restore.py",
     ),
     _row(
         "I10",

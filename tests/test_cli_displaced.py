@@ -19,7 +19,7 @@ from failoverd.cli.rbac import daemon_grants, reader_grants
 from failoverd.cli.table import amount
 from failoverd.config import load
 from failoverd.core import names
-from failoverd.core.memory import AppMemory, Kind, Memory, Move, Standing
+from failoverd.core.memory import AppMemory, Kind, Memory, Move, Restore, Standing
 from failoverd.core.rules import Site
 from failoverd.core.stock import Aside, Lying, Stock, stock
 from tests.adapters.apiserver import kubeconfig, status
@@ -65,8 +65,8 @@ def lost(epoch: int = 1, source: Site = Site.PRIMARY) -> Move:
     )  # fmt: skip
 
 
-def remember(bench: Bench, *moves: Move, standing: Standing = Standing.CLEAN) -> None:
-    """The app on backup since `moves`, each of which used up one epoch."""
+def remember(bench: Bench, *moves: Move, standing: Standing = Standing.CLEAN, back: datetime | None = None) -> None:
+    """The app on backup since `moves`, each of which used up one epoch; the primary taken back at `back`."""
     app: AppMemory = remembered().apps[KEY]
     volumes = {}
     for name, volume in app.volumes.items():
@@ -74,7 +74,8 @@ def remember(bench: Bench, *moves: Move, standing: Standing = Standing.CLEAN) ->
             Site.PRIMARY: replace(volume.copies[Site.BACKUP], standing=standing),
             Site.BACKUP: volume.copies[Site.PRIMARY],
         }
-        volumes[name] = replace(volume, copies=copies)
+        taken_back = {Site.PRIMARY: back} if back is not None else {}
+        volumes[name] = replace(volume, copies=copies, taken_back=taken_back)
     app = replace(app, active=Site.BACKUP, epoch=len(moves), moves=moves, volumes=volumes)
     bench.remember(Memory(apps={KEY: app}))
 
@@ -160,6 +161,52 @@ async def test_a_side_that_lost_and_left_no_list_is_unknown(calm: Bench) -> None
     assert "config at primary: nothing" not in said.out
 
 
+@pytest.mark.parametrize("back", [None, ENDED + timedelta(days=1)], ids=["of an older version", "remembered"])
+async def test_a_list_from_before_the_last_take_back_is_not_all_there_is(calm: Bench, back: datetime | None) -> None:
+    """The list of the second take-back could not be written; the first one's stands."""
+    began = ENDED + timedelta(days=1, minutes=-10)
+    again = replace(lost(2), began_at=began, ended_at=began + timedelta(minutes=1))
+    remember(calm, lost(1), again, back=back)
+    said = await run(calm)
+    assert said.status == Exit.NOT_ALL
+    how = "it was taken back" if back else f"it lost {KEY}#2"
+    assert (
+        "config at primary: unknown: the newest list (listed when its take-back ended) is of 2026-11-26 15:05:00 UTC"
+        f", and {how} after that: look in .stversions"
+    ) in said.err
+    assert "app.db" in said.out  # what is known is shown all the same
+
+
+async def test_a_list_of_the_last_take_back_is_whole_though_a_failover_was_called_off_since(calm: Bench) -> None:
+    called_off = replace(lost(2), began_at=ENDED + timedelta(hours=1), outcome="aborted: its stop landed late")
+    remember(calm, lost(1), called_off, back=ENDED - timedelta(seconds=1))
+    said = await run(calm)
+    assert (said.status, said.err) == (Exit.OK, "")
+
+
+async def test_what_a_copy_lost_that_is_not_taken_back_yet_was_not_displaced_yet(calm: Bench) -> None:
+    remember(calm, lost(1), replace(lost(2), began_at=ENDED + timedelta(days=1)), standing=Standing.OUTDATED)
+    said = await run(calm)
+    assert (said.status, said.err) == (Exit.OK, "")
+
+
+async def test_a_restore_whose_list_was_not_written_leaves_its_side_unknown(calm: Bench) -> None:
+    fetched = replace(
+        lost(2, Site.BACKUP), kind=Kind.RESTORE, target=Site.BACKUP, restore=Restore(volume="config", path="a.xml"),
+        marks=(("decided", ENDED), ("stopped", ENDED + timedelta(hours=1))),
+    )  # fmt: skip
+    remember(calm, lost(1), fetched)
+    said = await run(calm)
+    assert (
+        "config at backup: unknown: a file was restored there, and no list of what was displaced is kept" in said.err
+    )
+    assert said.status == Exit.NOT_ALL
+    put(calm, "displaced", Site.BACKUP, listed(at=ENDED))
+    assert "and a file was restored there after that" in (await run(calm)).err
+    put(calm, "displaced", Site.BACKUP, listed(at=ENDED + timedelta(hours=2)))
+    assert (await run(calm)).status == Exit.OK
+
+
 async def test_moves_that_nobody_remembers_may_have_displaced_something(calm: Bench) -> None:
     remember(calm, replace(lost(3), kind=Kind.SWITCHOVER), lost(4, Site.BACKUP))
     memory = calm.memory()
@@ -240,6 +287,21 @@ async def test_what_a_guard_counted_otherwise_later_is_believed(guarded: Bench) 
     said = await run(guarded)
     assert "2 versions, 4.01 KiB, the oldest 1 not named (its guard" in said.out
     assert said.status == Exit.OK
+
+
+async def test_a_guard_that_looked_before_the_take_back_ended_does_not_say_that_nothing_is_kept(
+    guarded: Bench,
+) -> None:
+    """The move ended at 15:01, the guard looked at 15:05, the take-back ended at 15:10 and its list failed."""
+    remember(guarded, lost(), back=ENDED + timedelta(minutes=5))
+    guarded.server.drop(f"{MAPS}/{names.displaced_object('media', 'pvc-sonarr-config')}")
+    said = await run(guarded)
+    assert said.status == Exit.NOT_ALL
+    assert "the newest list (its guard) is of 2026-11-26 15:05:00 UTC, and it was taken back after that" in said.err
+    assert "config at primary: nothing" not in said.out
+    put(guarded, "guard", Site.PRIMARY, listed(aside("a"), at=ENDED + timedelta(minutes=6)))
+    said = await run(guarded)
+    assert (said.status, said.err) == (Exit.OK, "")
 
 
 @pytest.mark.parametrize(

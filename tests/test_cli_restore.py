@@ -13,8 +13,8 @@ from failoverd.core import names
 from failoverd.core.memory import Kind, Memory, Move, Phase, Restore
 from failoverd.core.model import Command, CommandKind
 from failoverd.core.rules import Site
-from tests.test_cli_cluster import MAPS, Bench, Leader, bench
-from tests.test_cli_displaced import BEGAN, KEY, aside, listed, lost, mover, put, remember
+from tests.test_cli_cluster import CONFIG, MAPS, Bench, Leader, bench
+from tests.test_cli_displaced import BEGAN, ENDED, KEY, aside, listed, lost, mover, put, remember
 
 __all__ = ["bench"]  # a fixture
 FILE = "sub/a b.xml"
@@ -98,11 +98,83 @@ async def test_what_cannot_be_had_there_stops_no_app(kept: Bench, more: tuple[st
 
 
 async def test_where_the_side_is_unknown_the_leader_looks(kept: Bench) -> None:
-    kept.server.put(f"{MAPS}/{names.displaced_object('media', 'pvc-sonarr-config-backup')}", {"data": {"stock": "{"}})
+    unreadable(kept)
     said = await run(kept, FILE, "--no-wait")
     assert said.status == Exit.OK
     assert "note: config at backup: unknown:" in said.err
     assert len(kept.commands()) == 1
+
+
+def unreadable(bench: Bench) -> None:
+    """What was displaced where the app lives cannot be read."""
+    bench.server.put(
+        f"{MAPS}/{names.displaced_object('media', 'pvc-sonarr-config-backup')}", {"data": {"stock": "{"}}
+    )
+
+
+@pytest.mark.parametrize("more", [(), ("--site", "backup")])
+async def test_a_side_that_cannot_be_read_is_not_passed_over_for_the_other(
+    kept: Bench, more: tuple[str, ...]
+) -> None:
+    unreadable(kept)
+    said = await run(kept, "old.xml", *more, "--no-wait")
+    assert said.status == Exit.OK
+    (command,) = kept.commands()
+    assert command.target is Site.BACKUP
+
+
+async def test_a_version_that_is_only_counted_is_not_denied(kept: Bench) -> None:
+    files = [aside(f"f{number}", 100 + number) for number in range(60)]
+    put(kept, "displaced", Site.BACKUP, listed(*files, aside("old.xml", 1), most=40))
+    said = await run(kept, "old.xml", "--no-wait")
+    assert said.status == Exit.OK
+    assert "note: config at backup: 21 of its versions are not named; it is looked for there" in said.err
+    assert len(kept.commands()) == 1
+
+
+async def test_nor_is_one_after_a_hand_has_removed_others_and_the_guard_counts_otherwise(kept: Bench) -> None:
+    (kept.folder / "config.toml").write_text(f"{CONFIG}[guard]\nenabled = true\n")
+    files = [aside(f"f{number}", 100 + number) for number in range(200)]
+    put(kept, "displaced", Site.BACKUP, listed(*files, aside("removed", 1), most=10_000))
+    for site in Site:
+        put(kept, "guard", site, listed(*files, at=ENDED + timedelta(days=1), most=40))
+    said = await run(kept, "f10", "--no-wait")
+    assert said.status == Exit.OK
+    assert "160 of its versions are not named" in said.err
+
+
+async def test_a_path_is_restored_as_displaced_shows_it_or_as_the_disk_has_it(kept: Bench) -> None:
+    put(kept, "displaced", Site.BACKUP, listed(aside("a%0Ab%5C.txt", 70)))
+    lines = (await kept.run("displaced", "sonarr")).out.splitlines()
+    shown = next(line for line in lines if "backup   version " in line)
+    for path in (shown.split()[-1], "a\nb\\.txt"):
+        said = await run(kept, path, "--no-wait")
+        assert said.status == Exit.OK
+    assert [one.restore.path for one in kept.commands() if one.restore] == ["a\nb\\.txt"] * 2
+
+
+async def test_of_two_files_that_are_shown_alike_none_is_restored(kept: Bench) -> None:
+    put(kept, "displaced", Site.BACKUP, listed(aside("a%0Ab", 70), aside("a%5Cx0ab", 60)))
+    said = await run(kept, r"a\x0ab", "--no-wait")
+    assert said.status == Exit.REFUSED
+    assert r"config at backup: 2 files are shown as a\x0ab: copy the one that is meant by hand" in said.err
+    assert kept.commands() == ()
+
+
+@pytest.mark.parametrize(("path", "status"), [("caf\udce9.txt", Exit.USAGE), (r"caf\xe9.txt", Exit.REFUSED)])
+async def test_a_name_that_is_no_text_is_refused_in_words(kept: Bench, path: str, status: Exit) -> None:
+    put(kept, "displaced", Site.BACKUP, listed(aside("caf%E9.txt")))
+    said = await run(kept, path, "--no-wait")
+    assert said.status == status
+    assert r"caf\xe9.txt can't be restored: its name is no UTF-8" in said.err
+    assert kept.commands() == ()
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00"])
+async def test_a_time_out_of_the_calendar_is_one_at_which_nothing_was_put_aside(kept: Bench, at: str) -> None:
+    said = await run(kept, FILE, "--at", at, "--no-wait")
+    assert said.status == Exit.REFUSED
+    assert "no such version is kept at backup" in said.err
 
 
 async def test_of_several_volumes_one_must_be_named(kept: Bench) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from failoverd.adapters.syncthing.choose import refused
 from failoverd.cli.cluster import connect, find
 from failoverd.cli.configuration import loaded_apart
-from failoverd.cli.displaced import narrowed, plain
+from failoverd.cli.displaced import narrowed, plain, readable
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.operate import asked, sent
 from failoverd.cli.shelves import Shelf, shelves
@@ -19,6 +19,7 @@ from failoverd.core.memory import Restore
 from failoverd.core.model import CommandKind
 from failoverd.core.rules import App, Site
 from failoverd.core.stock import Aside, Lying
+from failoverd.guard.files import shown
 
 
 def restore(arguments: argparse.Namespace) -> int:
@@ -29,6 +30,7 @@ def restore(arguments: argparse.Namespace) -> int:
 async def _restore(arguments: argparse.Namespace) -> int:
     config = loaded_apart(arguments)
     app = _one_volume(find(config.rules, arguments.app), arguments.volume)
+    _encodes(arguments.path, Exit.USAGE)
     if why := refused(arguments.path):
         raise Stop(Exit.REFUSED, why)
     async with connect(config, arguments) as cluster:
@@ -36,14 +38,14 @@ async def _restore(arguments: argparse.Namespace) -> int:
         if known is None:
             raise Stop(Exit.REFUSED, f"{app.key}: the daemon has not taken it in yet")
         found = [one async for one in shelves(cluster, app, arguments.kubeconfig or config.kubeconfig)]
-        _choose(found, app, known.active, arguments)
+        path = _choose(found, app, known.active, arguments)
         command = replace(
             asked(arguments, CommandKind.RESTORE, cluster, app.key),
             target=known.active,
             epoch=known.epoch,
-            restore=Restore(volume=app.volumes[0].name, path=arguments.path, at=arguments.at),
+            restore=Restore(volume=app.volumes[0].name, path=path, at=arguments.at),
         )
-        words = f"restore of {arguments.path} for {app.key} at {known.active}"
+        words = f"restore of {shown(path)} for {app.key} at {known.active}"
         return await sent(arguments, cluster, command, words)
 
 
@@ -55,22 +57,64 @@ def _one_volume(app: App, name: str | None) -> App:
     return narrowed(app, name)
 
 
-def _choose(found: list[Shelf], app: App, active: Site, arguments: argparse.Namespace) -> None:
-    """Look whether there is such a version where the app lives, before it is stopped for it. Raises Stop."""
+def _encodes(path: str, status: Exit) -> None:
+    """Raises Stop with `status` for a name that neither a command nor Syncthing could carry."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        why = "its name is no UTF-8, which Syncthing does not know: copy it out of .stversions by hand"
+        raise Stop(status, f"{shown(path)} can't be restored: {why}") from None
+
+
+def _choose(found: list[Shelf], app: App, active: Site, arguments: argparse.Namespace) -> str:
+    """The file that is meant, once nothing known speaks against stopping the app for it. Raises Stop.
+
+    Only a side of which everything is known and named can deny a version; of any other the leader looks itself.
+    """
     here, there = (next(one for one in found if one.site is site) for site in (active, active.other))
-    if arguments.site is active.other or not _versions(here, arguments):
-        elsewhere = _versions(there, arguments)
-        if elsewhere or arguments.site is active.other:
-            lies = f"{arguments.path} of {elsewhere[0].at:%Y-%m-%d %H:%M:%S}" if elsewhere else arguments.path
-            text = f"{lies} lies at {active.other}, and the app lives at {active}: move it there first"
-            raise Stop(Exit.REFUSED, f"{text}: failoverd switchover {app.name} --to {active.other}")
-        if not here.unknown:
+    versions, elsewhere = _versions(here, arguments), _versions(there, arguments)
+    doubt = _doubt(here)
+    if arguments.site is active.other or (elsewhere and not versions and not doubt):
+        name = shown(arguments.path)
+        lies = f"{name} of {elsewhere[0].at:%Y-%m-%d %H:%M:%S}" if elsewhere else name
+        text = f"{lies} lies at {active.other}, and the app lives at {active}: move it there first"
+        raise Stop(Exit.REFUSED, f"{text}: failoverd switchover {app.name} --to {active.other}")
+    if not versions:
+        if not doubt:
             raise Stop(Exit.REFUSED, f"no such version is kept at {active}: failoverd displaced {app.name}")
-        print(f"note: {here.where}: unknown: {here.unknown[0]}; it is looked for there", file=sys.stderr)
+        print(f"note: {here.where}: {doubt}; it is looked for there", file=sys.stderr)
+    return _meant(here, arguments.path)
+
+
+def _doubt(shelf: Shelf) -> str:
+    """Why there may be versions that are not named; empty where all of them are."""
+    if shelf.unknown:
+        return f"unknown: {shelf.unknown[0]}"
+    unnamed = sum(one.files for one in shelf.counts if one.kind is Lying.VERSION) - len(_kept(shelf))
+    return f"{unnamed} of its versions are not named" if unnamed else ""
+
+
+def _meant(shelf: Shelf, said: str) -> str:
+    """The path as the disk has it, of one given so or as `displaced` shows it. Raises Stop."""
+    names = {plain(one.path) for one in _kept(shelf) if _is(one, said)}
+    if len(names) > 1:
+        hint = "copy the one that is meant by hand"
+        raise Stop(Exit.REFUSED, f"{shelf.where}: {len(names)} files are shown as {shown(said)}: {hint}")
+    path = names.pop() if names else said
+    _encodes(path, Exit.REFUSED)
+    return path
+
+
+def _is(one: Aside, said: str) -> bool:
+    return said in (plain(one.path), readable(one.path))
+
+
+def _kept(shelf: Shelf) -> list[Aside]:
+    return [one for one in shelf.files if one.kind is Lying.VERSION]
 
 
 def _versions(shelf: Shelf, arguments: argparse.Namespace) -> list[Aside]:
     """What is known of that file there, newest first."""
     at: datetime | None = arguments.at
-    alike = [one for one in shelf.files if one.kind is Lying.VERSION and plain(one.path) == arguments.path]
+    alike = [one for one in _kept(shelf) if _is(one, arguments.path)]
     return [one for one in alike if at is None or one.at.replace(microsecond=0) == at.replace(microsecond=0)]

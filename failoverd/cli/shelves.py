@@ -49,6 +49,14 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """Something that added to the versions of one copy."""
+
+    at: datetime
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shelf:
     """What is known of one copy. `unknown` says why there may be more than is shown; empty where there is not."""
 
@@ -215,14 +223,37 @@ def _versions(
     standing = remembered.copies[site].standing if remembered else Standing.UNPROVEN
     if standing is Standing.TAKING_BACK or (standing is Standing.OUTDATED and asked):
         return found, how, f"its copy is {standing}, and its Syncthing did not say what it keeps{asked}"
+    last = _last_added(volume, site, was, past)
     if found is not None:
+        if last is not None and found.at < last.at:
+            said = f"the newest list ({how}) is of {found.at:%Y-%m-%d %H:%M:%S} UTC"
+            return found, how, f"{said}, and {last.how} after that: look in .stversions{asked}"
         return found, how, f"{found.trouble}: there may be more" if found.trouble else ""
     if isinstance(told.listed, Unknown):
         return None, "", f"{told.listed.why}{asked}"
-    if past.losses or past.gap:
-        why = f"it lost {past.losses[-1].move}" if past.losses else past.gap
+    if last is not None or past.losses or past.gap:
+        why = f"it lost {past.losses[-1].move}" if past.losses else past.gap or (last.how if last else "")
         return None, "", f"{why}, and no list of what was displaced is kept: look in .stversions{asked}"
     return None, "", ""  # no failover ever took the app away from here
+
+
+def _last_added(volume: Volume, site: Site, was: AppMemory | None, past: Past) -> Added | None:
+    """What last added to the versions of one copy, as far as is known: no list of before that is whole."""
+    remembered = was.volumes.get(volume.name) if was else None
+    found = [
+        Added(at=at, how="a file was restored there")
+        for move in _moves(was)
+        if move.restore is not None and (move.restore.volume, move.source) == (volume.name, site)
+        for name, at in move.marks
+        if name == "stopped"
+    ]
+    back = remembered.taken_back.get(site) if remembered else None
+    if back is not None:
+        found.append(Added(at=back, how="it was taken back"))
+    elif past.losses and not (remembered and remembered.copies[site].standing is Standing.OUTDATED):
+        # a version that did not remember it took it back since then
+        found.append(Added(at=past.losses[-1].began_at, how=f"it lost {past.losses[-1].move}"))
+    return max(found, key=lambda one: one.at, default=None)
 
 
 def _remembered(told: Told) -> tuple[Stock | None, str]:

@@ -111,6 +111,12 @@ class Case:
             if not (pod.owned or pod.mover or pod.guard or pod.finished or pod.node in dead)
         ]
 
+    def mounting(self, volume: Volume, site: Site) -> list[Pod]:
+        """Pods, of the app or strangers, that have one copy mounted or may have it yet."""
+        claim = volume.copy(site).claim
+        here = {pod.uid for pod in self.pods(site)}
+        return [pod for pod in (*self.pods(), *self.strangers()) if claim in pod.claims or pod.uid in here]
+
     @property
     def patching(self) -> bool:
         """Whether a patch of the workload was sent and not answered yet: it may land at any moment."""

@@ -118,12 +118,13 @@ def after_order(heard: GuardWatch) -> bool:
 def points_of(was: AppMemory) -> tuple[int, Site]:
     """The epoch and site whose points count: of the last move that led anywhere, the one in progress left out.
 
-    Moves called off use their epoch up and change no copy: the points from before them are as good as they were.
+    Moves called off, and restores, use their epoch up and make no other copy the authoritative one: the points from
+    before them are as good as they were. What a restore replaced its guard sees, and makes a point of.
     """
     move = was.move
     epoch = was.epoch if move is None else move.epoch - 1
     for past in reversed(was.moves):
-        if not past.aborted:
+        if past.moved:
             return past.epoch, was.active if move is None else move.source
         epoch = past.epoch - 1
     return epoch, was.active if move is None else move.source

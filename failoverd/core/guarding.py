@@ -245,6 +245,8 @@ def put_aside(case: Case, volume: Volume) -> tuple[str, tuple[str, ...] | None]:
         return "", None
     done = _placed(case, volume, site, _aside_id(case))
     if done is None or not _by_order(case, volume, site):
+        if used := _in_use(case, volume, site):
+            return used, None
         return f"the guard at {site} to put {', '.join(sorted(found))} aside", None
     if not done.done:
         return f"the guard at {site} to put databases aside: {done.why}", None
@@ -270,11 +272,25 @@ def _may_put_aside(case: Case, volume: Volume) -> bool:
     return begun and bool(databases.beside(case, volume))
 
 
+def _in_use(case: Case, volume: Volume, site: Site) -> str:
+    """Who may have the databases of one copy open, which are not to be moved under it; empty where nobody can."""
+    if isinstance(case.workload, Unknown):  # its pods are not known either
+        return f"the workload can be read: {case.workload.why}"
+    names = ", ".join(f"{pod.name} on {pod.node or 'no node'}" for pod in case.mounting(volume, site))
+    return (
+        f"pods to go that mount {volume.copy(site).claim}, whose databases are to be put aside: {names}"
+        if names
+        else ""
+    )
+
+
 def _aside_is_due(case: Case, volume: Volume) -> bool:
-    """Whether the returned side only receives, keeps what it loses, and has a point that opens of every database of
-    the survivor: one without would stay where it is.
+    """Whether the returned side only receives, keeps what it loses, is used by nobody, and has a point that opens of
+    every database of the survivor: one without would stay where it is.
     """
     if case.was.move is not None or case.was.phase is not Phase.WATCHING or not _may_put_aside(case, volume):
+        return False
+    if _in_use(case, volume, case.was.active.other):
         return False
     folder = case.folder(volume, case.was.active.other)
     if not (isinstance(folder, Folder) and folder.type == Role.RECEIVE_ONLY and folder.versioning):

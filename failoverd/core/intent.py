@@ -177,15 +177,20 @@ def landed_late(case: Case) -> AppMemory | None:
 
 
 def finish(case: Case, was: AppMemory, move: Move, outcome: str) -> AppMemory:
-    """`was` with its move ended. Of too many those that no budget counts are dropped first: what came to nothing, and
+    """`was` with its move ended. Of too many those that no budget counts are dropped first: what led nowhere, and
     then what an operator asked for.
     """
     ended = replace(move, outcome=outcome, scanned=(), ended_at=case.date)
     kept = [*was.moves, ended]
     timings = case.rules.timings
     while len(kept) > KEPT:
-        # of such in a row the first stays: it tells which epoch was written before them
-        idle = [one for before, one in pairwise(kept[:-1]) if before.aborted and one.aborted]
+        # of such in a row the first stays, and the first that wrote nothing: they tell whose points count, and which
+        # epoch was written before them
+        idle = [
+            one
+            for before, one in pairwise(kept[:-1])
+            if not (before.moved or one.moved) and (before.untouched or not one.untouched)
+        ]
         counted = kept[0].began_at >= case.date - timings.max_moves_per and len(kept) <= KEPT + timings.max_moves
         if not idle and counted:
             break

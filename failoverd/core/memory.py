@@ -99,6 +99,8 @@ class VolumeMemory:
     """The most files the active side was seen to hold since a mass deletion was last acknowledged; 0: not counted."""
     displaced: Mapping[Site, int] = field(default_factory=dict)
     """Bytes that lay in the versions of a copy when it was last taken back; a site not in it was never listed."""
+    taken_back: Mapping[Site, datetime] = field(default_factory=dict)
+    """When the last take-back of a copy had displaced all it would, before it listed that: no older list is whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +199,11 @@ class Move:
     def aborted(self) -> bool:
         """Whether it came to nothing: called off, or undone before the app ran at the target."""
         return self.outcome.startswith("aborted")
+
+    @property
+    def moved(self) -> bool:
+        """Whether it led anywhere: one called off changes no copy, and a restore ends where it began."""
+        return self.kind is not Kind.RESTORE and not self.aborted
 
     @property
     def untouched(self) -> bool:

@@ -308,7 +308,7 @@ def motion(case: Case, wish: Wish) -> Iterator[Objection]:
             f"{len(moves)} moves in {timings.max_moves_per.total_seconds() / 3600:g} h, "
             f"{timings.max_moves} allowed{kept}",
         )
-    last = next((move for move in reversed(case.was.moves) if not move.aborted), None)
+    last = next((move for move in reversed(case.was.moves) if move.moved), None)
     if wish.elective and last is not None:
         left = (last.ended_at or last.began_at) + timings.cooldown - case.date
         if left > timedelta(0):
@@ -317,7 +317,8 @@ def motion(case: Case, wish: Wish) -> Iterator[Objection]:
 
 def _back_off(case: Case, wish: Wish) -> Iterator[Objection]:
     """What has just come to nothing is not tried again at once, and each time in a row twice as much later."""
-    nothing = list(takewhile(lambda move: move.aborted, reversed(case.was.moves)))
+    tried = (move for move in reversed(case.was.moves) if move.kind is not Kind.RESTORE)
+    nothing = list(takewhile(lambda move: move.aborted, tried))
     if not nothing:
         return
     first = case.rules.timings.cooldown if wish.elective else TRY_AGAIN

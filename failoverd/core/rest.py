@@ -110,7 +110,7 @@ def wish_of(case: Case) -> Wish | None:
 
 def _sent_by_hand(case: Case) -> bool:
     """Whether an operator sent the app where it is while its home was well: then an operator brings it back."""
-    counted = [move for move in case.was.moves if not move.aborted and move.kind is not Kind.RESTORE]
+    counted = [move for move in case.was.moves if move.moved]
     return bool(counted) and counted[-1].kind is Kind.SWITCHOVER and bool(counted[-1].command)
 
 

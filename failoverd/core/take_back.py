@@ -144,8 +144,10 @@ def _finish(case: Case, volume: Volume, standby: Folder) -> Tended:
         clean = CopyMemory(standing=Standing.CLEAN, epoch=case.was.epoch, device=standby.device)
         return Tended(memory=with_standby(memory, site, clean))
     act = SetRole(app=app, volume=name, site=site, role=Role.RECEIVE_ONLY, keep=False, reason="taken back")
-    finishing = with_standby(memory, site, replace(copy, step=TakeBackStep.FINISH))
-    return Tended(memory=finishing, actions=(act,), waiting=f"take-back of {site}: versions off")
+    if copy.step is not TakeBackStep.FINISH:
+        memory = with_standby(memory, site, replace(copy, step=TakeBackStep.FINISH))
+        memory = replace(memory, taken_back={**memory.taken_back, site: case.date})
+    return Tended(memory=memory, actions=(act,), waiting=f"take-back of {site}: versions off")
 
 
 def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory) -> Tended:

@@ -75,9 +75,9 @@ def test_newer_fields_that_hold_nothing_are_not_written_and_one_that_does_is():
     assert not [name for name in NEWER if f'"{name}"' in encode(full())]
     memory = full()
     app = memory.apps["media/sonarr"]
-    volumes = {"data": replace(app.volumes["data"], displaced={Site.PRIMARY: 5})}
+    volumes = {"data": replace(app.volumes["data"], displaced={Site.PRIMARY: 5}, taken_back={Site.PRIMARY: AT})}
     memory = replace(memory, apps={"media/sonarr": replace(app, volumes=volumes)})
-    assert '"displaced":{"primary":5}' in encode(memory)
+    assert '"displaced":{"primary":5},"taken_back":{"primary":"2' in encode(memory)
     assert '"restore"' not in encode(memory)
     assert decode(encode(memory), "it") == memory
 

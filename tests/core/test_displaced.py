@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
-from failoverd.core.model import Action, CommandKind, Displaced, Receipt, SetRole, Why
+from failoverd.core.memory import TakeBackStep
+from failoverd.core.model import Action, CommandKind, Displaced, Receipt, Revert, SetRole, Why
 from failoverd.core.rules import Site
 from failoverd.core.stock import Aside, Lying, stock
 from tests.core.build import EPOCH_OF_TESTS, KEY, W1, B, P
@@ -178,3 +180,51 @@ def test_a_guard_that_is_gone_neither_raises_nor_ends_it():
     life.world.guards.mute.add((KEY, "data", B))
     life.run(10)
     assert told(life)
+
+
+def since(life: Life) -> dict[Site, datetime]:
+    return dict(life.app().volumes["data"].taken_back)
+
+
+def test_it_is_remembered_when_a_take_back_had_displaced_all_no_later_than_it_lists_that():
+    life = budgeted(lost_and_back())
+    listed, reverted = [], []
+
+    def do(action: Action) -> Receipt:
+        if isinstance(action, SetRole) and action.keep is False:
+            listed.append(life.world.date)
+        if isinstance(action, Revert):
+            reverted.append(life.world.date)
+        return life.world.do(action)
+
+    life.do = do
+    life.until(lambda one: one.standings()["data"] == ("clean", "active"), 120)
+    first = since(life)
+    assert set(first) == {P}
+    assert reverted[-1] < first[P] <= listed[0]
+    life.run(60)
+    assert since(life) == first
+    again(life, 6)
+    life.until(lambda one: one.standings()["data"] == ("clean", "active"), 120)
+    assert since(life)[P] > first[P]
+
+
+def test_a_list_from_before_more_was_displaced_is_from_before_what_is_remembered():
+    life = budgeted(lost_and_back())
+
+    def do(action: Action) -> Receipt:
+        if isinstance(action, SetRole) and action.keep is False:
+            return Receipt(action=action, ok=False, detail="config: 500 no space left on device")
+        return life.world.do(action)
+
+    life.do = do
+    life.until(lambda one: one.app().volumes["data"].copies[P].step is TakeBackStep.FINISH, 120)
+    life.run(20)
+    listed = life.world.date
+    assert since(life)[P] <= listed - timedelta(seconds=20)
+    where = (KEY, "data", P)
+    life.world.folders[where] = replace(life.world.folders[where], receive_only=1)
+    life.run(10)
+    life.do = None
+    life.until(lambda one: one.standings()["data"] == ("clean", "active"), 120)
+    assert since(life)[P] > listed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -17,14 +18,17 @@ from tests.core.guarded import (
     HELD,
     HERE,
     THERE,
+    age,
     alarms,
     broken,
     guarded,
+    marks,
     muted,
     order,
 )
 from tests.core.life import at_rest, healthy
 from tests.core.test_moves import arrived, powered_off, switch
+from tests.core.test_restoring import FILE, ask, ended
 
 
 def test_only_without_guards_it_is_said_that_nothing_proves_a_database():
@@ -100,13 +104,13 @@ def test_what_was_called_off_leaves_the_points_counting():
     life = guarded()
     was = life.app()
 
-    def move(number, outcome):
+    def move(number, outcome, kind=Kind.FAILOVER):
         return Move(
             id=str(number),
             app=KEY,
-            kind=Kind.FAILOVER,
+            kind=kind,
             source=P,
-            target=B,
+            target=P if kind is Kind.RESTORE else B,
             epoch=number,
             reason="",
             began_at=life.world.date,
@@ -118,6 +122,41 @@ def test_what_was_called_off_leaves_the_points_counting():
     assert points_of(replace(was, epoch=5, moves=ended[1:])) == (3, P)
     assert points_of(replace(was, epoch=6, moves=ended, move=move(6, ""), active=B)) == (3, P)
     assert points_of(replace(was, epoch=7, moves=())) == (7, P)
+    restored = (*ended[:2], move(5, "done", Kind.RESTORE), move(6, "failed: the node was lost", Kind.RESTORE))
+    assert points_of(replace(was, epoch=6, moves=restored)) == (3, P)
+    assert points_of(replace(was, epoch=6, moves=restored[2:])) == (4, P)
+    assert points_of(replace(was, epoch=7, moves=restored, move=move(7, "", Kind.RESTORE))) == (3, P)
+
+
+def fetched(life):
+    move = life.app().move
+    return move is not None and "fetched" in marks(move)
+
+
+@pytest.mark.parametrize("dies", [fetched, ended], ids=["in the midst of it", "after it"])
+def test_a_node_that_dies_around_a_restore_is_failed_over_from_with_the_points_of_before_it(dies):
+    life = guarded(seconds=120)
+    life.world.versions[HERE] = {FILE.path: (FILE,)}
+    before = len(life.world.did)
+    ask(life)
+    life.until(dies)
+    powered_off(life)
+    life.until(arrived(B), 300)
+    orders = [act.wanted for act in life.world.did[before:] if isinstance(act, Want)]
+    assert {(one.epoch, one.active) for one in orders} == {(0, P)}
+    assert [(where, writing) for where, _, writing in life.world.guards.placing] == [(THERE, False)]
+    (loss,) = life.app().moves[-1].losses
+    assert loss.age_seconds is not None
+
+
+def test_after_a_restore_points_go_on_and_count_as_before():
+    life = guarded(seconds=120)
+    life.world.versions[HERE] = {FILE.path: (FILE,)}
+    ask(life)
+    life.until(ended)
+    life.run(30)
+    assert (life.app().epoch, order(life, HERE).epoch, order(life, HERE).duty) == (1, 0, Duty.MAKE)
+    assert age(life) <= timedelta(seconds=20)
 
 
 def test_a_failover_that_was_called_off_can_still_be_made_from_the_points_of_before():

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from failoverd.core.memory import UNTOUCHED, Phase
+from failoverd.core.databases import points_of
+from failoverd.core.memory import UNTOUCHED, Kind, Phase
 from failoverd.core.model import (
     ClaimReading,
     CommandKind,
@@ -14,10 +15,12 @@ from failoverd.core.model import (
     PatchWorkload,
     Why,
 )
+from failoverd.core.names import EPOCH
 from failoverd.core.rules import FenceWhen, Mode
 from tests.core.build import EPOCH_OF_TESTS, KEY, TWO, W1, W2, B, P, an_app
 from tests.core.life import at_rest, command, healthy, kinds
 from tests.core.test_policy import away, budget_spent, move_done
+from tests.core.test_restoring import ask
 
 
 def test_budget_and_cooldown_survive_a_restart_and_a_new_leader():
@@ -85,6 +88,77 @@ def test_moves_the_budget_no_longer_counts_make_room_and_what_came_to_nothing_go
     assert len(kept) == 20
     assert kept[-1].outcome == "done"
     assert nothing[0] in kept
+
+
+def restored(life, number, outcome="done", site=P):
+    move = replace(move_done(life, number, life.world.date), kind=Kind.RESTORE, source=site, target=site)
+    return replace(move, epoch=number, command=f"c{number}", outcome=outcome)
+
+
+def remember(life, *moves):
+    """As if these had been made after all that is remembered, each with an epoch of its own."""
+    epoch = moves[-1].epoch
+    app = replace(life.app(), moves=(*life.app().moves, *moves), epoch=epoch)
+    life.memory = replace(life.memory, apps={KEY: app})
+    annotations = life.world.raw[KEY]["metadata"].get("annotations", {})
+    if EPOCH in annotations:
+        annotations[EPOCH] = str(epoch)
+
+
+@pytest.mark.parametrize("outcome", ["done", "aborted: no version of fence.xml"])
+def test_restores_hold_neither_a_failover_nor_the_way_home(outcome):
+    life = healthy()
+    remember(life, *(restored(life, number, outcome) for number in range(1, 8)))
+    life.world.off.add(W1)
+    life.until(lambda one: at_rest(one) and one.app().active is B, 60)
+    life.world.off.clear()
+    began = life.world.s
+    life.until(lambda one: one.why() == {Why.COOLDOWN}, 3600)
+    remember(life, *(restored(life, number, outcome, B) for number in range(9, 12)))
+    life.until(lambda one: one.app().active is P, 7200)
+    assert life.world.s - began < life.world.rules.timings.cooldown.total_seconds() + 120
+
+
+def done_with(moves):
+    return lambda life: at_rest(life) and len(life.app().moves) == moves
+
+
+def test_names_mistyped_in_restores_do_not_hold_the_failover_after_them():
+    life = healthy()
+    for number in range(4):
+        ask(life, path=f"typo{number}.xml", number=f"r{number}")
+        life.until(done_with(number + 1))
+    life.world.off.add(W1)
+    life.until(lambda one: at_rest(one) and one.app().active is B, 60)
+
+
+@pytest.mark.parametrize("outcome", ["done", "aborted: no version of it"])
+def test_however_many_restores_follow_what_an_operator_decided_is_not_forgotten(outcome):
+    life = healthy()
+    life.commands = (command(CommandKind.SWITCHOVER, id="away", target=B),)
+    life.until(lambda one: one.app().active is B and at_rest(one))
+    away_by_hand = life.app().moves[-1]
+    restores = [restored(life, number, outcome, B) for number in range(2, 32)]
+    remember(life, *restores)
+    ask(life, target=B, path="typo.xml")
+    life.until(lambda one: at_rest(one) and one.app().epoch == 32)
+    kept = life.app().moves
+    assert len(kept) == 20
+    assert kept[:2] == (away_by_hand, restores[0])
+    life.run(2 * 3600)
+    assert life.app().active is B
+
+
+def test_of_too_many_that_led_nowhere_those_stay_that_tell_which_points_count_and_what_was_written():
+    life = healthy()
+    nothing = (restored(life, number, UNTOUCHED) for number in range(6, 30))
+    remember(life, restored(life, 4), restored(life, 5), *nothing)
+    before = life.app()
+    ask(life, path="typo.xml")
+    life.until(lambda one: at_rest(one) and one.app().epoch == 30)
+    after = replace(life.app(), moves=life.app().moves[:-1], epoch=29)
+    assert len(after.moves) == 19
+    assert (points_of(after), after.written_epoch) == (points_of(before), before.written_epoch) == ((3, P), 5)
 
 
 def test_one_failover_is_kept_back_from_failbacks():

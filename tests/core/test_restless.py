@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from failoverd.core.memory import Phase
-from failoverd.core.model import Override, Scan, SetRole, Want, Why
+from failoverd.core.model import Override, Pod, Scan, SetRole, Want, Why
 from failoverd.core.points import Ailment, Duty, Sickness
 from failoverd.core.rules import Failback, Guarding, Placing
-from tests.core.build import KEY, B, P, World, an_app, some_rules
+from tests.core.build import KEY, W1, B, P, World, an_app, some_rules
 from tests.core.guarded import HERE, THERE, age, guarded, order
 from tests.core.guards import DATABASE
 from tests.core.life import Life
@@ -247,3 +247,54 @@ def test_what_was_put_aside_for_an_earlier_take_back_does_not_count_for_the_next
     life.until(lambda one: one.standings()["data"][0] == "taking back", 100)
     life.until(lambda one: one.app().volumes["data"].copies[P].aside is not None or one.world.s - began > 100, 400)
     assert life.app().volumes["data"].copies[P].aside is None
+
+
+def mounts(life, owned):
+    pod = Pod(name="looks-on", uid="u9", node=W1, claims=("pvc-sonarr",), owned=owned)
+    life.world.pods[KEY].append(pod)
+
+
+def leaves(life):
+    life.world.pods[KEY] = [pod for pod in life.world.pods[KEY] if pod.name != "looks-on"]
+
+
+def orders_that_place(life):
+    return [act for act in life.world.did if isinstance(act, Want) and act.wanted.move == BACK]
+
+
+@pytest.mark.parametrize("owned", [True, False], ids=["of the app", "a stranger"])
+def test_databases_are_not_put_aside_under_a_pod_that_mounts_the_returned_copy(owned):
+    life = returned()
+    life.until(lambda one: one.standings()["data"][0] == "taking back", 400)
+    mounts(life, owned)
+    life.run(120)
+    assert orders_that_place(life) == []
+    assert not any(isinstance(act, Override) for act in life.world.did)
+    assert life.decision.apps[KEY].waiting == (
+        "data: take-back of primary: pods to go that mount pvc-sonarr, whose databases are to be put aside: "
+        f"looks-on on {W1}"
+    )
+    leaves(life)
+    life.until(is_back, 200)
+    assert [(where, move) for where, move, _ in life.world.guards.placing if move == BACK] == [(HERE, BACK)]
+
+
+@pytest.mark.parametrize("owned", [True, False], ids=["of the app", "a stranger"])
+def test_an_order_to_put_databases_aside_is_taken_back_when_a_pod_comes_to_mount_them(owned):
+    life = returned(lambda one: one.world.guards.stuck.update({HERE: "no space left on device"}))
+    life.until(lambda one: bool(orders_that_place(one)), 400)
+    mounts(life, owned)
+    life.run(30)
+    assert (order(life, HERE).duty, order(life, HERE).move) == (Duty.PROVE, "")
+    assert "looks-on" in life.decision.apps[KEY].waiting
+    life.world.guards.stuck.clear()
+    leaves(life)
+    life.until(is_back, 200)
+
+
+def test_a_workload_that_cannot_be_read_may_have_such_a_pod():
+    life = returned()
+    life.until(lambda one: one.standings()["data"][0] == "taking back", 400)
+    life.world.unread[KEY] = "watch: 500"
+    life.run(60)
+    assert orders_that_place(life) == []
