@@ -132,8 +132,11 @@ def _in_the_folder(case: Case, move: Move, folder: Folder | Unknown, why: str) -
         if _late(case, move):
             return _returns(case, move, on=True)
         return Step(was=case.was, actions=(_keep(case, move, False),), waiting="versions off")
-    if not fetched or _late(case, move):
+    if not fetched:
         return _returns(case, move)
+    if _late(case, move):
+        text = f"{wanted.volume} at {move.target}: whether it still lies there was not to be seen{why}: look for it"
+        return _returns(case, replace(move, evidence=(*move.evidence, text)))
     # one that was on its way until now may have put it aside again; none can any more
     look = _fetch_versions(case, move, wanted, "versions are off: whether it lies there")
     return Step(was=case.was, actions=(look,), waiting=f"what was fetched to lie there{why}")

@@ -274,3 +274,4 @@ def test_a_last_look_that_is_not_to_be_had_does_not_either():
     answering(life, FetchVersions, detail="db/scan: 500 sick")
     life.until(ended)
     assert (last(life).outcome, life.world.folders[HERE].versioning) == ("done", "")
+    assert "whether it still lies there was not to be seen" in last(life).evidence[-1]
