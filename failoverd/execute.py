@@ -51,7 +51,7 @@ from failoverd.core.model import (
 )
 from failoverd.core.rules import App, Rules, Volume
 from failoverd.core.stock import Stock, stock
-from failoverd.hands import Fence, Hands, Kept, Side, version
+from failoverd.hands import Fence, Half, Hands, Kept, Side, version
 from failoverd.ports import Clock
 
 LONGEST = timedelta(seconds=330)
@@ -149,7 +149,7 @@ async def _find(_: Rules, hands: Hands, act: FindVersions) -> Done:
 
 
 async def _fetch(_: Rules, hands: Hands, act: FetchVersions) -> Done:
-    return Done(detail=await _side(hands, act).fetch(act.files))
+    return Done(detail=await _side(hands, act).fetch(act.files, unsure=act.unsure, leads=hands.leads))
 
 
 async def _set_ignores(_: Rules, hands: Hands, act: SetIgnores) -> Done:
@@ -252,21 +252,22 @@ class WorldExecutor:
         self._rules = rules
         self._clock = clock
         self._leadership = leadership
-        self._hands = hands
+        self._hands = replace(hands, leads=self._leads)
 
     async def execute(self, action: Action) -> Receipt:
         """Do it and say what came of it. Never raises."""
         try:
             async with asyncio.timeout(LONGEST.total_seconds()):
-                if type(action) not in TOKENED | HARMLESS and not await self._leadership.fresh(self._clock.now()):
+                if type(action) not in TOKENED | HARMLESS and not await self._leads():
                     raise NotDone("not done: a look at our Lease does not show that we lead")
                 began = self._clock.now().mono
                 done = await HANDLERS[type(action)](self._rules, self._hands, action)
                 took = self._clock.now().mono - began
-        except TimeoutError:
-            return Receipt(action=action, ok=False, detail=f"given up after {LONGEST.total_seconds():g} s")
+        except TimeoutError as error:
+            detail = f"given up after {LONGEST.total_seconds():g} s"
+            return Receipt(action=action, ok=False, detail=detail, unsure=_unsure(action, error))
         except Exception as error:  # whatever an adapter raises, the loop lives on and the receipt says it
-            return Receipt(action=action, ok=False, detail=_line(error))
+            return Receipt(action=action, ok=False, detail=_line(error), unsure=_unsure(action, error))
         scanned = replace(done.scanned, took=took) if done.scanned else None
         return Receipt(
             action=action,
@@ -276,6 +277,9 @@ class WorldExecutor:
             displaced=done.displaced,
             found=done.found,
         )
+
+    async def _leads(self) -> bool:
+        return await self._leadership.fresh(self._clock.now())
 
 
 class DryRun:
@@ -316,6 +320,13 @@ def _fence(hands: Hands, node: str) -> Fence:
     if found is None:
         raise NotDone(f"{node} has no fence in the configuration")
     return found
+
+
+def _unsure(action: Action, error: Exception) -> bool:
+    """Whether a part of what is to be fetched may be there by now, and the rest not."""
+    if not isinstance(action, FetchVersions):
+        return False
+    return action.unsure if isinstance(error, NotDone) else isinstance(error, Half | TimeoutError)
 
 
 def _refused_busy(error: BaseException) -> bool:

@@ -18,6 +18,18 @@ Key = tuple[str, str, Site]
 """App key, volume name, site."""
 
 
+Leads = Callable[[], Awaitable[bool]]
+"""Whether we lead, by a look at our Lease that is no older than a second."""
+
+
+async def _nobody() -> bool:
+    return False
+
+
+class Half(Exception):
+    """Of files that belong together a part may have been replaced; the text names the side and says why."""
+
+
 class Kept(Protocol):
     """One version of a file that was put aside."""
 
@@ -81,8 +93,10 @@ class Side(Protocol):
         """The versions to fetch back for one file; a text says why there are none."""
         ...
 
-    async def fetch(self, files: tuple[Version, ...]) -> str:
-        """Put versions where their files are, keeping what is there; says what was found."""
+    async def fetch(self, files: tuple[Version, ...], *, unsure: bool, leads: Leads) -> str:
+        """Put versions where their files are, all or none, keeping what is there; says what was found. Raises Half
+        where that may have come to pass in part; `unsure`: an earlier one may have.
+        """
         ...
 
     async def versions(self) -> Sequence[Kept]:
@@ -140,3 +154,5 @@ class Hands:
     """The API server's time."""
     verify: Callable[[str], Awaitable[str]]
     """Asks a URL; what it answered. Raises when it does not answer with success."""
+    leads: Leads = _nobody
+    """For acts that take long: asked again right before what changes something. The executor sets it."""

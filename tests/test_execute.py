@@ -47,7 +47,7 @@ from failoverd.core.points import Duty, Wanted
 from failoverd.core.rules import Site
 from failoverd.core.stock import Stock
 from failoverd.execute import HANDLERS, HARMLESS, TOKENED, DryRun, WorldExecutor
-from failoverd.hands import Hands, Side
+from failoverd.hands import Hands, Leads, Side
 from tests.adapters.mover import recorded, serving
 from tests.test_observe import PRIMARY, RULES
 
@@ -75,7 +75,7 @@ ALL: list[tuple[Action, tuple[object, ...], str]] = [
     (Override(**SIDE), ("override",), "asked for"),
     (Revert(**SIDE), ("revert",), "asked for"),
     (FindVersions(path="a", at=None, **SIDE), ("find", "a", None), "1 files"),
-    (FetchVersions(files=(VERSION,), **SIDE), ("fetch", (VERSION,)), "fetched"),
+    (FetchVersions(files=(VERSION,), **SIDE), ("fetch", (VERSION,), False, True), "fetched"),
     (DropConnection(started="boot-1", **SIDE), ("drop", "boot-1"), "restarted"),
     (FenceOff(reason="test", node="k3s-w1"), ("off",), "CT 101 is stopped"),
     (FenceOn(reason="test", node="k3s-w1"), ("on",), "CT 101 is running"),
@@ -149,8 +149,8 @@ class Fake:
         await self._do("find", path, at)
         return (VERSION,)
 
-    async def fetch(self, files: tuple[Version, ...]) -> str:
-        await self._do("fetch", files)
+    async def fetch(self, files: tuple[Version, ...], *, unsure: bool, leads: Leads) -> str:
+        await self._do("fetch", files, unsure, await leads())
         return "fetched"
 
     kept: tuple[Kept, ...] | None = ()

@@ -1,13 +1,19 @@
-"""What the act that ends a take-back says of the versions it leaves behind, and keeps for whoever asks later."""
+"""What the act that ends a take-back says of the versions it leaves behind, and keeps for whoever asks later; and
+what a fetch of some of them says of how it ended."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
+from failoverd import execute
 from failoverd.adapters.syncthing import Kept
-from failoverd.core.model import Displaced, Role, SetRole
+from failoverd.core.model import Displaced, FetchVersions, Role, SetRole
 from failoverd.core.stock import Count, Lying
-from tests.test_execute import AT, SIDE, Fake, executor
+from failoverd.hands import Half
+from tests.test_execute import AT, SIDE, VERSION, Fake, executor
 
 
 async def test_what_a_take_back_displaced_is_listed_newest_first_before_versioning_ends():
@@ -53,3 +59,29 @@ async def test_a_list_that_cannot_be_had_keeps_no_take_back_from_ending():
     receipt = await executor(fake).execute(SetRole(role=Role.RECEIVE_ONLY, keep=False, **SIDE))
     assert (receipt.ok, receipt.displaced, fake.done) == (True, None, [("role", "receiveonly", False)])
     assert "could not be listed: RuntimeError: versioning is off" in receipt.detail
+
+
+FETCH = FetchVersions(files=(VERSION,), **SIDE)
+
+
+@pytest.mark.parametrize(
+    ("fake", "before", "after"),
+    [
+        (Fake(), True, False),
+        (Fake(errors=[Half("a part of it may be there")]), False, True),
+        (Fake(errors=[RuntimeError("nothing was changed")]), True, False),
+        (Fake(leads=False), False, False),  # not asked for at all: it is as it was
+        (Fake(leads=False), True, True),
+        (Fake(hang=True), False, True),
+    ],
+)
+async def test_a_receipt_says_whether_a_part_of_what_was_to_be_fetched_may_be_there(fake, before, after, monkeypatch):
+    monkeypatch.setattr(execute, "LONGEST", timedelta(seconds=0.2))
+    receipt = await executor(fake).execute(replace(FETCH, unsure=before))
+    assert receipt.unsure is after
+
+
+async def test_whoever_fetches_may_look_at_the_lease_once_more_right_before():
+    fake = Fake()
+    await executor(fake).execute(replace(FETCH, unsure=True))
+    assert fake.done == [("fetch", (VERSION,), True, True)]

@@ -162,14 +162,16 @@ class FindVersions(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchVersions(Action):
-    """Put these versions where their files are; what is there by then becomes a version. Done twice it is done once:
-    a file that is there already is known by its content's time and size.
+    """Put these versions where their files are, all or none; what is there by then becomes a version. Done twice it
+    is done once: a file that is there already is known. With versioning off it is a look whether they are there.
     """
 
     app: str
     volume: str
     site: Site
     files: tuple[Version, ...]
+    unsure: bool = False
+    """Whether an earlier one may have been carried out in part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,3 +267,5 @@ class Receipt:
     displaced: Displaced | None = None
     found: tuple[Version, ...] = ()
     """Of `FindVersions`; none where `detail` says why there is nothing to fetch."""
+    unsure: bool = False
+    """Of `FetchVersions`: whether a part of the files may be fetched now, and the rest not."""

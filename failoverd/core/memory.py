@@ -156,6 +156,8 @@ class Restore:
     """What was found to be fetched, remembered before anything is: a database comes with its `-wal`."""
     failed: str = ""
     """Why it is not fetched; empty while it may be."""
+    unsure: bool = False
+    """Whether a part of `files` may be fetched and the rest not: asked for, and not answered by all or none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +181,8 @@ class Move:
     """Last moment at which the lost side could have written."""
     marks: tuple[tuple[str, datetime], ...] = ()
     """When each part ended: silent (the lost node: its first missed renewal, or where it was seen stopped), decided,
-    dead, fenced, stopped, equal, flipped, placed or unplaced, started, ready. After the move: stood or undone, its
-    patch."""
+    dead, fenced, stopped, equal, flipped, placed or unplaced, started, ready. Of a restore: fetched or given up, left
+    on (its versions), returned. After the move: stood or undone, its patch."""
     losses: tuple[Loss, ...] = ()
     as_of: datetime | None = None
     """The moment its databases are placed as of, all of them; None where there is one alone, or no such moment."""

@@ -201,7 +201,9 @@ class WorldExecutor:
     async def _fetch(self, action: FetchVersions) -> Receipt:
         pair = await self._mover(action.app, action.volume, action.site)
         if not pair.sides[action.site].versioning:
-            raise _Refused("no versioner")
+            there = world_versions.there(self.world, pair.sides[action.site], action.files)
+            detail = "there already" if there else "not there, and versions are off"
+            return Receipt(action=action, ok=there, detail=detail, unsure=not there)
         told = world_versions.fetch(self.world, pair, action.site, action.files)
         return Receipt(action=action, ok=bool(told), detail=told or "the version is gone")
 

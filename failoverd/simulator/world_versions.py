@@ -36,8 +36,7 @@ def fetch(world: World, pair: SyncPair, site: Site, files: tuple[Version, ...]) 
     """Put them in their places, once; says what was found, empty where a version is gone."""
     side, told = pair.sides[site], "there already"
     for wanted in files:
-        held = side.disk.files.get(wanted.path)
-        if held is not None and written(world, held.content) == wanted.modified:
+        if there(world, side, (wanted,)):
             continue
         alike = [one for one in listed(world, side) if (one.path, one.modified) == (wanted.path, wanted.modified)]
         if not alike or not restore(world, side, wanted.path, alike[-1].at):
@@ -46,6 +45,12 @@ def fetch(world: World, pair: SyncPair, site: Site, files: tuple[Version, ...]) 
     pair.scan(site)
     pair.kick()
     return told
+
+
+def there(world: World, side: Side, files: tuple[Version, ...]) -> bool:
+    """Whether all of them are in their places."""
+    held = [(one, side.disk.files.get(one.path)) for one in files]
+    return all(file is not None and written(world, file.content) == one.modified for one, file in held)
 
 
 def restore(world: World, side: Side, path: str, at: str) -> bool:

@@ -153,6 +153,7 @@ class World:
     versions: dict[tuple[str, str, Site], dict[str, tuple[Version, ...]]] = field(default_factory=dict)
     """What `FindVersions` finds for a path of one copy."""
     fetched: list[tuple[Version, ...]] = field(default_factory=list)
+    gone: set[tuple[str, str, Site]] = field(default_factory=set)  # copies in which it was put aside again
     updated: bool = True
     tainted: dict[str, bool] = field(default_factory=dict)
     """Nodes with the taint `out-of-service`, and whether it is ours."""
@@ -382,8 +383,10 @@ class World:
                 return Receipt(action=action, ok=True, found=versions, detail=text)
             case FetchVersions(files=files):
                 if not seen.versioning:
-                    return Receipt(action=action, ok=False, detail="no versioner")
+                    there = files in self.fetched and key not in self.gone
+                    return Receipt(action=action, ok=there, detail="" if there else "not there", unsure=not there)
                 assert not [pod for pod in self.pods[key[0]] if pod.owned], "a pod of the app was there"
+                self.gone.discard(key)
                 self.fetched.append(files)
             case Override():
                 self.folders[key] = replace(self.folders[key], need_items=0)

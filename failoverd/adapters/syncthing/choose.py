@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
+from failoverd.adapters.syncthing.calls import Refused
 from failoverd.adapters.syncthing.parse import Kept, Malformed
 from failoverd.core.memory import Version
 from failoverd.core.names import GUARD_FOLDER
+from failoverd.core.stock import move_of
 
 PLAYED = ("-wal", "-journal")
 """What SQLite plays into the database it lies beside."""
@@ -59,13 +61,50 @@ def choose(path: str, at: datetime | None, kept: Iterable[Kept], live: Collectio
     first = max(wanted, key=lambda one: moment(one.at))
     chosen = [first]
     for part in PLAYED:
-        those = of.get(path + part, [])
-        near = [one for one in those if abs(moment(one.at) - moment(first.at)) <= TOGETHER]
+        name = path + part
+        those = [*of.get(name, ()), *_set_aside(of, name)]
+        near = [one for one in those if _together(one, first)]
         if len(near) > 1:
-            return f"{len(near)} versions of {path}{part} were put aside about then: which belongs to it is not known"
+            return f"{len(near)} versions of {name} were put aside about then: which belongs to it is not known"
         if not near and those:
-            return f"versions of {path}{part} are kept, and none was put aside about then: it would not be whole"
-        if not near and path + part in live:
-            return f"{path}{part} lies there, and would be played into what is fetched"
+            return f"versions of {name} are kept, and none was put aside about then: it would not be whole"
+        if near and near[0].path != name:
+            return f"its {part} was put aside by the guard, as {near[0].path}: it would not be whole"
+        if not near and name in live:
+            return f"{name} lies there, and would be played into what is fetched"
         chosen += near
+    others = [one for one in of[path] if one is not first and any(_together(one, part) for part in chosen)]
+    if len(chosen) > 1 and others:
+        return (
+            f"{1 + len(others)} versions of {path} were put aside about then: which its parts belong to is not known"
+        )
     return tuple(Version(path=one.path, at=one.at, modified=one.modified, size=one.size) for one in chosen)
+
+
+def _together(one: Kept, other: Kept) -> bool:
+    return abs(moment(one.at) - moment(other.at)) <= TOGETHER
+
+
+def _set_aside(of: Mapping[str, list[Kept]], name: str) -> list[Kept]:
+    """What the guard had moved away under this name before it became a version: of which folder is not said."""
+    last = f"/{name.rpartition('/')[2]}"
+    return [one for path, those in of.items() if move_of(path) and path.endswith(last) for one in those]
+
+
+def like(found: Version | None, wanted: Version) -> bool:
+    """Whether what lies there is of the size and the second of `wanted`. Raises Malformed."""
+    return found is not None and found.size == wanted.size and same(found.modified, wanted.modified)
+
+
+def listed(wanted: Version, kept: Iterable[Kept]) -> bool:
+    """Whether this very version is kept still. Raises Malformed."""
+    return any(one.path == wanted.path and same(one.at, wanted.at) for one in kept)
+
+
+def newest(wanted: Version, kept: Iterable[Kept]) -> str:
+    """The time to ask for it by: its own, or that at which what was in it was put aside last. Raises Refused."""
+    those = [one for one in kept if one.path == wanted.path and one.size == wanted.size]
+    alike = [one for one in those if same(one.modified, wanted.modified)]
+    if not alike:
+        raise Refused(f"the version of {wanted.path} is gone")
+    return max(alike, key=lambda one: (bool(wanted.at) and same(one.at, wanted.at), one.at)).at

@@ -39,5 +39,5 @@ async def must_be(self: Syncthing, role: Role) -> None:
 if __name__ == "__main__":
     Syncthing.set_type = set_type  # type: ignore[method-assign]
     Syncthing.read = deluded  # type: ignore[method-assign]
-    Syncthing._must_be = must_be  # type: ignore[method-assign]
+    Syncthing._must_be = must_be  # type: ignore[method-assign,assignment]
     sys.exit(main())
