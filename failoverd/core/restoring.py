@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from failoverd.core import policy
+from failoverd.core import guarding, policy
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step, mark, marked
@@ -174,8 +174,11 @@ def _in_the_way(case: Case, move: Move) -> str:
     workload = case.workload
     if not isinstance(workload, Unknown) and workload.epoch != move.epoch:  # nothing of ours holds it at 0
         return f"workload to carry epoch {move.epoch}: it was made anew, or changed by hand"
-    left = [*case.pods(), *case.strangers()]
-    return "pods to go: " + ", ".join(pod.name for pod in left) if left else ""
+    if left := [*case.pods(), *case.strangers()]:
+        return "pods to go: " + ", ".join(pod.name for pod in left)
+    # a guard that opens a database at rest may remove the `-wal` that was just fetched with it
+    busy = (guarding.busy_at(case, one, move.target) for one in case.app.volumes)
+    return next((text for text in busy if text), "")
 
 
 def _fetch_versions(case: Case, move: Move, wanted: Restore, reason: str) -> FetchVersions:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from failoverd.core.memory import Kind, Phase
-from failoverd.core.model import CommandKind, FetchVersions, FindVersions, Pod, Receipt, SetRole, Why
+from failoverd.core.model import CommandKind, FetchVersions, FindVersions, Pod, Receipt, SetRole, Want, Why
 from tests.core.build import KEY, W1, B
+from tests.core.guarded import guarded
 from tests.core.life import Life, at_rest, command
 from tests.core.test_restoring import FILE, HERE, OTHER, ask, ended, keeping, last
 
@@ -275,3 +276,16 @@ def test_a_last_look_that_is_not_to_be_had_does_not_either():
     life.until(ended)
     assert (last(life).outcome, life.world.folders[HERE].versioning) == ("done", "")
     assert "whether it still lies there was not to be seen" in last(life).evidence[-1]
+
+
+def test_nothing_is_fetched_while_the_guard_beside_it_may_still_open_databases():
+    life = guarded()
+    life.world.versions[HERE] = {"config.xml": (FILE,)}
+    life.world.deaf.add(Want)
+    ask(life)
+    life.run(60)
+    assert life.world.fetched == []
+    assert "the guard of data at primary to rest" in life.decision.apps[KEY].waiting
+    life.world.deaf.clear()
+    life.until(ended)
+    assert (last(life).outcome, life.world.fetched) == ("done", [(FILE,)])

@@ -19,6 +19,8 @@ from tests.lab.manifests.apps import Volume
 DECIDED, READY = 15, 20
 """Seconds after the cut, as the benchmark judges them; here three times as much is allowed."""
 LAST = "last.txt"
+SET = ("old.db", "old.db-wal")
+"""Files that are fetched back together or not at all."""
 """A file that the dead side wrote and nobody else has ever had."""
 ELECTIVE: dict[str, Table] = {
     "failback": {"stable_for": "20s"},
@@ -93,9 +95,10 @@ def fetched_back(world: World, name: str) -> None:
     file = world.copy("k3s-w1", name, volume) / LAST
     assert not file.exists()
     file.write_text("written since")
-    world.daemon.cli("restore", name, LAST, "--why", "a look at what was lost")
-    world.settled(name, "primary", 90)
-    assert file.read_text() == name
+    for wanted in (LAST, SET[0]):
+        world.daemon.cli("restore", name, wanted, "--why", "a look at what was lost")
+        world.settled(name, "primary", 90)
+    assert [(file.parent / each).read_text() for each in (LAST, *SET)] == [name, *SET]
     texts = [path.read_text() for path in world.kept("k3s-w1", name, volume) if path.suffix == ".txt"]
     assert "written since" in texts, f"what {LAST} replaced is not kept: {texts}"
     assert world.workload(name) == app
@@ -147,7 +150,8 @@ def test_power_cut_by_default_and_the_way_home(world: World) -> None:
         assert world.events(name, "k3s-w2", "broken") == []
         alone(world, name)
 
-    (world.copy("k3s-w1", "sonarr", APPS["sonarr"].volumes[0]) / LAST).write_text("sonarr")
+    for path, text in ((LAST, "sonarr"), *zip(SET, SET, strict=True)):
+        (world.copy("k3s-w1", "sonarr", APPS["sonarr"].volumes[0]) / path).write_text(text)
     world.lab.power_on("k3s-w1")
     back = time.monotonic()
     for name in APPS:
