@@ -174,7 +174,8 @@ def _in_the_way(case: Case, move: Move) -> str:
     workload = case.workload
     if not isinstance(workload, Unknown) and workload.epoch != move.epoch:  # nothing of ours holds it at 0
         return f"workload to carry epoch {move.epoch}: it was made anew, or changed by hand"
-    if left := [*case.pods(), *case.strangers()]:
+    left = [*case.pods(), *case.strangers()]
+    if left:
         return "pods to go: " + ", ".join(pod.name for pod in left)
     # a guard that opens a database at rest may remove the `-wal` that was just fetched with it
     busy = (guarding.busy_at(case, one, move.target) for one in case.app.volumes)

@@ -32,6 +32,8 @@ via = "{via}"
 """
 )
 """Of the usual pair on a served world, in a hurry; apps come behind it."""
+PATIENCE = 100
+"""Seconds: on a machine that is busy for a moment everything is silent at once; nodes are watched anew for 60 s."""
 
 
 @asynccontextmanager
@@ -49,7 +51,7 @@ async def deciding(config_text: str, folder: Path) -> AsyncIterator[Callable[[Ca
             async def until(wanted: Callable[[Status], bool]) -> Status:
                 found: Status = {}
                 try:
-                    async with asyncio.timeout(50):
+                    async with asyncio.timeout(PATIENCE):
                         while process.returncode is None:
                             await asyncio.sleep(0.2)
                             try:

@@ -45,7 +45,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Serve]:
         yield made
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_it_adopts_and_moves_and_a_wrong_key_or_certificate_moves_nothing(
     served: Serve, tmp_path: Path
 ) -> None:

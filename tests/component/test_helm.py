@@ -75,7 +75,7 @@ def at_home(app: Status) -> bool:
     return bool(app["active"] == "primary" and app["phase"] == "watching" and len(app["moves"]) == 2)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_there_and_back_both_objects_are_what_they_were(
     served: Serve, kube: httpx.AsyncClient, tmp_path: Path
 ) -> None:
@@ -104,7 +104,7 @@ async def test_there_and_back_both_objects_are_what_they_were(
     assert served.world.accused == []
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_without_its_name_in_the_configuration_it_is_not_moved_and_the_line_to_add_is_said(
     served: Serve, tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ def toml(served: Serve) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("dead", ["main", "attic"])
 async def test_only_the_apps_of_the_pair_whose_node_dies_move(dead: str, tmp_path: Path) -> None:
     concerned = {name for name, pair in APPS.items() if pair == dead}

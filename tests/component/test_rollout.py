@@ -64,7 +64,7 @@ def app(found: Status) -> Status:
     return told
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_memory_of_a_newer_version_freezes_an_older_one_and_stays_until_it_is_taken_back(
     served: Serve, newer: httpx.AsyncClient, tmp_path: Path
 ) -> None:

@@ -35,7 +35,7 @@ def ready(found: Status) -> bool:
     return well(app(found)) and reasons(found) == set()
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_what_is_missing_is_known_ahead_holds_the_failover_and_lets_it_go(tmp_path: Path) -> None:
     async with (
         Serve(spec(), tmp_path) as served,
@@ -59,7 +59,7 @@ async def test_what_is_missing_is_known_ahead_holds_the_failover_and_lets_it_go(
         await until(lambda found: moved(app(found)))
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_a_cordon_of_the_active_node_moves_the_app_where_the_policy_says_so(tmp_path: Path) -> None:
     async with Serve(spec(), tmp_path) as served:
         text = CONFIG.format(served=served, via="proxy") + f'[planned]\ndrain = "{Drain.SWITCHOVER}"\n' + APP
