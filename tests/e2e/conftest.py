@@ -23,12 +23,14 @@ CACHE = REPOSITORY / ".cache"
 ALONE = "alone"
 """What a lab is called that only one process has."""
 GROUPS = (
+    ("test_steady_state",),
+    ("test_planned",),
     ("test_lab", "test_standins", "test_contract"),
     ("test_silence", "test_no_move"),
-    ("test_failover", "test_planned", "test_refusals", "test_hypervisor", "test_fence"),
+    ("test_failover", "test_refusals", "test_hypervisor", "test_fence"),
     ("test_data",),
     ("test_deployed", "test_soak"),
-    ("test_kills", "test_kills_real"),
+    ("test_kills", "test_kills_real", "test_every_act"),
 )
 """Files that share a lab, in this order. The lab is proven before anything is proven with it: what those tests leave
 behind, the others furnish anew. A lab at rest takes a fifth of a core or two, so several find room on two cores."""
