@@ -232,8 +232,7 @@ def _heard(case: Case, move: Move, receipt: Receipt) -> Step:
     if receipt.ok and fetched:
         return _returns(case, settled)
     if receipt.ok:
-        names = ", ".join(f"{one.path} (put aside {one.at})" for one in wanted.files)
-        text = f"{wanted.volume} at {move.target}: fetched {names}; what was there is kept in .stversions"
+        text = f"{wanted.volume} at {move.target}: fetched {_named(wanted)}; what was there is kept in .stversions"
         told = replace(mark(settled, "fetched", case.date), evidence=(*move.evidence, text))
         return Step(was=replace(case.was, move=told), waiting="versions off")
     if fetched and receipt.unsure:
@@ -248,12 +247,16 @@ def _half(case: Case, move: Move) -> tuple[Objection, ...]:
     wanted = move.restore
     if wanted is None or not wanted.unsure or not _late(case, move):
         return ()
-    names = ", ".join(f"{one.path} (put aside {one.at})" for one in wanted.files)
     text = (
-        f"{wanted.volume} at {move.target}: of {names} a part may be fetched and the rest not, and the app is not "
-        "started on that. It goes on once its Syncthing answers and has room; or put all of them there by hand"
+        f"{wanted.volume} at {move.target}: of {_named(wanted)} a part may be fetched and the rest not, and the "
+        "app is not started on that. It goes on once its Syncthing answers and has room; or put all of them there by "
+        "hand"
     )
     return (Objection(why=Why.NOT_READY, text=text),)
+
+
+def _named(wanted: Restore) -> str:
+    return ", ".join(f"{one.path} (put aside {one.at})" for one in wanted.files)
 
 
 def _left_on(move: Move) -> str:

@@ -67,10 +67,8 @@ def in_the_folder(life: Life) -> None:
     life.world.deaf.clear()
 
 
-# ---------------------------------------------------------------- whose answer it is
-
-
-def test_the_answer_to_an_earlier_search_does_not_choose_the_file_of_the_next_restore():
+def after_a_search_given_up() -> Life:
+    """A restore of another file is asked for, and the search of the one before it goes on."""
     life = keeping()
     life.world.versions[HERE]["secrets.xml"] = (OTHER,)
     slow(life, FindVersions, 145)
@@ -78,18 +76,20 @@ def test_the_answer_to_an_earlier_search_does_not_choose_the_file_of_the_next_re
     life.until(ended)
     assert "not fetched in time" in last(life).outcome
     ask(life, path="secrets.xml", number="r2")
+    return life
+
+
+# ---------------------------------------------------------------- whose answer it is
+
+
+def test_the_answer_to_an_earlier_search_does_not_choose_the_file_of_the_next_restore():
+    life = after_a_search_given_up()
     life.until(lambda one: at_rest(one) and len(one.app().moves) == 2, within=600)
     assert life.world.fetched in ([], [(OTHER,)])
 
 
 def test_a_search_that_is_on_its_way_is_waited_for_before_the_next_begins():
-    life = keeping()
-    life.world.versions[HERE]["secrets.xml"] = (OTHER,)
-    slow(life, FindVersions, 145)
-    ask(life, number="r1")
-    life.until(ended)
-    assert "not fetched in time" in last(life).outcome
-    ask(life, path="secrets.xml", number="r2")
+    life = after_a_search_given_up()
     life.until(lambda one: one.decision.apps[KEY].waiting == "a search for versions to end")
     life.until(lambda one: isinstance(one.decision.actions[:1] and one.decision.actions[0], FindVersions))
     assert life.decision.actions[0].path == "secrets.xml"

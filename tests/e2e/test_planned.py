@@ -23,17 +23,7 @@ BEYOND = 2
 """Seconds an app may be down beyond its pod's stop and start, as the benchmark judges them; here three times that."""
 
 
-Missing = dict[tuple[str, str], set[int]]
-
-
-def missing(world: World, site: str) -> Missing:
-    """What each copy of a site has lost to an earlier test."""
-    return {
-        (name, volume.name): world.missing(NODE[site], name, volume) for name in APPS for volume in APPS[name].volumes
-    }
-
-
-def switched(world: World, name: str, source: str, target: str, before: Missing) -> None:
+def switched(world: World, name: str, source: str, target: str, before: dict[tuple[str, str], set[int]]) -> None:
     """Nothing was lost on the way: the new pod began with the very number with which the old one had ended."""
     for volume in APPS[name].volumes:
         ended = world.events(name, NODE[source], "stop", volume.name)[-1]
@@ -62,7 +52,7 @@ def asked(world: World, verb: str, name: str) -> None:
 def test_switchover_and_back_under_the_writer_lose_nothing(world: World) -> None:
     world.begin(failback=BY_HAND)
     before = {name: world.workload(name) for name in APPS}
-    without = missing(world, "primary")
+    without = world.all_missing("primary")
     beyond = []
     for verb, source, target in (("switchover", "primary", "backup"), ("failback", "backup", "primary")):
         with Stopwatch(world, APPS, NODE[target]) as watch:

@@ -29,9 +29,7 @@ FLAT, MAY = 1.15, 110
 @pytest.mark.timeout(60 * MINUTES + SETTLE + 240)
 def test_random_faults(world: World) -> None:
     world.begin()
-    before = {
-        (name, one.name): world.missing(NODE["primary"], name, one) for name in APPS for one in APPS[name].volumes
-    }
+    before = world.all_missing("primary")
     soak = Soak(world, SEED)
     print(f"SOAK_SEED={SEED} SOAK_MINUTES={MINUTES:g}")
     with Watcher(world) as watcher:

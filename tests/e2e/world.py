@@ -174,10 +174,7 @@ class World:
         self.reconcile()
         for name in APPS:
             self.ready(name, "k3s-w1")
-        self._reset = {}
-        for name, app in APPS.items():
-            for volume in app.volumes:
-                self._reset[name, volume.name] = self.missing(NODE["primary"], name, volume)
+        self._reset = self.all_missing("primary")
 
     def _equalise(self, primary: str, backup: str) -> None:
         def rest(source: str, method: str, path: str, body: Any = None) -> Any:
@@ -288,6 +285,14 @@ class World:
         """Numbers below the highest one that a copy does not hold."""
         had = {row.n for row in self.rows(node, name, volume)}
         return set(range(1, max(had, default=0))) - had
+
+    def all_missing(self, site: str) -> dict[tuple[str, str], set[int]]:
+        """The same of every copy at a site, by app and volume: what earlier tests have lost there."""
+        return {
+            (name, volume.name): self.missing(NODE[site], name, volume)
+            for name, app in APPS.items()
+            for volume in app.volumes
+        }
 
     def elsewhere(self, node: str, name: str, volume: Volume) -> list[Row]:
         """What lies on the other node's disk or among the versions of either; of a database nothing is looked for."""

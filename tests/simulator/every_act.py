@@ -74,7 +74,7 @@ STORIES = {
 
 
 QUICK = ("adoption", "failover", "switchover", "aborted", "failback", "release")
-"""Those of `make test`: a third of the time that all of them take."""
+"""Those of `make test`; the others take most of the time."""
 MOVES = {
     "adoption": [],
     "release": [],
