@@ -18,12 +18,17 @@ APART_FOR = timedelta(seconds=30)
 side that says connected is asked again every 10 s, and one that has just started dials after 0.6, 5.6, 10.6, 15.6
 and 23.6 s, then ever more rarely, up to every 60 s (measured): it was turned away five times."""
 AGAIN_AFTER = timedelta(minutes=5)
-"""Between two attempts at one volume: a restart that mended nothing mends nothing when it is repeated at once."""
+"""Between two attempts at one volume of which the first mended nothing: that would mend nothing at once either. One
+that did is forgotten: a node that loses its power again leaves another dead connection."""
 
 
 def watch_connection(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snapshot, now: Now) -> VolumeWatch:
-    """Since when the same two processes have contradicted each other, and when one was last asked to end that."""
-    dropped_at = now.mono if _dropping(app, volume, snapshot) else seen.dropped_at
+    """Since when the same two processes have contradicted each other; when one was last asked in vain to end that."""
+    dropped_at = seen.dropped_at
+    if _dropping(app, volume, snapshot):
+        dropped_at = now.mono
+    elif dropped_at is not None and _linked(app, volume, snapshot):
+        dropped_at = None
     apart = _apart(app, volume, snapshot, now)
     was = seen.apart
     if apart and was and (was.holder, was.processes) == (apart.holder, apart.processes):
@@ -42,6 +47,12 @@ def _dropping(app: App, volume: Volume, snapshot: Snapshot) -> bool:
         DropConnection(app=app.key, volume=volume.name, site=site, started="", reason="").key in begun
         for site in SITES
     )
+
+
+def _linked(app: App, volume: Volume, snapshot: Snapshot) -> bool:
+    """Whether both sides say that they are connected."""
+    folders = [snapshot.folders.get((app.key, volume.name, site)) for site in SITES]
+    return all(isinstance(folder, Folder) and folder.connected for folder in folders)
 
 
 def _apart(app: App, volume: Volume, snapshot: Snapshot, now: Now) -> Apart | None:

@@ -334,7 +334,7 @@ class VolumeWatch:
     """The site whose scans these are: sequences of one side say nothing about the other's."""
     apart: Apart | None = None
     dropped_at: timedelta | None = None
-    """When this process last asked a side to drop a dead connection."""
+    """When this process last asked a side to drop a dead connection, until both say that they are connected."""
     unlike: bool = False
     """Whether the two sides ignored different files when both were last read."""
 

@@ -104,6 +104,27 @@ def test_what_a_restart_did_not_mend_is_not_restarted_again_for_minutes():
     assert len(drops(life)) == 2
 
 
+def test_after_one_that_was_mended_the_next_dead_connection_waits_no_longer_than_the_first():
+    life = apart(healthy())
+    life.run(DWELL + 10)
+    assert len(drops(life)) == 1
+    apart(life).run(DWELL + 10)
+    assert len(drops(life)) == 2
+
+
+@pytest.mark.parametrize("key", [HERE, THERE])
+def test_one_that_was_not_seen_to_be_mended_at_both_sides_still_holds_the_next_back(key):
+    life = apart(healthy())
+    life.world.deaf.add(DropConnection)
+    life.run(DWELL + 10)
+    life.world.pinned.clear()
+    life.world.unread[key] = "no answer within 2 s"
+    life.run(4)
+    life.world.unread.clear()
+    apart(life).run(DWELL + 10)
+    assert len(drops(life)) == 1
+
+
 def test_each_volume_has_its_own():
     life = healthy(an_app(volumes=("data", "media")))
     apart(life)
