@@ -53,10 +53,11 @@ def manifests(apps: Iterable[App]) -> str:
 
 
 class Guards:
-    """A guard for each site, under the Roles that are printed for them."""
+    """A guard for each site, under the Roles that are printed for them, at the disks of these apps."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, apps: Iterable[App] = APPS.values()) -> None:
         self.world = world
+        self.apps = tuple(apps)
 
     def apply(self) -> None:
         """The Roles of guards and daemon for the settings as they are now, and the pods, until these are Ready."""
@@ -65,7 +66,7 @@ class Guards:
             argv: list[str | Path] = [SCRIPT, "--config", config, "config", *words]
             roles = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
             lab.kubectl("apply", "-f", "-", stdin=roles)
-        lab.kubectl("apply", "-f", "-", stdin=manifests(APPS.values()))
+        lab.kubectl("apply", "-f", "-", stdin=manifests(self.apps))
         until(lambda: len(self.running()) == len(SITES), 90, "both guards run")
 
     def running(self) -> dict[str, str]:

@@ -28,7 +28,7 @@ from tests.kill.stories import STORIES
 from tests.lab import cache
 
 AGAIN = 3
-"""Rounds: what a row that was ended left behind is played in another one."""
+"""Rounds: what a row that was ended left behind, or chance kept from being reached, is played in another one."""
 
 
 @dataclass(slots=True)
@@ -37,16 +37,26 @@ class Journal:
 
     path: Path
     found: dict[str, Found] = field(default_factory=dict)
+    tries: Counter[str] = field(default_factory=Counter)
 
     def read(self) -> None:
         """Take over what is there of this code. Raises OSError, ValueError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.touch()
         now = code()
+        self.tries.clear()
         for line in self.path.read_text().splitlines():
             one = json.loads(line)
             if one.pop("code") == now:
                 self.found[one["name"]] = Found(**one)
+                self.tries[one["name"]] += 1
+
+    def due(self, link: Link) -> bool:
+        """Whether it is to be played: never yet, or nobody was killed and nothing spoilt, by chance."""
+        found = self.found.get(link.name)
+        return found is None or (
+            bool(link.call) and not (found.reached or found.wrong) and self.tries[link.name] < AGAIN
+        )
 
 
 def keep(path: Path, now: str, found: Found) -> None:
@@ -83,7 +93,24 @@ def points(story: str, calls: Sequence[str], successors: Sequence[str]) -> list[
 
 def dullness(link: Link) -> int:
     """What is likeliest to hurt comes first: acts before our own bookkeeping, reads last."""
-    return 3 if " | GET " in link.call or " | WATCH " in link.call else 2 if BOOKKEEPING.search(link.call) else 1
+    return 3 if polls(link) else 2 if BOOKKEEPING.search(link.call) else 1
+
+
+def polls(link: Link) -> bool:
+    """Whether it is a read, which goes on all the time."""
+    return " | GET " in link.call or " | WATCH " in link.call
+
+
+def once(links: Sequence[Link]) -> set[str]:
+    """Names of those that are no poll of the same move again, in another state of the app."""
+    seen: set[tuple[str, str, str]] = set()
+    found = set()
+    for link in links:
+        poll = (link.story, link.call.partition(" | ")[2], link.side)
+        if not polls(link) or poll not in seen:
+            found.add(link.name)
+        seen.add(poll)
+    return found
 
 
 def faults(story: str, calls: Sequence[str]) -> list[Link]:
@@ -106,7 +133,7 @@ def spread(plane: Plane, journal: Journal, links: Sequence[Link], given: argpars
     longest = min(given.row, max(1, len(links) // given.jobs))  # nobody waits for one long row in the end
     now = code()
     for _ in range(AGAIN):
-        todo = [link for link in links if link.name not in journal.found]
+        todo = [link for link in links if journal.due(link)]
         if not todo or time.time() > end:
             break
         with get_context("spawn").Pool(given.jobs, maxtasksperchild=4) as pool:
@@ -129,12 +156,15 @@ def _kube() -> Path:
 def report(links: Sequence[Link], journal: Journal) -> int:
     """What was played of what was asked for; 1 if anything was violated."""
     counts: Counter[tuple[str, str]] = Counter()
+    distinct: Counter[str] = Counter()
+    first = once(links)
     for link in links:
         found = journal.found.get(link.name)
         kind = (
             "to do" if found is None else "violations" if found.wrong else "well" if found.reached else "not reached"
         )
         counts[link.story, kind] += 1
+        distinct[kind] += link.name in first
     for story in dict.fromkeys(link.story for link in links):
         kinds = ("well", "not reached", "violations", "to do")
         print(f"{story:12}", ", ".join(f"{counts[story, kind]} {kind}" for kind in kinds))
@@ -142,6 +172,10 @@ def report(links: Sequence[Link], journal: Journal) -> int:
     for (_, kind), count in counts.items():
         total[kind] += count
     played = len(links) - total["to do"]
+    print(
+        f"a poll of one move counted once, whatever the app's state: {len(first) - distinct['to do']} of {len(first)}"
+        f" points played, {distinct['not reached']} not reached, {distinct['violations']} violations"
+    )
     print(
         f"in all: {played} of {len(links)} points played, {total['not reached']} not reached,"
         f" {total['violations']} violations"
@@ -179,7 +213,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given.sample:
             asked[:] = drawn(asked, given.sample, given.seed)
             print(f"sample of {len(asked)} by seed {given.seed}", flush=True)
-        asked.sort(key=dullness)
+        first = once(asked)
+        asked.sort(key=lambda link: (link.name not in first, dullness(link)))
         print(f"{len(asked)} points, {sum(one.name in journal.found for one in asked)} played before", flush=True)
         spread(plane, journal, asked, given, end)
 

@@ -32,6 +32,8 @@ from tests.kill.proxy import Behind, Ledger, Proxy
 from tests.kill.scene import NAMESPACE, NotReached, Scene, Setting
 
 STEP = timedelta(milliseconds=100)
+PATIENCE = 600
+"""Seconds, of real time: many worlds share two cores, and what is asked is how a move ends, not how soon."""
 NODE = "k3s-"
 ACCOUNT = "failoverd"
 _numbers = itertools.count(1)
@@ -177,7 +179,7 @@ async def real_scene(folder: Path, setting: Setting, plane: Plane) -> AsyncItera
         power = await stack.enter_async_context(Proxy({"proxmox": Behind(url=served.proxmox_url)}, folder, Ledger()))
         made = RealScene(
             served, folder, setting, False, operator, Truth(served.world), power,
-            key=app.key, space=space, plane=plane, number=number,
+            key=app.key, space=space, patience=PATIENCE, plane=plane, number=number,
         )  # fmt: skip
         made.account = Account(api=api, space=space, objects=_rights(made, folder))
         await made.account.create()

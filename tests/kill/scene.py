@@ -110,6 +110,8 @@ class Scene:
     """Of the app."""
     space: str = NAMESPACE
     """Where the daemon keeps what is its own."""
+    patience: float = 240
+    """Seconds for whatever is waited for."""
     unreadable: str = ""
     """Why Memory could not be read at some moment, if it ever could not."""
     _text: str = ""
@@ -227,8 +229,9 @@ class Scene:
         )  # fmt: skip
         await commands.write(self.operator, self.space, asked, now)
 
-    async def until(self, what: str, reached: Callable[[], bool], within: float = 240) -> None:
-        """Wait, judging what is true all the while. Raises NotReached."""
+    async def until(self, what: str, reached: Callable[[], bool], at_least: float = 0) -> None:
+        """Wait, for `patience` or so long, judging what is true all the while. Raises NotReached."""
+        within = max(self.patience, at_least)
         end = self.now + within
         while not reached():
             if self.now > end:
