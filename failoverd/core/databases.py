@@ -75,13 +75,8 @@ def announced(watch: Watch, actions: Iterable[Action], snapshot: Snapshot) -> Wa
             key = (act.app, act.volume, act.site)
             reading = snapshot.guards.get(key)
             if isinstance(reading, GuardReading) and reading.observed is not None:
-                seen[key] = replace(seen.get(key, NEVER), announced=serials(reading.observed))
+                seen[key] = replace(seen.get(key, NEVER), announced=reading.observed.newest)
     return watch if seen == watch.guards else replace(watch, guards=seen)
-
-
-def serials(observed: Observed) -> tuple[tuple[str, int], ...]:
-    """The newest point of every database."""
-    return tuple((one.database, one.serial) for one in observed.kept)
 
 
 def reading(case: Case, volume: Volume, site: Site) -> GuardReading | Unknown:

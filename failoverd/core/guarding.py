@@ -127,7 +127,7 @@ def _announcements(case: Case, volume: Volume) -> list[Action]:
     said = databases.said_at(case, volume, case.was.active, Duty.MAKE)
     if said is None or not said.kept:
         return []
-    if databases.serials(said) == databases.seen(case, volume, case.was.active).announced:
+    if said.newest == databases.seen(case, volume, case.was.active).announced:
         return []
     site = case.was.active
     return [ScanPoints(app=case.app.key, volume=volume.name, site=site, reason="a new restore point")]

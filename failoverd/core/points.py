@@ -207,6 +207,11 @@ class Observed:
     """Entries left out because the object must stay small."""
     schema: int = POINTS_SCHEMA
 
+    @property
+    def newest(self) -> tuple[tuple[str, int], ...]:
+        """Database and serial of every newest point that was made here."""
+        return tuple((one.database, one.serial) for one in self.kept)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardReading:

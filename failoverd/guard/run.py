@@ -32,10 +32,12 @@ log = structlog.get_logger("failoverd.guard")
 
 READ_EVERY = timedelta(seconds=5)
 """An order may be believed for 30 s, so that several reads in a row may fail."""
-WORK_EVERY = timedelta(milliseconds=500)
+WORK_EVERY = timedelta(milliseconds=200)
 """Between two rounds at one copy; what is due in a round is the round's affair."""
 SAY_AT_MOST = timedelta(seconds=10)
-"""Between two writes of what was seen, unless a move waits for it."""
+"""Between two writes of what was seen, unless a move waits for it or a point was made."""
+SAY_POINTS_AT_MOST = timedelta(seconds=2)
+"""Between two writes because of new points: each is replicated only once it was said, and ages meanwhile."""
 SAY_AT_LEAST = timedelta(seconds=30)
 """A guard not heard of for longer than two of these is silent."""
 FAILED, UNREACHABLE = 1, 3
@@ -122,7 +124,8 @@ class Guarded:
             self._said.duty,
             self._said.epoch,
         )
-        return waited_for or since >= SAY_AT_LEAST or (changed and since >= SAY_AT_MOST)
+        pause = SAY_AT_MOST if said.newest == self._said.newest else SAY_POINTS_AT_MOST
+        return waited_for or since >= SAY_AT_LEAST or (changed and since >= pause)
 
     async def _say(self, said: Observed) -> None:
         try:

@@ -74,9 +74,14 @@ def test_what_is_not_there_is_nothing_and_what_cannot_be_understood_is_said():
 
 
 @pytest.fixture
-async def reader(client):
+def wake():
+    return asyncio.Event()
+
+
+@pytest.fixture
+async def reader(client, wake):
     leadership = LeaseLeadership(client, SystemClock(), namespace="failoverd", holder="one")
-    reader = KubeReader(client, lambda: GUARDED, leadership, clock=SystemClock(), namespace="failoverd")
+    reader = KubeReader(client, lambda: GUARDED, leadership, clock=SystemClock(), namespace="failoverd", wake=wake)
     yield reader
     await reader.close()
 
@@ -98,6 +103,15 @@ async def test_every_copy_has_a_reading_and_follows_what_its_guard_says(client, 
     found = await until(reader, lambda one: one[KEY].observed is not None)
     assert found[KEY].observed == SAID
     assert found[KEY].version == server.objects[f"{MAPS}/{NAME}"]["metadata"]["resourceVersion"]
+
+
+async def test_what_a_guard_says_wakes_the_loop(client, reader, wake):
+    await order(client, WANTED, "")
+    await until(reader, lambda one: isinstance(one[KEY], GuardReading) and one[KEY].wanted is not None)
+    await asyncio.sleep(1.2)  # nothing of the order is on its way any more
+    wake.clear()
+    await guards.GuardObject(client, "failoverd", NAME).write(SAID)
+    await asyncio.wait_for(wake.wait(), 5)
 
 
 def kept(number: int, path: str = "app.db") -> Aside:

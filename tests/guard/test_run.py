@@ -291,6 +291,21 @@ def test_an_observed_fits_its_object_whatever_is_in_the_volume(tmp_path: Path) -
     one.close()
 
 
+async def test_a_new_point_is_said_long_before_other_news_would_be(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "SAY_AT_MOST", timedelta(hours=1))
+    monkeypatch.setattr(run, "SAY_POINTS_AT_MOST", timedelta(seconds=0.1))
+    root = running.root(Site.PRIMARY)
+    database(root / "app.db")
+    put(running.server, Site.PRIMARY, wanted(interval=QUICK))
+    async with running.guarding(Site.PRIMARY):
+        await until(lambda: (s := said(running.server, Site.PRIMARY)) and s.kept)
+        with closing(connect(root / "app.db")) as live:
+            live.execute("INSERT INTO t VALUES(101, 'x')")
+        await until(lambda: (s := said(running.server, Site.PRIMARY)) and s.kept[0].serial == 2)
+
+
 async def test_an_idle_database_costs_no_write_of_its_own(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     root = running.root(Site.PRIMARY)
     database(root / "app.db")

@@ -18,6 +18,7 @@ from failoverd.adapters.kubernetes import commands, fit, guards, parse, resource
 from failoverd.adapters.kubernetes.cache import Cache, slim
 from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.lease import LeaseLeadership
+from failoverd.adapters.kubernetes.nudge import Nudge
 from failoverd.adapters.kubernetes.parse_tools import Malformed, Raw, need
 from failoverd.adapters.kubernetes.release import release
 from failoverd.adapters.kubernetes.resources import (
@@ -73,13 +74,16 @@ class KubeReader:
         namespace: str,
         wake: asyncio.Event | None = None,
     ) -> None:
-        """`wake` is set when a command arrives, and while an app is moved when its pods or workload change."""
+        """`wake` is set when a command arrives, when a guard says something (its point waits to be announced), and
+        while an app is moved when its pods or workload change.
+        """
         self._client = client
         self._rules = rules
         self._leadership = leadership
         self._clock = clock
         self._namespace = namespace
         self._wake = wake
+        self._nudge = Nudge(wake) if wake is not None else None
         self._caches: dict[tuple[str, str], Cache] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._reachable = True
@@ -149,6 +153,8 @@ class KubeReader:
 
     async def close(self) -> None:
         """End all watches."""
+        if self._nudge is not None:
+            self._nudge.cancel()
         await self._end(list(self._tasks))
 
     async def _keep_caches(self, rules: Rules) -> None:
@@ -179,6 +185,8 @@ class KubeReader:
             watched = kind in (PODS, RELEASES, GUARDS) or kind in resources.WORKLOADS.values()
             if self._wake is not None and (kind == COMMANDS or (watched and self._moving)):
                 self._wake.set()
+            elif self._nudge is not None and kind == GUARDS:
+                self._nudge()
 
         return changed
 
