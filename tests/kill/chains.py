@@ -25,6 +25,7 @@ from tests.kill import real_faults
 from tests.kill.instance import Life
 from tests.kill.judge import judge
 from tests.kill.kills import LEADS_FIRST, Point, Side, Trap
+from tests.kill.nursery import Nursery, nursery
 from tests.kill.plane import Plane
 from tests.kill.proxy import Hooks, Ledger
 from tests.kill.real_scene import RealScene, real_scene
@@ -129,7 +130,8 @@ def _setting_name(story: str) -> str:
 def play(plane: Plane, row: list[Link], report: Callable[[Found], None]) -> None:
     """One row, in a world of its own, in this process and in real time."""
     signal.signal(signal.SIGTERM, in_order)
-    asyncio.run(_play(plane, row, report))
+    with nursery() as made:
+        asyncio.run(_play(plane, made, row, report))
 
 
 def in_order(number: int, _: object) -> None:
@@ -137,10 +139,10 @@ def in_order(number: int, _: object) -> None:
     raise SystemExit(128 + number)
 
 
-async def _play(plane: Plane, row: list[Link], report: Callable[[Found], None]) -> None:
+async def _play(plane: Plane, made: Nursery, row: list[Link], report: Callable[[Found], None]) -> None:
     setting = STORIES[row[0].story].setting
     with tempfile.TemporaryDirectory(prefix="failoverd-kill-") as name:
-        async with real_scene(Path(name), setting, plane) as on:
+        async with real_scene(Path(name), setting, plane, made) as on:
             for link in row:
                 began, found = time.monotonic(), Found(name=link.name)
                 try:

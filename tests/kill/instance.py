@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from asyncio.subprocess import Process
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from failoverd.config.source import load
 from failoverd.daemon import Daemon, build
-from failoverd.simulator import daemon_process
+from tests.kill.nursery import Child, Nursery
 from tests.kill.proxy import Behind, Ledger, Proxy
 from tests.kill.virtual import VirtualClock
 
@@ -27,13 +25,13 @@ class Life:
     config: str
     """TOML with `{kubeconfig}` where that goes."""
     folder: Path
-    virtual: bool
+    nursery: Nursery | None
+    """What its process comes from; None where it lives in this one, in virtual time."""
     ledger: Ledger
     proxy: Proxy = field(init=False)
     _daemon: Daemon | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _process: Process | None = None
-    _log: IO[bytes] | None = None
+    _process: Child | None = None
 
     @property
     def log(self) -> Path:
@@ -45,8 +43,8 @@ class Life:
         """How a part of it ended by itself; empty while it lives, or after it was killed."""
         if self.ledger.dead:
             return ""
-        if self._process is not None and self._process.returncode is not None:
-            return f"the process ended with {self._process.returncode}"
+        if self._process is not None and self._process.ended.is_set():
+            return f"the process ended by itself, see {self.log}"
         for task in self._tasks:
             if task.done():
                 return f"{task.get_name()} ended: {None if task.cancelled() else task.exception()!r}"
@@ -61,9 +59,8 @@ class Life:
         config.touch(mode=0o600)
         kubeconfig = self.proxy.kubeconfig(self.token)
         config.write_text(self.config.format(kubeconfig=kubeconfig))
-        self._log = self.log.open("ab")
-        if not self.virtual:
-            self._process = await daemon_process.start("run", "--config", str(config), output=self._log)
+        if self.nursery is not None:
+            self._process = self.nursery.start(("run", "--config", str(config)), self.log)
             return
         found = load(config)
         self._daemon = daemon = await build(found, clock=VirtualClock())
@@ -72,7 +69,7 @@ class Life:
 
     def kill(self) -> None:
         """End it at once, as SIGKILL does: nothing it has not sent yet will be sent."""
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None:
             self._process.kill()
         self.ledger.dead = True
         self.proxy.cut()
@@ -91,5 +88,3 @@ class Life:
             with contextlib.suppress(Exception):
                 await self._daemon.close()
         await self.proxy.__aexit__()
-        if self._log is not None:
-            self._log.close()

@@ -27,6 +27,7 @@ from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 from tests.kill.bridge import Bridge
 from tests.kill.instance import Life
 from tests.kill.kubelets import RealWorld
+from tests.kill.nursery import Nursery
 from tests.kill.plane import Api, Plane, Raw, Refused, kubeconfig
 from tests.kill.proxy import Behind, Ledger, Proxy
 from tests.kill.scene import NAMESPACE, NotReached, Scene, Setting
@@ -155,7 +156,7 @@ class RealScene(Scene):
 
 
 @asynccontextmanager
-async def real_scene(folder: Path, setting: Setting, plane: Plane) -> AsyncIterator[RealScene]:
+async def real_scene(folder: Path, setting: Setting, plane: Plane, nursery: Nursery) -> AsyncIterator[RealScene]:
     """A world of its own at `plane`, and everything that makes work taken away afterwards."""
     number = f"x{os.getpid()}{next(_numbers):03d}"
     app = replace(simple_app(namespace=f"media-{number}"), require=Require(setting.require))
@@ -178,7 +179,7 @@ async def real_scene(folder: Path, setting: Setting, plane: Plane) -> AsyncItera
         stack.push_async_callback(operator.close)
         power = await stack.enter_async_context(Proxy({"proxmox": Behind(url=served.proxmox_url)}, folder, Ledger()))
         made = RealScene(
-            served, folder, setting, False, operator, Truth(served.world), power,
+            served, folder, setting, nursery, operator, Truth(served.world), power,
             key=app.key, space=space, patience=PATIENCE, plane=plane, number=number,
         )  # fmt: skip
         made.account = Account(api=api, space=space, objects=_rights(made, folder))

@@ -23,6 +23,7 @@ from failoverd.simulator.world_data import Rhythm
 from failoverd.simulator.world_faults import inject
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
 from tests.kill.instance import Life
+from tests.kill.nursery import Nursery
 from tests.kill.proxy import Behind, Hooks, Ledger, Proxy
 from tests.kill.virtual import VirtualClock
 from tests.two_sites import SITES, fence
@@ -93,7 +94,8 @@ class Scene:
     served: Serve
     folder: Path
     setting: Setting
-    virtual: bool
+    nursery: Nursery | None
+    """What its daemons come from; None where they live in this process, in virtual time."""
     operator: Client
     """Straight to the API server: what a person would see and do."""
     truth: Truth
@@ -123,7 +125,7 @@ class Scene:
     async def start(self, hooks: Hooks | None = None) -> Life:
         """Start an instance; it runs until it is killed or the scene ends."""
         life = Life(
-            server=self.server(), token=self.token(), config=self.config(), virtual=self.virtual,
+            server=self.server(), token=self.token(), config=self.config(), nursery=self.nursery,
             folder=self.folder / f"life-{self._started}", ledger=Ledger(hooks or Hooks()),
         )  # fmt: skip
         self._started += 1
@@ -273,7 +275,7 @@ async def scene(folder: Path, setting: Setting) -> AsyncIterator[Scene]:
         operator = await Client.load(served.kubeconfig, clock=clock)
         power = Proxy({"proxmox": Behind(url=served.proxmox_url)}, folder, Ledger())
         await power.__aenter__()
-        made = Scene(served, folder, setting, True, operator, Truth(served.world), power)
+        made = Scene(served, folder, setting, None, operator, Truth(served.world), power)
         made.spec = served.world.apps[APP].raw["spec"]
         try:
             yield made
