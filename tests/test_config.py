@@ -10,6 +10,7 @@ import pytest
 
 from failoverd.config.show import MASK, as_toml, shown
 from failoverd.core.rules import Failback, Mode, Require, Site, Timings, WorkloadKind
+from tests.core.objects import application, helm_release
 from tests.test_config_refusals import APP, FENCE, SITES, loaded, refusals
 
 
@@ -110,9 +111,12 @@ helm_release = "db"
     app = loaded(tmp_path, text).rules.apps[0]
     assert (app.kind, app.preferred, app.require) == (WorkloadKind.STATEFULSET, Site.BACKUP, Require.SILENCE)
     assert (app.max_data_age, app.failback, app.priority) == (timedelta(seconds=90), Failback.MANUAL, 5)
-    assert app.helm_release == "data/db"
+    assert app.applier == helm_release("data/db")
     elsewhere = text.replace('helm_release = "db"', 'helm_release = "flux-system/db"')
-    assert loaded(tmp_path, elsewhere).rules.apps[0].helm_release == "flux-system/db"
+    assert loaded(tmp_path, elsewhere).rules.apps[0].applier == helm_release("flux-system/db")
+    for written, name in (("db", "argocd/db"), ("team/db", "team/db")):
+        argo = text.replace('helm_release = "db"', f'argo_application = "{written}"')
+        assert loaded(tmp_path, argo).rules.apps[0].applier == application(name)
 
 
 def test_several_pairs_need_apps_to_choose(tmp_path: Path) -> None:

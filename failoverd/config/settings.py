@@ -269,6 +269,9 @@ class AppTable(Table):
     """Asked once the app is Ready; anything but a 2xx is an alarm."""
     helm_release: str = ""
     """The Flux HelmRelease that renders it, "name" or "namespace/name": suspended while the app is not at home."""
+    argo_application: str = ""
+    """The Argo CD Application it belongs to, "name" (in argocd) or "namespace/name": not reconciled while the app is
+    not at home."""
 
 
 class Settings(BaseSettings):

@@ -18,6 +18,7 @@ from failoverd.core.model import Api, ClaimReading, Command, CommandKind, Lease,
 from failoverd.core.rules import Site
 from tests.adapters.apiserver import status, until
 from tests.adapters.cluster import (
+    ARGO_APPLICATION,
     CLAIMS,
     DEPLOYMENT,
     LEASES,
@@ -300,6 +301,21 @@ async def test_while_an_app_stands_still_between_places_its_pods_are_read_themse
     assert "sonarr-abc12-late" in [p.name for p in workload(await reader.read()).pods]
     server.fault = lambda r: web.json_response(status(500, "etcd"), status=500) if r.path == PODS else None
     assert "500 etcd" in why((await reader.read()).workloads[SONARR])
+
+
+async def test_a_cluster_without_argo_cd_leaves_the_application_unknown_and_says_so(server, client, clock):
+    server.fault = lambda r: (
+        web.json_response(status(404, "no such resource"), status=404) if "argoproj.io" in r.path else None
+    )
+    leadership = LeaseLeadership(client, clock, namespace="failoverd", holder="one")
+    reader = KubeReader(
+        client, lambda: rules(app(applier=ARGO_APPLICATION)), leadership, clock=clock, namespace="failoverd"
+    )
+    assert "404 no such resource" in await reader.ready(timedelta(seconds=1))
+    said = why(workload(await reader.read()).applier)
+    assert said.startswith("applications in argocd not listed")
+    assert said.endswith("404 no such resource")
+    await reader.close()
 
 
 async def test_a_command_arrives_and_wakes_the_loop(server, client, reader, wake):
