@@ -321,3 +321,10 @@ def test_hours_are_windows_in_their_zone(tmp_path: Path) -> None:
     summer = [datetime(2026, 7, 1, hour, minute, tzinfo=UTC) for hour, minute in ((9, 59), (10, 0), (23, 59), (0, 0))]
     assert [hours.allow(moment) for moment in summer] == [False, True, True, False]
     assert loaded(tmp_path, SITES + APP).hours.allow(summer[0])
+
+
+@pytest.mark.parametrize(
+    ("written", "found"), [("", ""), ("kured", "kube-system/kured"), ("ops/reboots", "ops/reboots")]
+)
+def test_kured_is_looked_for_where_its_own_manifests_put_it(tmp_path, written, found):
+    assert loaded(tmp_path, SITES + APP + f'[planned]\nkured = "{written}"\n').rules.kured == found

@@ -17,7 +17,13 @@ ONLY_VOLUME = "data"
 ARGO_NAMESPACE = "argocd"
 """Where Argo CD's own manifests put it, and Applications that name no other namespace."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
+NO_NAME = 'is not a Kubernetes name: lower-case letters, digits, "-" and "." only'
 _FIELDS = ("namespace", "app", "volume")
+
+
+def is_name(text: str) -> bool:
+    """Whether Kubernetes takes it for the name of an object."""
+    return _NAME.fullmatch(text) is not None
 
 
 class Apps:
@@ -152,9 +158,9 @@ class Apps:
         return len(self.problems) == before
 
     def _check_name(self, path: Path, name: str) -> bool:
-        good = _NAME.fullmatch(name) is not None
+        good = is_name(name)
         if not good:
-            self._say(path, f'"{name}" is not a Kubernetes name: lower-case letters, digits, "-" and "." only')
+            self._say(path, f'"{name}" {NO_NAME}')
         return good
 
     def _place(self, path: Path) -> str:

@@ -145,6 +145,9 @@ class PlannedTable(Table):
     """`offer`: say how to move its apps. `switchover`: move them as soon as it is cordoned. `ignore`: neither."""
     patience: Duration = timedelta(minutes=4)
     """How long it may be silent in the middle of such work before it counts like any other lost node."""
+    kured: str = ""
+    """kured's DaemonSet, "name" (in kube-system) or "namespace/name": who holds its lock counts as under such work.
+    Empty: it is not read."""
 
 
 class FailbackTable(Table):

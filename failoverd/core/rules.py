@@ -264,6 +264,8 @@ class Rules:
     out_of_service: tuple[str, ...] = ()
     """Nodes that are given the taint `out-of-service` when they are proven dead."""
     drain: Drain = Drain.OFFER
+    kured: str = ""
+    """`namespace/name` of the DaemonSet whose lock announces reboots; empty: none is read."""
     max_unhealthy: int = 1
     """Failure domains that may be silent at once; with more, nothing moves."""
     max_deleted: float = 0.5

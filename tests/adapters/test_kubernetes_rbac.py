@@ -35,7 +35,7 @@ LEASE = "/apis/coordination.k8s.io/v1/namespaces/failoverd/leases/failoverd"
 
 STATEFULSET = DEPLOYMENT.replace("deployments/sonarr", "statefulsets/db")
 BOTH = rules(app(applier=HELM_RELEASE), app(WorkloadKind.STATEFULSET, name="db", applier=ARGO_APPLICATION))
-APPS = replace(BOTH, out_of_service=("k3s-w1",))
+APPS = replace(BOTH, out_of_service=("k3s-w1",), kured="kube-system/kured")
 DAEMON = read.NEEDS + write.NEEDS + events.NEEDS + memory.NEEDS + lease.NEEDS + shared.NEEDS + taint.NEEDS
 
 
@@ -142,6 +142,15 @@ def test_of_argo_cd_only_the_named_applications_may_be_changed():
     found = [g for g in rbac.expand(DAEMON, configured, "failoverd") if g.group == "argoproj.io"]
     assert {(g.namespace, g.resource) for g in found} == {("argocd", "applications")}
     assert [(g.names, g.verbs) for g in found] == [((), ("list", "watch")), (("db", "sonarr"), ("get", "patch"))]
+
+
+def test_of_kured_the_one_daemon_set_is_read_where_it_is_configured():
+    def granted(configured):
+        grants = rbac.expand(DAEMON, configured, "failoverd")
+        return [(g.namespace, g.names, g.verbs) for g in grants if g.resource == "daemonsets"]
+
+    assert granted(rules()) == []
+    assert granted(replace(rules(), kured="ops/reboots")) == [("ops", ("reboots",), ("list", "watch"))]
 
 
 def test_nodes_may_be_written_where_a_taint_is_configured_and_nowhere_else():

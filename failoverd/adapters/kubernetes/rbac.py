@@ -21,6 +21,7 @@ class Where(StrEnum):
     OWN = "the daemon's namespace"
     RELEASES = "every namespace of an app's HelmRelease"
     APPLICATIONS = "every namespace of an app's Argo CD Application"
+    KURED = "the namespace of kured"
 
 
 _APPLIED = {Where.RELEASES: ApplierKind.HELM_RELEASE, Where.APPLICATIONS: ApplierKind.APPLICATION}
@@ -36,6 +37,7 @@ class Named(StrEnum):
     SOURCE_SERVICES = "services of the sources"
     APPLIERS = "what the apps are applied from"
     OUT_OF_SERVICE = "nodes that may be given the taint out-of-service"
+    KURED = "kured's DaemonSet"
     SOURCE_PROXIES = "services of the sources, through the API server"
 
 
@@ -69,9 +71,7 @@ def expand(needs: Iterable[Need], rules: Rules, own: str) -> tuple[Grant, ...]:
     merged: dict[tuple[str, str, str, tuple[str, ...]], set[str]] = {}
     for need in needs:
         for namespace, apps in _spaces(need, rules, own):
-            names = need.fixed or (
-                rules.out_of_service if need.named is Named.OUT_OF_SERVICE else _names(need.named, apps)
-            )
+            names = need.fixed or _of_rules(need.named, rules) or _names(need.named, apps)
             if need.named is not Named.ANY and not names:
                 continue
             key = (namespace, need.group, need.resource, names)
@@ -84,6 +84,12 @@ def expand(needs: Iterable[Need], rules: Rules, own: str) -> tuple[Grant, ...]:
     )
 
 
+def _of_rules(named: Named, rules: Rules) -> tuple[str, ...]:
+    """Names that are no app's."""
+    kured = (rules.kured.partition("/")[2],) if rules.kured else ()
+    return {Named.OUT_OF_SERVICE: rules.out_of_service, Named.KURED: kured}.get(named, ())
+
+
 def _spaces(need: Need, rules: Rules, own: str) -> list[tuple[str, tuple[App, ...]]]:
     if need.where is Where.CLUSTER:
         return [("", rules.apps)]
@@ -91,6 +97,8 @@ def _spaces(need: Need, rules: Rules, own: str) -> list[tuple[str, tuple[App, ..
         return [(str(Where.NODE_LEASES), ())]
     if need.where is Where.OWN:
         return [(own, ())]
+    if need.where is Where.KURED:
+        return [(rules.kured.partition("/")[0], ())] if rules.kured else []
     if need.where in _APPLIED:
         applied = [
             (app, app.applier) for app in rules.apps if app.applier and app.applier.kind is _APPLIED[need.where]
@@ -108,7 +116,7 @@ def _spaces(need: Need, rules: Rules, own: str) -> list[tuple[str, tuple[App, ..
 def _names(named: Named, apps: tuple[App, ...]) -> tuple[str, ...]:
     names: set[str] = set()
     match named:
-        case Named.ANY | Named.OUT_OF_SERVICE:
+        case Named.ANY | Named.OUT_OF_SERVICE | Named.KURED:
             pass
         case Named.DEPLOYMENTS:
             names = {app.name for app in apps if app.kind is WorkloadKind.DEPLOYMENT}

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
-from failoverd.adapters.kubernetes import commands, fit, guards, parse, resources
+from failoverd.adapters.kubernetes import commands, fit, guards, kured, parse, resources
 from failoverd.adapters.kubernetes.applier import reading
 from failoverd.adapters.kubernetes.cache import Cache, slim
 from failoverd.adapters.kubernetes.client import Client, KubeError
@@ -24,6 +24,7 @@ from failoverd.adapters.kubernetes.resources import (
     CLAIMS,
     COMMANDS,
     GUARDS,
+    KURED,
     LEASES,
     NODES,
     PODS,
@@ -85,6 +86,7 @@ class KubeReader:
         self._moving = False
         self._malformed: frozenset[str] = frozenset()
         self._understood: dict[str, tuple[str, GuardReading]] = {}
+        self._lock = kured.Lock()
         self._sums: dict[str, Amounts | Unknown] = {}
         """Requests of the pods on each node, until one of them changes."""
 
@@ -96,6 +98,7 @@ class KubeReader:
         now = self._clock.now().mono
         nodes = {name: sure.get(name) or self._node(name, now) for name in _nodes(rules)}
         nodes |= {name: replace(nodes[name], used=self._used(name, now)) for name in rules.nodes}
+        nodes = self._lock.announced(nodes, self._kured(rules, now), self._date(api))
         workloads = {app.key: self._workload(rules, app, now) for app in rules.apps}
         moving = [app for app in rules.apps if _between(workloads[app.key])]
         self._moving = bool(moving)
@@ -126,7 +129,7 @@ class KubeReader:
     def doubts(self) -> tuple[str, ...]:
         """Why each cache that can't be believed at this moment can't."""
         now = self._clock.now().mono
-        vital = [cache for key, cache in self._caches.items() if key[0] != TENANTS]
+        vital = [cache for key, cache in self._caches.items() if key[0] not in (TENANTS, KURED)]
         return tuple(why for cache in vital if (why := cache.doubted(now)))
 
     def address(self, node: str) -> str | None:
@@ -269,6 +272,13 @@ class KubeReader:
             lease=lease if isinstance(lease, Unknown) else parse.lease(lease, name),
             node=node if isinstance(node, Unknown) else parse.node(node, name),
         )
+
+    def _date(self, api: Api | Unknown) -> datetime:
+        return api.date if isinstance(api, Api) else self._clock.now().wall
+
+    def _kured(self, rules: Rules, now: timedelta) -> Raw | Unknown | None:
+        space, _, name = rules.kured.partition("/")
+        return self._found(KURED, space, name, f"DaemonSet {rules.kured}", now) if rules.kured else None
 
     def _used(self, node: str, now: timedelta) -> Amounts | Unknown:
         cache = self._caches[TENANTS, node]

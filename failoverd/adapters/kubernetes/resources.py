@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from failoverd.adapters.kubernetes import commands, fit, guards
+from failoverd.adapters.kubernetes import commands, fit, guards, kured
 from failoverd.adapters.kubernetes.cache import Keep, Resource
 from failoverd.adapters.kubernetes.rbac import Named, Need, Where
 from failoverd.core import names
@@ -47,6 +47,7 @@ NEEDS = (
     Need(where=Where.RELEASES, group=HELM, resource="helmreleases", verbs=("get",), named=Named.APPLIERS),
     Need(where=Where.APPLICATIONS, group=ARGO, resource="applications", verbs=("list", "watch")),
     Need(where=Where.APPLICATIONS, group=ARGO, resource="applications", verbs=("get",), named=Named.APPLIERS),
+    Need(where=Where.KURED, group="apps", resource="daemonsets", verbs=("list", "watch"), named=Named.KURED),
 )
 
 NODES = "nodes"
@@ -61,6 +62,7 @@ CLAIMS = "persistentvolumeclaims"
 SOURCES = "replicationsources"
 RELEASES = "helmreleases"
 APPLICATIONS = "applications"
+KURED = "daemonsets"
 APPLIERS = {ApplierKind.HELM_RELEASE: RELEASES, ApplierKind.APPLICATION: APPLICATIONS}
 WORKLOADS = {
     WorkloadKind.DEPLOYMENT: "deployments",
@@ -189,6 +191,14 @@ def wanted(rules: Rules, own: str) -> dict[tuple[str, str], Resource]:
             path=commands.path(own).rsplit("/", 1)[0],
             keep=KEEP[GUARDS],
             labels=",".join(f"{key}={value}" for key, value in guards.LABELS.items()),
+        )
+    if rules.kured:
+        space, _, name = rules.kured.partition("/")
+        found[KURED, space] = Resource(
+            name=f"DaemonSet {rules.kured}",
+            path=f"/apis/apps/v1/namespaces/{space}/{KURED}",
+            keep=kured.KEEP,
+            selector=f"metadata.name={name}",
         )
     for node in rules.nodes:
         found[TENANTS, node] = Resource(
