@@ -197,16 +197,21 @@ def _of_applier(case: Case, name: Applier, applier: ApplierReading, *, planned: 
         owner = OWNERS.get(applier.owner)
         whose = f"{owner} {applier.owner_name}" if owner else applier.owner_name
         yield _object(f"{name} belongs to {whose}, which would resume it")
-    if not applier.applies:
-        yield _object(f"{name} does not list {case.app.kind} {case.app.key} among its resources")
-    if not applier.heeds:
-        yield _object(f"{name} has no status.controllerNamespace: its Argo CD may be too old to heed {names.SKIP}")
     if applier.deleting:
         yield _object(f"{name} is being deleted")
     told = applier.kind is ApplierKind.HELM_RELEASE or not applier.suspended
     if planned and told and applier.busy:
         yield _object(f"{name} is at work: {applier.busy}")
-    if planned and case.was.undo is None and (heedless := _heedless(name, applier)):
+    if case.was.undo is None:  # what speaks against leaving home keeps nobody away from it
+        yield from _unsure(case, name, applier, planned=planned)
+
+
+def _unsure(case: Case, name: Applier, applier: ApplierReading, *, planned: bool) -> Iterator[Objection]:
+    if not applier.applies:
+        yield _object(f"{name} does not list {case.app.kind} {case.app.key} among its resources")
+    if not applier.heeds:
+        yield _object(f"{name} has no status.controllerNamespace: its Argo CD may be too old to heed {names.SKIP}")
+    if planned and (heedless := _heedless(name, applier)):
         yield _object(heedless)
 
 

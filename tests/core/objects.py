@@ -94,6 +94,7 @@ def parse_applier(which: Applier, raw: dict[str, Any]) -> ApplierReading:
         owner=Owner.FLUX if names.FLUX_NAME in meta.get("labels", {}) else Owner.NONE,
         busy=raw.get("busy", ""),
         applies=raw.get("applies", True),
+        heeds=raw.get("heeds", True),
         reconciled=raw.get("reconciled"),
     )
 

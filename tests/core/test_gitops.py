@@ -348,6 +348,18 @@ def test_what_an_application_said_of_an_operation_before_it_was_suspended_keeps_
     assert switch(life) is None
 
 
+def test_an_application_made_anew_while_its_app_is_away_is_suspended_and_keeps_the_app_from_nothing():
+    life = begun(ARGO)
+    away(life)
+    applied(life)["metadata"].update(uid="another", annotations={})
+    applied(life).update(applies=False, heeds=False)  # its status is empty, and stays so while it is suspended
+    life.run(5)
+    assert marks(life) == ours(ARGO)
+    home(life)
+    life.run(5)
+    assert marks(life) == set()
+
+
 def heedless(life: Life) -> None:
     """Argo CD compares the Application as if nothing had been said to it."""
     since = Suspension.of(notes(life)[names.SUSPENDED]).since
