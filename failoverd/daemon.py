@@ -23,7 +23,7 @@ from failoverd.adapters.kubernetes.lease import LeaseLeadership, LeaseTimings, i
 from failoverd.adapters.kubernetes.memory import History, MemoryStore
 from failoverd.adapters.kubernetes.read import KubeReader
 from failoverd.adapters.kubernetes.taint import Taints
-from failoverd.adapters.kubernetes.write import delete_pod, patch_release, patch_workload
+from failoverd.adapters.kubernetes.write import delete_pod, patch_applier, patch_workload
 from failoverd.adapters.notify import Notifier
 from failoverd.adapters.notify.channel import Target
 from failoverd.adapters.syncthing import Syncthing
@@ -192,7 +192,7 @@ def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: b
     observer = TimedObserver(rules, clock, reader, movers, fences, Kubelets(reader.address)).bind(config)
     hands = Hands(
         patch=partial(patch_workload, client),
-        patch_release=partial(patch_release, client),
+        patch_applier=partial(patch_applier, client),
         delete_pod=partial(delete_pod, client),
         order=partial(_order, client, namespace),
         keep_list=partial(displaced.write, client, namespace),

@@ -34,7 +34,7 @@ from failoverd.core.model import (
     GuestState,
     Now,
     Override,
-    PatchRelease,
+    PatchApplier,
     PatchWorkload,
     Receipt,
     Revert,
@@ -95,8 +95,8 @@ async def _patch(rules: Rules, hands: Hands, act: PatchWorkload) -> Done:
     return Done(detail="patched")
 
 
-async def _patch_release(_: Rules, hands: Hands, act: PatchRelease) -> Done:
-    await _again_if_busy()(hands.patch_release, act.release, act.ops)
+async def _patch_applier(_: Rules, hands: Hands, act: PatchApplier) -> Done:
+    await _again_if_busy()(hands.patch_applier, act.applier, act.ops)
     return Done(detail="patched")
 
 
@@ -220,7 +220,7 @@ async def _untaint(_: Rules, hands: Hands, act: UntaintNode) -> Done:
 HANDLERS: Mapping[type[Action], Handler] = MappingProxyType(
     {
         PatchWorkload: _patch,
-        PatchRelease: _patch_release,
+        PatchApplier: _patch_applier,
         DeletePod: _delete_pod,
         SetRole: _set_role,
         SetIgnores: _set_ignores,

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from failoverd.core.memory import Version
 from failoverd.core.model import Guest, PatchOp, Role, Scanned, Unknown
 from failoverd.core.points import Wanted
-from failoverd.core.rules import App, Site
+from failoverd.core.rules import App, Applier, Site
 from failoverd.core.stock import Aside, Lying, Stock, move_of
 
 Key = tuple[str, str, Site]
@@ -138,8 +138,8 @@ class Hands:
 
     patch: Callable[[App, Sequence[PatchOp]], Awaitable[None]]
     """One JSON Patch of a workload. Raises with `status` 422 when a `test` failed."""
-    patch_release: Callable[[str, Sequence[PatchOp]], Awaitable[None]]
-    """One JSON Patch of the HelmRelease `namespace/name`. Raises like `patch`."""
+    patch_applier: Callable[[Applier, Sequence[PatchOp]], Awaitable[None]]
+    """One JSON Patch of a HelmRelease or Application. Raises like `patch`."""
     delete_pod: Callable[[str, str, str], Awaitable[str]]
     """(namespace, pod, uid): delete exactly this pod, grace 0; says what was found."""
     order: Callable[[str, str, Wanted, str], Awaitable[str]]

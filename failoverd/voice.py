@@ -23,7 +23,7 @@ from failoverd.core.model import (
     Note,
     Now,
     Objection,
-    PatchRelease,
+    PatchApplier,
     PatchWorkload,
     Receipt,
     Scan,
@@ -177,7 +177,7 @@ def described(action: Action) -> dict[str, object]:
         value = getattr(action, each.name)
         if each.name == "reason" or value is None:
             continue
-        if isinstance(action, PatchWorkload | PatchRelease) and each.name == "ops":
+        if isinstance(action, PatchWorkload | PatchApplier) and each.name == "ops":
             value = [f"{op.op} {op.path}" for op in action.ops]
         parts[each.name] = str(value) if isinstance(value, str) else value
     return parts

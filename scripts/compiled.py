@@ -29,9 +29,9 @@ PAYS_FROM = 2_000
 """Schedules. A build takes as long as about a thousand of them save."""
 SIMULATOR = (
     "chaos_conduct", "chaos_excuses", "chaos_truth", "idle", "idle_tick", "json_patch", "leap", "linear", "sleeper",
-    "world", "world_app", "world_control", "world_data", "world_flux", "world_guard", "world_helm", "world_index",
-    "world_look", "world_node", "world_pair", "world_render", "world_room", "world_side", "world_spec", "world_taint",
-    "world_time",
+    "world", "world_app", "world_applied", "world_argo", "world_control", "world_data", "world_flux", "world_guard",
+    "world_helm", "world_index", "world_look", "world_node", "world_pair", "world_render", "world_room", "world_side",
+    "world_spec", "world_taint", "world_time",
 )  # fmt: skip
 """Of the simulator: where its time goes. What only waits (asyncio) would gain nothing."""
 CHECKED = (*range(8), 1_003, 1_004, 1_039)

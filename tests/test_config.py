@@ -10,6 +10,7 @@ import pytest
 
 from failoverd.config.show import MASK, as_toml, shown
 from failoverd.core.rules import Failback, Mode, Require, Site, Timings, WorkloadKind
+from tests.core.objects import application, helm_release
 from tests.test_config_refusals import APP, FENCE, SITES, loaded, refusals
 
 
@@ -110,9 +111,12 @@ helm_release = "db"
     app = loaded(tmp_path, text).rules.apps[0]
     assert (app.kind, app.preferred, app.require) == (WorkloadKind.STATEFULSET, Site.BACKUP, Require.SILENCE)
     assert (app.max_data_age, app.failback, app.priority) == (timedelta(seconds=90), Failback.MANUAL, 5)
-    assert app.helm_release == "data/db"
+    assert app.applier == helm_release("data/db")
     elsewhere = text.replace('helm_release = "db"', 'helm_release = "flux-system/db"')
-    assert loaded(tmp_path, elsewhere).rules.apps[0].helm_release == "flux-system/db"
+    assert loaded(tmp_path, elsewhere).rules.apps[0].applier == helm_release("flux-system/db")
+    for written, name in (("db", "argocd/db"), ("team/db", "team/db")):
+        argo = text.replace('helm_release = "db"', f'argo_application = "{written}"')
+        assert loaded(tmp_path, argo).rules.apps[0].applier == application(name)
 
 
 def test_several_pairs_need_apps_to_choose(tmp_path: Path) -> None:
@@ -317,3 +321,10 @@ def test_hours_are_windows_in_their_zone(tmp_path: Path) -> None:
     summer = [datetime(2026, 7, 1, hour, minute, tzinfo=UTC) for hour, minute in ((9, 59), (10, 0), (23, 59), (0, 0))]
     assert [hours.allow(moment) for moment in summer] == [False, True, True, False]
     assert loaded(tmp_path, SITES + APP).hours.allow(summer[0])
+
+
+@pytest.mark.parametrize(
+    ("written", "found"), [("", ""), ("kured", "kube-system/kured"), ("ops/reboots", "ops/reboots")]
+)
+def test_kured_is_looked_for_where_its_own_manifests_put_it(tmp_path, written, found):
+    assert loaded(tmp_path, SITES + APP + f'[planned]\nkured = "{written}"\n').rules.kured == found

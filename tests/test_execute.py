@@ -27,8 +27,8 @@ from failoverd.core.model import (
     Guest,
     GuestState,
     Override,
+    PatchApplier,
     PatchOp,
-    PatchRelease,
     PatchWorkload,
     Revert,
     Role,
@@ -48,6 +48,7 @@ from failoverd.core.rules import Site
 from failoverd.core.stock import Stock
 from failoverd.execute import HANDLERS, HARMLESS, TOKENED, DryRun, WorldExecutor
 from failoverd.hands import Hands, Leads, Side
+from tests.adapters.cluster import HELM_RELEASE
 from tests.adapters.mover import recorded, serving
 from tests.test_observe import PRIMARY, RULES
 
@@ -61,8 +62,8 @@ PATCH = PatchWorkload(reason="test", app="media/sonarr", ops=OPS)
 ALL: list[tuple[Action, tuple[object, ...], str]] = [
     (PATCH, ("patch", "media/sonarr", OPS), "patched"),
     (
-        PatchRelease(reason="test", app="media/sonarr", release="media/sonarr", ops=OPS),
-        ("patch release", "media/sonarr", OPS),
+        PatchApplier(reason="test", app="media/sonarr", applier=HELM_RELEASE, ops=OPS),
+        ("patch applier", HELM_RELEASE, OPS),
         "patched",
     ),
     (DeletePod(reason="test", app="media/sonarr", pod="p", uid="u"), ("delete", "media", "p", "u"), "deleted"),
@@ -111,8 +112,8 @@ class Fake:
     async def patch(self, app, ops) -> None:
         await self._do("patch", app.key, ops)
 
-    async def patch_release(self, name: str, ops) -> None:
-        await self._do("patch release", name, ops)
+    async def patch_applier(self, applier, ops) -> None:
+        await self._do("patch applier", applier, ops)
 
     async def delete_pod(self, namespace: str, pod: str, uid: str) -> str:
         await self._do("delete", namespace, pod, uid)
@@ -196,7 +197,7 @@ class Fake:
 
 def executor(fake: Fake, side: Side | None = None, api_now: datetime | None = AT) -> WorldExecutor:
     hands = Hands(
-        patch=fake.patch, patch_release=fake.patch_release, delete_pod=fake.delete_pod, order=fake.order,
+        patch=fake.patch, patch_applier=fake.patch_applier, delete_pod=fake.delete_pod, order=fake.order,
         keep_list=fake.keep_list,
         sides={PRIMARY: side or fake}, fences={"k3s-w1": fake}, taints=fake, api_now=lambda: api_now,
         verify=fake.verify,

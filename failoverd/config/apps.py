@@ -10,12 +10,20 @@ from failoverd.config.address import is_http
 from failoverd.config.locate import Path
 from failoverd.config.problems import Origin, Problem, dotted, suggestion
 from failoverd.config.settings import AppTable, ConventionsTable, Settings, VolumeTable
-from failoverd.core.rules import App, Copy, Pair, Site, Volume
+from failoverd.core.rules import App, Applier, ApplierKind, Copy, Pair, Site, Volume
 
 ONLY_VOLUME = "data"
 """What the one volume of an app is called that lists none."""
+ARGO_NAMESPACE = "argocd"
+"""Where Argo CD's own manifests put it, and Applications that name no other namespace."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
+NO_NAME = 'is not a Kubernetes name: lower-case letters, digits, "-" and "." only'
 _FIELDS = ("namespace", "app", "volume")
+
+
+def is_name(text: str) -> bool:
+    """Whether Kubernetes takes it for the name of an object."""
+    return _NAME.fullmatch(text) is not None
 
 
 class Apps:
@@ -68,16 +76,21 @@ class Apps:
             failback=table.failback or failback.policy,
             priority=table.priority,
             verify_url=table.verify_url,
-            helm_release=self._release(path, table),
+            applier=self._applier(path, table),
         )
 
-    def _release(self, path: Path, table: AppTable) -> str:
-        if not table.helm_release:
-            return ""
-        space, slash, name = table.helm_release.rpartition("/")
-        if all(self._check_name((*path, "helm_release"), part) for part in (space, name) if part or slash):
-            return f"{space or table.namespace}/{name}"
-        return ""
+    def _applier(self, path: Path, table: AppTable) -> Applier | None:
+        if table.helm_release and table.argo_application:
+            self._say((*path, "argo_application"), "helm_release is set as well: name the one that owns the workload")
+        for kind, field, usual in (
+            (ApplierKind.HELM_RELEASE, "helm_release", table.namespace),
+            (ApplierKind.APPLICATION, "argo_application", ARGO_NAMESPACE),
+        ):
+            space, slash, name = getattr(table, field).rpartition("/")
+            parts = [part for part in (space, name) if part or slash]
+            if parts and all(self._check_name((*path, field), part) for part in parts):
+                return Applier(kind=kind, name=f"{space or usual}/{name}")
+        return None
 
     def _pair(self, path: Path, table: AppTable) -> str:
         if table.pair and table.pair not in self.pairs:
@@ -145,9 +158,9 @@ class Apps:
         return len(self.problems) == before
 
     def _check_name(self, path: Path, name: str) -> bool:
-        good = _NAME.fullmatch(name) is not None
+        good = is_name(name)
         if not good:
-            self._say(path, f'"{name}" is not a Kubernetes name: lower-case letters, digits, "-" and "." only')
+            self._say(path, f'"{name}" {NO_NAME}')
         return good
 
     def _place(self, path: Path) -> str:

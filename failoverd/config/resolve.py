@@ -16,7 +16,7 @@ from pathlib import Path as FilePath
 
 from failoverd.config import timing, unwise
 from failoverd.config.address import misfit
-from failoverd.config.apps import Apps
+from failoverd.config.apps import NO_NAME, Apps, is_name
 from failoverd.config.edges import ChannelType, NotifyTable
 from failoverd.config.fences import Fences, fence_hash
 from failoverd.config.hours import Hours, windows, zone
@@ -50,6 +50,10 @@ def usual_kubeconfig(environ: Mapping[str, str]) -> FilePath | None:
     return usual if usual.is_file() else None
 
 
+KURED_NAMESPACE = "kube-system"
+"""Where kured's own manifests put it."""
+
+
 class _Resolver:
     def __init__(self, settings: Settings, origin: Origin, path: FilePath, files: Files) -> None:
         self.settings = settings
@@ -78,6 +82,7 @@ class _Resolver:
             after_fence=settings.failover.after_fence,
             out_of_service=tuple(sorted({table.node for table in settings.fencing if table.out_of_service})),
             drain=settings.planned.drain,
+            kured=self._kured(),
             max_unhealthy=settings.failover.max_unhealthy,
             max_deleted=settings.failover.max_deleted,
             displaced_budget=settings.failover.displaced_budget_mb * 1_000_000,
@@ -228,6 +233,13 @@ class _Resolver:
                 text = f"cannot write into {folder}; let the daemon's user, or name another"
                 self.secrets.missing(path, text)
         return folder
+
+    def _kured(self) -> str:
+        space, slash, name = self.settings.planned.kured.rpartition("/")
+        for part in (space, name) if slash else (name,) if name else ():
+            if not is_name(part):
+                self._say(("planned", "kured"), f'"{part}" {NO_NAME}')
+        return f"{space or KURED_NAMESPACE}/{name}" if name else ""
 
     def _listen(self) -> None:
         listen = self.settings.web.listen

@@ -145,6 +145,9 @@ class PlannedTable(Table):
     """`offer`: say how to move its apps. `switchover`: move them as soon as it is cordoned. `ignore`: neither."""
     patience: Duration = timedelta(minutes=4)
     """How long it may be silent in the middle of such work before it counts like any other lost node."""
+    kured: str = ""
+    """kured's DaemonSet, "name" (in kube-system) or "namespace/name": who holds its lock counts as under such work.
+    Empty: it is not read."""
 
 
 class FailbackTable(Table):
@@ -269,6 +272,9 @@ class AppTable(Table):
     """Asked once the app is Ready; anything but a 2xx is an alarm."""
     helm_release: str = ""
     """The Flux HelmRelease that renders it, "name" or "namespace/name": suspended while the app is not at home."""
+    argo_application: str = ""
+    """The Argo CD Application it belongs to, "name" (in argocd) or "namespace/name": not reconciled while the app is
+    not at home."""
 
 
 class Settings(BaseSettings):

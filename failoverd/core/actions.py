@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from failoverd.core.memory import Version
 from failoverd.core.points import Wanted
-from failoverd.core.rules import Site
+from failoverd.core.rules import Applier, Site
 
 
 class Role(StrEnum):
@@ -54,18 +54,18 @@ class PatchWorkload(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PatchRelease(Action):
-    """One JSON Patch of the HelmRelease of `app`: suspended for a move, or as it was before."""
+class PatchApplier(Action):
+    """One JSON Patch of what `app` is applied from: suspended for a move, or as it was before."""
 
     app: str
-    release: str
-    """`namespace/name`. Of several apps that one release renders, one patch at a time is on its way."""
+    applier: Applier
+    """Of several apps that are applied from it, one patch at a time is on its way."""
     ops: tuple[PatchOp, ...]
 
     @property
     def key(self) -> str:
-        """By the release, not by the app."""
-        return f"{type(self).__name__} {self.release}"
+        """By the applier, not by the app."""
+        return f"{type(self).__name__} {self.applier}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

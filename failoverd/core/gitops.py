@@ -1,7 +1,7 @@
-"""A HelmRelease that keeps still while its workload is ours: suspended for a move, as it was before at home.
+"""What an app is applied from keeps still while the app is ours: suspended for a move, as it was before at home.
 
-Drift correction is held on the workload itself, in the very patch that changes it. That stops no upgrade: a new
-chart or new values put the claims of home back. So the HelmRelease is suspended as well, before the workload is
+That is a Flux HelmRelease or an Argo CD Application. Holds on the workload stop no upgrade of the one (a new chart or
+new values put the claims of home back), and of the other there are none. So it is suspended before the workload is
 touched, and resumed only once the app is home; what was committed meanwhile is then applied on top of what Git knows.
 Nothing of this is a step of its own: away from home it has to be suspended, at home it must not be, and every look
 compares.
@@ -10,93 +10,108 @@ compares.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from failoverd.core import names, patch
 from failoverd.core.case import Case
-from failoverd.core.memory import Phase
+from failoverd.core.memory import Move, Phase
 from failoverd.core.model import (
     Action,
+    ApplierReading,
     Objection,
     Owner,
+    PatchApplier,
     PatchOp,
-    PatchRelease,
-    Release,
     Suspension,
     Unknown,
     Why,
     Workload,
 )
+from failoverd.core.rules import Applier, ApplierKind
 
-SUSPEND = "/spec/suspend"
+OWNERS = {Owner.HELM_RELEASE: ApplierKind.HELM_RELEASE, Owner.ARGO: ApplierKind.APPLICATION}
+SETTINGS = {ApplierKind.HELM_RELEASE: "helm_release", ApplierKind.APPLICATION: "argo_application"}
+SWITCHES = {ApplierKind.HELM_RELEASE: "/spec/suspend", ApplierKind.APPLICATION: patch.annotation(names.SKIP)}
+GOES_ON = timedelta(seconds=60)
+"""A comparison that had begun before an Application was suspended is over by then, and clocks agree that well."""
 
 
 def is_suspended(workload: Workload) -> bool:
-    """Whether no HelmRelease can undo a patch of ours; True where none renders the workload, False while unread."""
-    release = workload.release
-    if workload.owner is not Owner.HELM_RELEASE:
+    """Whether no applier can undo a patch of ours; True where there is none, False while it is unread."""
+    applier = workload.applier
+    if workload.owner not in OWNERS:
         return True
-    if not isinstance(release, Release):
+    if not isinstance(applier, ApplierReading):
         return False
     # Of a suspension that is not ours nothing is known but that it is there.
-    kept = release.held or release.owner is not Owner.FLUX or release.ours is None
-    return release.suspend is True and kept
+    kept = applier.held or applier.owner is not Owner.FLUX or applier.ours is None
+    return applier.suspended and kept
 
 
-def suspend(case: Case, why: str) -> tuple[PatchRelease, ...]:
-    """Suspend the app's HelmRelease; nothing where it is already, or cannot be read."""
-    workload = case.workload
-    if isinstance(workload, Unknown) or is_suspended(workload) or not isinstance(workload.release, Release):
+def suspend(case: Case, why: str) -> tuple[PatchApplier, ...]:
+    """Suspend what the app is applied from; nothing where it is already, or cannot be read."""
+    workload, wanted = case.workload, case.app.applier
+    if isinstance(workload, Unknown) or wanted is None or is_suspended(workload):
         return ()
-    ops = _suspended(case, workload.release, why)
-    return (PatchRelease(app=case.app.key, release=case.app.helm_release, ops=ops, reason=why),)
+    if not isinstance(workload.applier, ApplierReading):
+        return ()
+    ops = _suspended(case, workload.applier, why)
+    return (PatchApplier(app=case.app.key, applier=wanted, ops=ops, reason=why),)
 
 
-def _suspended(case: Case, release: Release, why: str) -> tuple[PatchOp, ...]:
-    ours = release.ours
+def _suspended(case: Case, applier: ApplierReading, why: str) -> tuple[PatchOp, ...]:
+    ours, kind = applier.ours, applier.kind
     note = Suspension(
+        kind=kind,
         app=case.app.key,
         epoch=case.was.epoch,
         why=why,
-        suspend=ours.suspend if ours else release.suspend,
-        held=ours.held if ours else release.held,
+        before=ours.before if ours else applier.switch,
+        held=ours.held if ours else applier.held,
+        since=case.date if kind is ApplierKind.APPLICATION else None,
     )
-    ops = [patch.test("/metadata/uid", release.uid), patch.test("/metadata/resourceVersion", release.version)]
-    if not release.annotations:
+    ops = [patch.test("/metadata/uid", applier.uid), patch.test("/metadata/resourceVersion", applier.version)]
+    if not applier.annotations:
         ops.append(PatchOp(op="add", path=patch.ANNOTATIONS, value={}))
-    if release.owner is Owner.FLUX and not release.held:
+    if applier.owner is Owner.FLUX and not applier.held:
         ops.append(PatchOp(op="add", path=patch.annotation(names.HOLD), value=names.HOLD_VALUE))
     ops.append(PatchOp(op="add", path=patch.annotation(names.SUSPENDED), value=str(note)))
-    return (*ops, PatchOp(op="add", path=SUSPEND, value=True))
+    return (*ops, PatchOp(op="add", path=SWITCHES[kind], value=_value(kind, names.SKIP_VALUE)))
 
 
-def resume(case: Case) -> tuple[PatchRelease, ...]:
-    """Make the HelmRelease what it was before we suspended it; nothing while an app of ours needs it suspended.
+def _value(kind: ApplierKind, text: str) -> str | bool:
+    """What is written at the switch for `text`: a field of its own is no text."""
+    return text if kind is ApplierKind.APPLICATION else text == names.SKIP_VALUE
+
+
+def resume(case: Case) -> tuple[PatchApplier, ...]:
+    """Make it what it was before we suspended it; nothing while an app of ours needs it suspended.
 
     What somebody else has set meanwhile stays: one that is not suspended any more only loses our marks.
     """
-    workload = case.workload
-    release = workload.release if isinstance(workload, Workload) else None
-    if not isinstance(release, Release) or release.ours is None or _needed(case):
+    workload, wanted = case.workload, case.app.applier
+    applier = workload.applier if isinstance(workload, Workload) else None
+    if not isinstance(applier, ApplierReading) or wanted is None or applier.ours is None or _needed(case):
         return ()
-    ours = release.ours
-    ops = [patch.test("/metadata/uid", release.uid), patch.test("/metadata/resourceVersion", release.version)]
+    ours, switch = applier.ours, SWITCHES[applier.kind]
+    ops = [patch.test("/metadata/uid", applier.uid), patch.test("/metadata/resourceVersion", applier.version)]
     ops.append(patch.test(patch.annotation(names.SUSPENDED), str(ours)))
-    if release.suspend is True and ours.suspend is not True:
-        ops.append(patch.test(SUSPEND, value=True))
-        back = PatchOp(op="remove", path=SUSPEND) if ours.suspend is None else None
-        ops.append(back or PatchOp(op="replace", path=SUSPEND, value=ours.suspend))
-    if release.held and not ours.held:
+    if applier.switch is not None and applier.suspended and ours.before != applier.switch:
+        ops.append(patch.test(switch, _value(applier.kind, applier.switch)))
+        back = PatchOp(op="remove", path=switch) if ours.before is None else None
+        ops.append(back or PatchOp(op="replace", path=switch, value=_value(applier.kind, ours.before or "")))
+    if applier.held and not ours.held:
         ops.append(patch.test(patch.annotation(names.HOLD), names.HOLD_VALUE))
         ops.append(PatchOp(op="remove", path=patch.annotation(names.HOLD)))
     ops.append(PatchOp(op="remove", path=patch.annotation(names.SUSPENDED)))
     why = "no app of ours needs it suspended any more"
-    return (PatchRelease(app=case.app.key, release=case.app.helm_release, ops=tuple(ops), reason=why),)
+    return (PatchApplier(app=case.app.key, applier=wanted, ops=tuple(ops), reason=why),)
 
 
 def _needed(case: Case) -> bool:
-    """Whether any app of this HelmRelease moves, lives away from home or carries marks of ours."""
+    """Whether any app that is applied from it moves, lives away from home or carries marks of ours."""
     for app in case.rules.apps:
-        if app.helm_release != case.app.helm_release:
+        if app.applier != case.app.applier:
             continue
         was = case.was if app.key == case.app.key else case.memory.apps.get(app.key)
         workload = case.snapshot.workloads.get(app.key)
@@ -108,47 +123,96 @@ def _needed(case: Case) -> bool:
 
 
 def tend(case: Case) -> tuple[list[Action], list[Objection]]:
-    """For an app at rest: the HelmRelease suspended again, with an alarm, or resumed."""
+    """For an app at rest: what it is applied from suspended again, with an alarm, or resumed."""
     workload = case.workload
-    if isinstance(workload, Unknown) or not isinstance(workload.release, Release):
+    if isinstance(workload, Unknown) or not isinstance(workload.applier, ApplierReading):
         return [], []
     if case.was.undo is None:
         return list(resume(case)), []
     if is_suspended(workload):
-        return [], []
-    what = "is no longer suspended" if workload.release.suspend is not True else "is no longer held"
-    said = f"HelmRelease {case.app.helm_release} {what}"
+        heedless = _heedless(case.app.applier, workload.applier)
+        return [], [Objection(why=Why.RESUMED, text=heedless)] if heedless else []
+    what = "is no longer held" if workload.applier.suspended else "is no longer suspended"
+    said = f"{case.app.applier} {what}"
     alarm = Objection(why=Why.RESUMED, text=f"{said} while {case.app.key} is away from home: put back")
     return list(suspend(case, said)), [alarm]
 
 
+def _heedless(name: Applier | None, applier: ApplierReading) -> str:
+    """The proof that an Application is not left alone although it is suspended; empty while there is none.
+
+    An Argo CD that is new enough may have lost an alpha feature again, and nothing says so beforehand.
+    """
+    since = applier.ours.since if applier.ours else None
+    if since is None or applier.reconciled is None or applier.reconciled - since <= GOES_ON:
+        return ""
+    late = f"{(applier.reconciled - since).total_seconds():.0f} s after it was suspended"
+    return f"{name} was reconciled {late}: its Argo CD does not heed {names.SKIP}, and will undo the patch"
+
+
+def waits(case: Case, move: Move, workload: Workload) -> str:
+    """What a first stop waits for: the suspension, then what runs already and would undo it; empty for nothing."""
+    applier = workload.applier
+    if not is_suspended(workload):
+        why = f": {applier.why}" if isinstance(applier, Unknown) else ""
+        return f"{case.app.applier} to be suspended{why}"
+    if not move.kind.planned or not isinstance(applier, ApplierReading) or not applier.busy:
+        return ""
+    # An Application says nothing new of itself once it is suspended: only for its own move can it still be at work.
+    told = applier.kind is ApplierKind.HELM_RELEASE or (applier.ours and applier.ours.epoch == move.epoch)
+    return f"{case.app.applier} to be at rest: {applier.busy}" if told else ""
+
+
 def objections(case: Case, workload: Workload, *, planned: bool) -> Iterator[Objection]:
     """Why whoever owns the workload would undo a patch of ours, or would be in the middle of something."""
-    key, owner, wanted = case.app.key, workload.owner_name, case.app.helm_release
+    key, wanted, kind = case.app.key, case.app.applier, OWNERS.get(workload.owner)
     if workload.owner is Owner.UNSUPPORTED:
-        yield _object(f"{key} belongs to {owner}, which would undo the patch")
-    elif workload.owner is not Owner.HELM_RELEASE:
-        if wanted:
-            yield _object(f"{key} carries no label of HelmRelease {wanted}, which the configuration names")
-    elif not wanted:
-        hint = f'set helm_release = "{owner}" for it, and grant what `failoverd config rbac` prints then'
-        yield _object(f"{key} belongs to HelmRelease {owner}, which would undo the patch: {hint}")
-    elif owner != wanted:
-        yield _object(f"{key} belongs to HelmRelease {owner}, the configuration names {wanted}")
-    elif not isinstance(workload.release, Release):
-        why = workload.release.why if workload.release else "not read yet"
-        yield _object(f"HelmRelease {wanted}, which renders {key}: {why}")
+        yield _object(f"{key} belongs to {workload.owner_name}, which would undo the patch")
+    elif kind is None:
+        if wanted is not None:
+            yield _object(f"{key} carries no trace of {wanted}, which the configuration names")
+    elif wanted is None:
+        hint = f'set {SETTINGS[kind]} = "{workload.owner_name}" for it, and grant what `failoverd config rbac` prints'
+        yield _object(f"{key} belongs to {kind} {workload.owner_name}, which would undo the patch: {hint} then")
+    elif kind is not wanted.kind or workload.owner_name not in _known_as(wanted):
+        yield _object(f"{key} belongs to {kind} {workload.owner_name}, the configuration names {_told(wanted, kind)}")
+    elif not isinstance(workload.applier, ApplierReading):
+        why = workload.applier.why if workload.applier else "not read yet"
+        yield _object(f"{wanted}, which {key} is applied from: {why}")
     else:
-        yield from _of_release(wanted, workload.release, planned=planned)
+        yield from _of_applier(case, wanted, workload.applier, planned=planned)
 
 
-def _of_release(name: str, release: Release, *, planned: bool) -> Iterator[Objection]:
-    if release.owner not in (Owner.NONE, Owner.FLUX):
-        yield _object(f"HelmRelease {name} belongs to {release.owner_name}, which would resume it")
-    if release.deleting:
-        yield _object(f"HelmRelease {name} is being deleted")
-    if planned and release.busy:
-        yield _object(f"HelmRelease {name} is at work: {release.busy}")
+def _known_as(applier: Applier) -> tuple[str, ...]:
+    """How a workload may name it: Argo CD leaves out the namespace that its controller runs in."""
+    return (applier.name, applier.last) if applier.kind is ApplierKind.APPLICATION else (applier.name,)
+
+
+def _told(wanted: Applier, kind: ApplierKind) -> str:
+    return wanted.name if wanted.kind is kind else str(wanted)
+
+
+def _of_applier(case: Case, name: Applier, applier: ApplierReading, *, planned: bool) -> Iterator[Objection]:
+    if applier.owner not in (Owner.NONE, Owner.FLUX):
+        owner = OWNERS.get(applier.owner)
+        whose = f"{owner} {applier.owner_name}" if owner else applier.owner_name
+        yield _object(f"{name} belongs to {whose}, which would resume it")
+    if applier.deleting:
+        yield _object(f"{name} is being deleted")
+    told = applier.kind is ApplierKind.HELM_RELEASE or not applier.suspended
+    if planned and told and applier.busy:
+        yield _object(f"{name} is at work: {applier.busy}")
+    if case.was.undo is None:  # what speaks against leaving home keeps nobody away from it
+        yield from _unsure(case, name, applier, planned=planned)
+
+
+def _unsure(case: Case, name: Applier, applier: ApplierReading, *, planned: bool) -> Iterator[Objection]:
+    if not applier.applies:
+        yield _object(f"{name} does not list {case.app.kind} {case.app.key} among its resources")
+    if not applier.heeds:
+        yield _object(f"{name} has no status.controllerNamespace: its Argo CD may be too old to heed {names.SKIP}")
+    if planned and (heedless := _heedless(name, applier)):
+        yield _object(heedless)
 
 
 def _object(text: str) -> Objection:

@@ -17,8 +17,8 @@ from failoverd.core.actions import (
     FetchVersions,
     FindVersions,
     Override,
+    PatchApplier,
     PatchOp,
-    PatchRelease,
     PatchWorkload,
     Receipt,
     Revert,
@@ -33,6 +33,7 @@ from failoverd.core.actions import (
     Verify,
     Want,
 )
+from failoverd.core.applied import ApplierReading, Owner, Suspension
 from failoverd.core.memory import Kind, Memory, Phase
 from failoverd.core.points import GuardReading, GuardWatch
 from failoverd.core.readings import (
@@ -48,10 +49,7 @@ from failoverd.core.readings import (
     NodeObject,
     NodeReading,
     Now,
-    Owner,
     Pod,
-    Release,
-    Suspension,
     Toleration,
     Unknown,
     Workload,
@@ -60,11 +58,11 @@ from failoverd.core.request import Command, CommandKind
 from failoverd.core.rules import Site
 
 __all__ = [
-    "NEVER_HEARD", "NEVER_SEEN", "UNJUDGED", "Action", "Amounts", "Apart", "Api", "AppDecision", "ClaimReading",
-    "Command", "CommandKind", "Decision", "DeletePod", "Displaced", "DropConnection", "FenceOff", "FenceOn",
-    "FetchVersions", "FindVersions", "Folder", "GuardReading", "GuardWatch", "Guest", "GuestState", "Health",
-    "Instance", "Kubelet", "Lease", "Needs", "NodeObject", "NodeReading", "NodeWatch", "Note", "Now", "Objection",
-    "Override", "Owner", "PatchOp", "PatchRelease", "PatchWorkload", "Pod", "Receipt", "Release", "Revert", "Role",
+    "NEVER_HEARD", "NEVER_SEEN", "UNJUDGED", "Action", "Amounts", "Apart", "Api", "AppDecision", "ApplierReading",
+    "ClaimReading", "Command", "CommandKind", "Decision", "DeletePod", "Displaced", "DropConnection", "FenceOff",
+    "FenceOn", "FetchVersions", "FindVersions", "Folder", "GuardReading", "GuardWatch", "Guest", "GuestState",
+    "Health", "Instance", "Kubelet", "Lease", "Needs", "NodeObject", "NodeReading", "NodeWatch", "Note", "Now",
+    "Objection", "Override", "Owner", "PatchApplier", "PatchOp", "PatchWorkload", "Pod", "Receipt", "Revert", "Role",
     "Scan", "ScanPoints", "Scanned", "SetIgnores", "SetRole", "Snapshot", "Standby", "Suspension", "TaintNode",
     "Toleration", "Unknown", "UntaintNode", "Verdict", "Verify", "VolumeWatch", "Want", "Watch", "Why", "Workload",
 ]  # fmt: skip

@@ -25,7 +25,6 @@ from failoverd.core.model import (
     Health,
     Objection,
     Pod,
-    Release,
     Role,
     SetRole,
     Unknown,
@@ -37,7 +36,7 @@ from failoverd.core.rules import FenceWhen, Require, Volume
 from failoverd.core.starts import aborting, give_role, halt, is_stopped, starting, undone, wait_for
 
 SUSPENDED_WITHIN = timedelta(seconds=30)
-"""One request and one look. A HelmRelease not suspended by then lacks a right of ours, or something resumes it."""
+"""One request and one look. What is not suspended by then lacks a right of ours, or something resumes it."""
 
 
 def stopping(case: Case, move: Move) -> Step:
@@ -106,23 +105,12 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
     at_home = was.undo is None or patch.is_home(case.app, was.undo, move.source)
     if workload.epoch is None and at_home:  # not touched yet: what is there now is what must be restored
         was = replace(was, undo=undo_now(case, workload), replicas=workload.replicas or was.replicas)
-    if workload.epoch != move.epoch and (busy := _of_release(case, move, workload)):
+    if workload.epoch != move.epoch and (busy := gitops.waits(case, move, workload)):
         acts = gitops.suspend(case, f"{move.kind} to {move.target}")
         late = case.date - (marked(move, "decided") or case.date) > SUSPENDED_WITHIN
         alarms = (Objection(why=Why.GITOPS, text=f"{move.kind} of {case.app.key} waits for {busy}"),) if late else ()
         return Step(was=was, actions=acts, waiting=busy, alarms=alarms)
     return Step(was=was, actions=halt(case, move, workload), waiting="the workload takes hold and replicas 0")
-
-
-def _of_release(case: Case, move: Move, workload: Workload) -> str:
-    """What the HelmRelease keeps a first stop waiting for: an upgrade that runs would undo it; empty for nothing."""
-    release = workload.release
-    if not gitops.is_suspended(workload):
-        why = f": {release.why}" if isinstance(release, Unknown) else ""
-        return f"HelmRelease {case.app.helm_release} to be suspended{why}"
-    if move.kind.planned and isinstance(release, Release) and release.busy:
-        return f"HelmRelease {case.app.helm_release} to be at rest: {release.busy}"
-    return ""
 
 
 def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
@@ -211,7 +199,7 @@ def flipping(case: Case, move: Move) -> Step:
     was = _disturbed(case, move) if left or workload.replicas else case.was
     if not is_stopped(workload, move):
         why = f"epoch {workload.epoch}, replicas {workload.replicas}, " + ("held" if workload.held else "not held")
-        why += "" if gitops.is_suspended(workload) else f", HelmRelease {case.app.helm_release} not suspended"
+        why += "" if gitops.is_suspended(workload) else f", {case.app.applier} not suspended"
         return Step(was=was, actions=undone(case, move), waiting=f"the workload to be at rest: {why}")
     if left:
         return Step(was=was, waiting="pods to go: " + ", ".join(pod.name for pod in left))

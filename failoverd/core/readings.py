@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from failoverd.core import names
+from failoverd.core.applied import ApplierReading, Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,74 +258,6 @@ class Pod:
     """Why it does not run yet, as the kubelet or the scheduler put it."""
 
 
-class Owner(StrEnum):
-    """Which GitOps controller would undo a patch."""
-
-    FLUX = "flux kustomization"
-    HELM_RELEASE = "flux helm release"
-    NONE = "none"
-    UNSUPPORTED = "unsupported"
-
-    @property
-    def hold(self) -> str:
-        """The annotation by which this controller leaves a live object alone; empty where there is none."""
-        return {Owner.FLUX: names.HOLD, Owner.HELM_RELEASE: names.HELM_HOLD}.get(self, "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspension:
-    """Our annotation on a HelmRelease: that it was us who suspended it, for whom, and what was there before."""
-
-    app: str
-    epoch: int
-    why: str
-    suspend: bool | None
-    """`spec.suspend` before; None where it was absent."""
-    held: bool
-    """Whether somebody else's hold was on the HelmRelease before ours."""
-
-    def __str__(self) -> str:
-        suspend = "absent" if self.suspend is None else str(self.suspend).lower()
-        before = f"suspend {suspend}, hold {'present' if self.held else 'absent'}"
-        return f"failoverd: {self.app}, epoch {self.epoch}, {self.why}; before: {before}"
-
-    @classmethod
-    def of(cls, text: str) -> Suspension:
-        """What `text`, an annotation, says. Raises ValueError for one that is not ours word by word."""
-        found = _SUSPENSION.fullmatch(text)
-        if found is None:
-            raise ValueError(f"{text!r} is not what failoverd writes")
-        app, epoch, why, suspend, hold = found.groups()
-        before = {"absent": None, "true": True, "false": False}[suspend]
-        return cls(app=app, epoch=int(epoch), why=why, suspend=before, held=hold == "present")
-
-
-_SUSPENSION = re.compile(
-    r"failoverd: (\S+), epoch ([0-9]{1,18}), (.*); before: suspend (absent|true|false), hold (absent|present)"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """The Flux HelmRelease that renders a workload."""
-
-    uid: str
-    version: str
-    suspend: bool | None
-    """`spec.suspend`; None where it is absent."""
-    annotations: bool = True
-    """Whether the object has any annotations."""
-    ours: Suspension | None = None
-    """None where nobody of us suspended it."""
-    held: bool = False
-    """Whether its Kustomization leaves it alone."""
-    owner: Owner = Owner.NONE
-    owner_name: str = ""
-    busy: str = ""
-    """The action helm-controller runs on it at this moment, in its words; empty while there is none."""
-    deleting: bool = False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """The workload object and its pods."""
@@ -349,8 +281,8 @@ class Workload:
     """Whether its controller's hold is on the live object."""
     owner: Owner = Owner.NONE
     owner_name: str = ""
-    release: Release | Unknown | None = None
-    """Its HelmRelease, where the configuration names one."""
+    applier: ApplierReading | Unknown | None = None
+    """What it is applied from, where the configuration names that."""
     shape: str = ""
     """Why this workload cannot be switched safely; empty when it can."""
     pods: tuple[Pod, ...] = ()

@@ -17,6 +17,7 @@ from failoverd.core.model import (
     GuestState,
     Health,
     Objection,
+    Owner,
     Role,
     Scan,
     SetIgnores,
@@ -147,9 +148,9 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
     actions += [act for act in _scans(case) if (act.volume, act.site) not in asked]
     alarms = list(tended.alarms)
     monitored, alarm = _monitor(case)
-    tended_release, resumed = gitops.tend(case)
-    was = _watched(case, was, put_back=bool(monitored or tended_release) and was.undo is not None)
-    actions += [*monitored, *tended_release]
+    tended_applier, resumed = gitops.tend(case)
+    was = _watched(case, was, put_back=bool(monitored or tended_applier) and was.undo is not None)
+    actions += [*monitored, *tended_applier]
     alarms += [*alarm, *resumed]
     actions += _verification(case)
     alarms += [*_unverified(case), *guarding.alarms(case)]
@@ -237,7 +238,7 @@ def _watched(case: Case, was: AppMemory, *, put_back: bool) -> AppMemory:
     last, workload = was.moves[-1] if was.moves else None, case.workload
     if last is None or last.outcome != "done" or last.ended_at is None:
         return was
-    if isinstance(workload, Unknown) or not workload.owner.hold:
+    if isinstance(workload, Unknown) or workload.owner in (Owner.NONE, Owner.UNSUPPORTED):
         return was
     if marked(last, "stood") is not None or marked(last, "undone") is not None:
         return was

@@ -186,6 +186,35 @@ class Volume:
         return self.primary if site is Site.PRIMARY else self.backup
 
 
+class ApplierKind(StrEnum):
+    """Kinds of objects from which a controller applies workloads, and which can be told to keep still."""
+
+    HELM_RELEASE = "HelmRelease"
+    APPLICATION = "Application"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applier:
+    """The Flux HelmRelease or Argo CD Application from which a workload is applied."""
+
+    kind: ApplierKind
+    name: str
+    """`namespace/name`."""
+
+    @property
+    def namespace(self) -> str:
+        """Where it is kept."""
+        return self.name.partition("/")[0]
+
+    @property
+    def last(self) -> str:
+        """Its name within its namespace."""
+        return self.name.partition("/")[2]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
     """One workload with its replicated volumes and the rules it moves by."""
@@ -203,8 +232,8 @@ class App:
     failback: Failback = Failback.AUTO
     priority: int = 0
     verify_url: str = ""
-    helm_release: str = ""
-    """`namespace/name` of the Flux HelmRelease that renders the workload; empty where none does."""
+    applier: Applier | None = None
+    """What a controller applies the workload from as a whole; None where nothing of the kind does."""
     place: Placing = Placing.NEWEST
     """Only with a guard."""
 
@@ -235,6 +264,8 @@ class Rules:
     out_of_service: tuple[str, ...] = ()
     """Nodes that are given the taint `out-of-service` when they are proven dead."""
     drain: Drain = Drain.OFFER
+    kured: str = ""
+    """`namespace/name` of the DaemonSet whose lock announces reboots; empty: none is read."""
     max_unhealthy: int = 1
     """Failure domains that may be silent at once; with more, nothing moves."""
     max_deleted: float = 0.5

@@ -13,7 +13,7 @@ from failoverd.core.rules import Site, Volume
 
 
 def is_stopped(workload: Workload, move: Move) -> bool:
-    """Whether the workload and its HelmRelease stand as the stop of this move leaves them."""
+    """Whether the workload and what it is applied from stand as the stop of this move leaves them."""
     return patch.is_stopped(workload, move) and gitops.is_suspended(workload)
 
 
@@ -56,7 +56,7 @@ def starting(case: Case, move: Move) -> Step:
                 return Step(was=case.was, waiting=wait_for(unfit), alarms=unfit)
             again = gitops.suspend(case, f"{move.kind} to {move.target}")
             if again:
-                return Step(was=case.was, actions=again, waiting="the HelmRelease to be suspended again")
+                return Step(was=case.was, actions=again, waiting=f"{case.app.applier} to be suspended again")
             ops = patch.start(case.app, workload, case.was, move.target, case.place(move.target))
             act = written(case, ops, f"start at {move.target}")
             return Step(was=case.was, actions=(act,), waiting=f"the workload to name {move.target}'s claims")

@@ -162,17 +162,18 @@ class Truth:
         if not frozen:
             yield from self._copies(key, was)
         home = was.active is truth.app.preferred and not frozen
-        if home and truth.raw["spec"] != truth.git["spec"] and (truth.flux or truth.release):
+        if home and truth.raw["spec"] != truth.git["spec"] and (truth.flux or truth.applier):
             yield "I8", f"{key} is home and differs from Git"
         marks = [
             mark for mark in truth.raw["metadata"].get("annotations", {}) if "failoverd" in mark or "fluxcd" in mark
         ]
         if home and marks:
             yield "I8", f"{key} is home and still carries {', '.join(marks)}"
-        if home and truth.release is not None:
-            left = [mark for mark in notes(truth.release.raw) if "failoverd" in mark or "fluxcd" in mark]
-            if left or truth.release.suspended or truth.release.raw["spec"] != truth.release.git:
-                yield "I8", f"{key} is home, and its HelmRelease is not as in Git: {', '.join(left) or 'its spec'}"
+        if home and (applier := truth.applier) is not None:
+            left = [mark for mark in notes(applier.raw) if "failoverd" in mark or "fluxcd" in mark]
+            if left or applier.suspended or applier.raw["spec"] != applier.git:
+                what = f"{key} is home, and its {applier.which.kind} is not as in Git"
+                yield "I8", f"{what}: {', '.join(left) or 'its spec'}"
         yield from self._displaced(key, truth)
 
     @staticmethod

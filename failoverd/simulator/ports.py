@@ -22,7 +22,7 @@ from failoverd.core.model import (
     Instance,
     Now,
     Override,
-    PatchRelease,
+    PatchApplier,
     PatchWorkload,
     Receipt,
     Revert,
@@ -162,10 +162,10 @@ class WorldExecutor:
             raise _Refused(f"422 {failed}") from None
         return Receipt(action=action, ok=True)
 
-    async def _patch_release(self, action: PatchRelease) -> Receipt:
+    async def _patch_applier(self, action: PatchApplier) -> Receipt:
         await self._api()
         try:
-            self.world.flux.helm.patch(self.world.releases[action.release], action.ops)
+            self.world.appliers[action.applier].patch(action.ops)
         except PatchFailed as failed:
             raise _Refused(f"422 {failed}") from None
         return Receipt(action=action, ok=True)
@@ -315,7 +315,7 @@ class WorldExecutor:
 
 _HANDLERS: dict[type[Action], Callable[..., Awaitable[Receipt]]] = {
     PatchWorkload: WorldExecutor._patch,
-    PatchRelease: WorldExecutor._patch_release,
+    PatchApplier: WorldExecutor._patch_applier,
     DeletePod: WorldExecutor._delete_pod,
     SetRole: WorldExecutor._set_role,
     SetIgnores: WorldExecutor._set_ignores,

@@ -149,10 +149,10 @@ class Player:
 
     def _truth(self) -> None:
         """What really became of object and data, whatever the daemon believes."""
-        for name, release in self.world.releases.items():
-            same = release.raw["spec"] == release.git
-            marks = ", ".join(sorted(notes(release.raw))) or "no annotations"
-            self._line(f"truth HelmRelease {name} spec {'equals Git' if same else 'differs from Git'}, {marks}")
+        for applier in self.world.appliers.values():
+            same = applier.raw["spec"] == applier.git
+            marks = ", ".join(sorted(notes(applier.raw))) or "no annotations"
+            self._line(f"truth {applier.which} spec {'equals Git' if same else 'differs from Git'}, {marks}")
         for key, truth in self.world.apps.items():
             same = truth.raw["spec"] == truth.git["spec"]
             live = site_of(truth.app, truth.raw)

@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from datetime import timedelta
 
-from failoverd.core.rules import Drain, Failback, FenceWhen, Guarding, Mode, Placing, Require, Timings, WorkloadKind
+from failoverd.core.rules import (
+    Applier,
+    ApplierKind,
+    Drain,
+    Failback,
+    FenceWhen,
+    Guarding,
+    Mode,
+    Placing,
+    Require,
+    Timings,
+    WorkloadKind,
+)
 from failoverd.simulator.world_data import Rhythm
 from failoverd.simulator.world_faults import duration_ms
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
@@ -39,7 +51,11 @@ def spec_of(line: str) -> WorldSpec:
         for name in take("apps", "sonarr").split(",")
     ]
     if take("helm", "no") == "yes":
-        apps = [replace(one, helm_release=f"media/{one.name}") for one in apps]
+        kind = ApplierKind.HELM_RELEASE
+        apps = [replace(one, applier=Applier(kind=kind, name=f"media/{one.name}")) for one in apps]
+    if take("argo", "no") == "yes":
+        applier = Applier(kind=ApplierKind.APPLICATION, name="argocd/media")
+        apps = [replace(one, applier=applier) for one in apps]
     fenced = tuple(name for name in take("fence", "k3s-w1").split(",") if name != "none")
     rules = simple_rules(tuple(apps), fenced=fenced, mode=Mode(take("mode", "active")))
     rules = replace(rules, drain=Drain(take("drain", "offer")))

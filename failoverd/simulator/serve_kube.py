@@ -14,7 +14,7 @@ from aiohttp import web
 from failoverd.simulator import json_patch, serve_discovery, serve_guards, serve_table, world_room, world_taint
 from failoverd.simulator.serve_checks import Refused, check, check_version, qualified
 from failoverd.simulator.serve_faults import WireFault, status, strike
-from failoverd.simulator.serve_objects import Raw, from_api, scale
+from failoverd.simulator.serve_objects import Raw, find_applier, from_api, scale
 from failoverd.simulator.serve_select import matches
 from failoverd.simulator.serve_store import KINDS, SCALED, Key, Kind, Store, key_of
 from failoverd.simulator.world import World
@@ -291,9 +291,9 @@ class KubeApi:
         if guard is not None:
             return self._ordered(guard, key, new)
         truth = self._truth(key)
-        release = self.world.releases.get(f"{key[1]}/{key[2]}") if key[0] == "helmreleases" else None
-        if release is not None:
-            self.world.flux.helm.replace(release, from_api(new), by="failoverd")
+        applier = find_applier(self.world, *key)
+        if applier is not None:
+            applier.replace(from_api(new), by="failoverd")
             self.store.sync()
             return self.store.objects[key]
         if truth is None:
@@ -381,7 +381,7 @@ def _patched(raw: Raw, body: Any, content_type: str) -> Raw:
 
 def _item(kind: Kind, raw: Raw) -> Raw:
     """An object within a list: only custom resources name their kind there."""
-    custom = kind.group in ("volsync.backube", "helm.toolkit.fluxcd.io")
+    custom = kind.group in ("volsync.backube", "helm.toolkit.fluxcd.io", "argoproj.io")
     return raw if custom else {key: value for key, value in raw.items() if key not in ("kind", "apiVersion")}
 
 

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from failoverd.core import names
-from failoverd.core.rules import Copy, Site, WorkloadKind
+from failoverd.core.rules import ApplierKind, Copy, Site, WorkloadKind
 from failoverd.core.shared_fate import CONTROL_PLANE
 from failoverd.simulator import serve_guards
 from failoverd.simulator.world import World
 from failoverd.simulator.world_app import AppTruth, PodTruth
-from failoverd.simulator.world_helm import ReleaseTruth
+from failoverd.simulator.world_applied import Applied
+from failoverd.simulator.world_argo import ApplicationTruth
 from failoverd.simulator.world_look import stamp
 from failoverd.simulator.world_node import Node
 from failoverd.simulator.world_render import template_key
@@ -47,10 +48,11 @@ def everything(world: World) -> Iterator[Item]:
     """Every object of the world."""
     yield from ever_changing(world)
     spaces = {app.app.namespace for app in world.apps.values()} | {"default", "kube-node-lease", "flux-system"}
+    spaces |= {which.namespace for which in world.appliers}
     for name in sorted(spaces):
         yield "namespaces", _thing("v1", "Namespace", name, "", status={"phase": "Active"})
-    for release in world.releases.values():
-        yield "helmreleases", _release(world, release)
+    for applier in world.appliers.values():
+        yield applier_plural(applier.which.kind), _applier(world, applier)
     yield from _tenants(world)
     for name, parts in serve_guards.objects(world):
         yield "configmaps", _thing("v1", "ConfigMap", name, serve_guards.OWN, **parts)
@@ -62,6 +64,19 @@ def everything(world: World) -> Iterator[Item]:
         for volume in truth.app.volumes:
             for site in Site:
                 yield from _copy(world, truth, volume.name, site)
+
+
+def applier_plural(kind: ApplierKind) -> str:
+    """`helmreleases` or `applications`."""
+    return "helmreleases" if kind is ApplierKind.HELM_RELEASE else "applications"
+
+
+def find_applier(world: World, plural: str, namespace: str, name: str) -> Applied | None:
+    """Whose object this is; None where it is nobody's."""
+    for which, applier in world.appliers.items():
+        if (applier_plural(which.kind), which.name) == (plural, f"{namespace}/{name}"):
+            return applier
+    return None
 
 
 def workload_plural(truth: AppTruth) -> str:
@@ -154,10 +169,15 @@ def workload(world: World, truth: AppTruth) -> Raw:
     return raw
 
 
-def _release(world: World, release: ReleaseTruth) -> Raw:
-    """A HelmRelease as it is kept, with what the server and helm-controller add."""
-    raw: Raw = {**release.raw, "metadata": dict(release.raw["metadata"])}
-    raw["metadata"] |= {"generation": release.generation, "creationTimestamp": moment(world, 0)}
+def _applier(world: World, applier: Applied) -> Raw:
+    """A HelmRelease or Application as it is kept, with what the server and its controller add."""
+    raw: Raw = {**applier.raw, "metadata": dict(applier.raw["metadata"])}
+    raw["metadata"] |= {"generation": applier.generation, "creationTimestamp": moment(world, 0)}
+    raw["status"] = _synced(applier) if isinstance(applier, ApplicationTruth) else _upgraded(applier)
+    return raw
+
+
+def _upgraded(release: Applied) -> Raw:
     ready: Raw = {
         "type": "Ready",
         "status": "True",
@@ -165,8 +185,21 @@ def _release(world: World, release: ReleaseTruth) -> Raw:
         "message": "Helm upgrade succeeded",
     }
     working: Raw = {"type": "Reconciling", "status": "True", "reason": "Progressing", "message": release.busy}
-    raw["status"] = {"conditions": [working, ready] if release.busy else [ready]}
-    return raw
+    return {"conditions": [working, ready] if release.busy else [ready]}
+
+
+def _synced(application: ApplicationTruth) -> Raw:
+    listed = [
+        {"group": "apps", "version": "v1", "kind": app.kind.value, "namespace": app.namespace, "name": app.name}
+        for app in (truth.app for truth in application.truths)
+    ]
+    return {
+        "controllerNamespace": application.which.namespace,
+        "reconciledAt": application.reconciled.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "operationState": {"phase": "Running" if application.busy else "Succeeded"},
+        "resources": listed,
+        "sync": {"status": "Synced"},
+    }
 
 
 def _pod(world: World, truth: AppTruth, pod: PodTruth) -> Raw:

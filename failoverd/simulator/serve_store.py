@@ -58,6 +58,7 @@ KINDS = {
         Kind("coordination.k8s.io", "v1", "leases", "Lease", verbs=_ALL),
         Kind("volsync.backube", "v1alpha1", "replicationsources", "ReplicationSource"),
         Kind("helm.toolkit.fluxcd.io", "v2", "helmreleases", "HelmRelease", verbs=_WRITTEN, short=("hr",)),
+        Kind("argoproj.io", "v1alpha1", "applications", "Application", verbs=_WRITTEN, short=("app",)),
     )
 }
 """Everything that is served, by plural."""

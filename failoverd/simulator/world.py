@@ -13,10 +13,11 @@ from datetime import datetime, timedelta
 
 from failoverd.core.memory import Memory
 from failoverd.core.model import Amounts, Command, GuestState, PatchOp
-from failoverd.core.rules import SITES, App, Place, Require, Site, WorkloadKind
-from failoverd.simulator import json_patch, world_helm
+from failoverd.core.rules import SITES, App, Applier, ApplierKind, Place, Require, Site, WorkloadKind
+from failoverd.simulator import json_patch, world_argo, world_helm
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world_app import AppTruth
+from failoverd.simulator.world_applied import Applied
 from failoverd.simulator.world_control import Control
 from failoverd.simulator.world_data import Disk
 from failoverd.simulator.world_flux import Flux
@@ -57,8 +58,7 @@ class World:
     time: Timeline = field(init=False)
     nodes: dict[str, Node] = field(init=False, default_factory=dict)
     apps: dict[str, AppTruth] = field(init=False, default_factory=dict)
-    releases: dict[str, world_helm.ReleaseTruth] = field(init=False, default_factory=dict)
-    """HelmReleases by `namespace/name`."""
+    appliers: dict[Applier, Applied] = field(init=False, default_factory=dict)
     hosts: dict[str, Host] = field(init=False, default_factory=dict)
     leader: str = "failoverd-0"
     generation: int = 1
@@ -91,10 +91,11 @@ class World:
         self._make_nodes()
         for app in self.spec.rules.apps:
             truth = self.apps[app.key] = self._make_app(app)
-            if app.helm_release:
-                uid = f"00000000-0000-4000-b000-{len(self.releases) + 1:012x}"
-                truth.release = self.releases.setdefault(app.helm_release, world_helm.make(app, uid))
-                truth.release.truths.append(truth)
+            if app.applier is not None:
+                uid = f"00000000-0000-4000-b000-{len(self.appliers) + 1:012x}"
+                make = world_helm.make if app.applier.kind is ApplierKind.HELM_RELEASE else world_argo.make
+                truth.applier = self.appliers.setdefault(app.applier, make(self, app.applier, uid))
+                truth.applier.truths.append(truth)
         if self.spec.rules.guard is not None:
             self.guards = Guards(self)
             self.guards.begin()
@@ -128,7 +129,7 @@ class World:
             app,
             place.selector,
             strategy=self.spec.strategy,
-            owner=app.helm_release or ("flux" if self.spec.flux else ""),
+            flux=self.spec.flux,
             uid=f"00000000-0000-4000-9000-{number:012x}",
             requests=self.spec.requests,
         )
@@ -137,7 +138,7 @@ class World:
             app=app,
             raw=raw,
             git=copy.deepcopy(raw),
-            flux=self.spec.flux and not app.helm_release,
+            flux=self.spec.flux and app.applier is None,
             first=copy.deepcopy(raw["spec"]),
             rhythm=self.spec.rhythm,
             pairs=pairs,

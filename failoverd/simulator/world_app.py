@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from failoverd.core.model import Amounts, Pod, Workload
 from failoverd.core.rules import App, Site
+from failoverd.simulator.world_applied import Applied
 from failoverd.simulator.world_data import DATABASE, Rhythm, Stretch
-from failoverd.simulator.world_helm import ReleaseTruth
 from failoverd.simulator.world_pair import SyncPair
 from failoverd.simulator.world_render import Raw
 
@@ -68,8 +68,8 @@ class AppTruth:
     flux: bool
     first: Raw = field(default_factory=dict)
     """The spec that Git began with."""
-    release: ReleaseTruth | None = None
-    """The HelmRelease that renders it; None where Flux or nobody applies it as it is."""
+    applier: Applied | None = None
+    """The HelmRelease or Application it comes from; None where Flux or nobody applies it as it is."""
     rhythm: Rhythm
     pairs: dict[str, SyncPair]
     """By volume name."""

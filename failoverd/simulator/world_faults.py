@@ -17,8 +17,8 @@ from failoverd.simulator import world_guard, world_room
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world import Host, World
 from failoverd.simulator.world_app import PodTruth
+from failoverd.simulator.world_applied import Applied
 from failoverd.simulator.world_data import Rhythm
-from failoverd.simulator.world_helm import ReleaseTruth
 from failoverd.simulator.world_mend import mend
 from failoverd.simulator.world_node import GuestTruth
 from failoverd.simulator.world_pair import SyncPair
@@ -210,25 +210,24 @@ def strip_hold(world: World, app: str) -> None:
         key: value for key, value in render.notes(truth.raw).items() if "fluxcd" not in key
     }
     world.replace(truth, raw, by="somebody")
-    if truth.release is not None:
-        release = truth.release
-        kept = {key: value for key, value in render.notes(release.raw).items() if "fluxcd" not in key}
-        meta = {**release.raw["metadata"], "annotations": kept}
-        world.flux.helm.replace(release, {**release.raw, "metadata": meta}, by="somebody")
+    if (applier := truth.applier) is not None:
+        kept = {key: value for key, value in render.notes(applier.raw).items() if "fluxcd" not in key}
+        applier.annotate(kept, by="somebody")
 
 
 def resume_release(world: World, app: str) -> None:
-    """Somebody resumes the app's HelmRelease, as `flux resume helmrelease` does."""
-    release = _release(world, app)
-    spec = {key: value for key, value in release.raw["spec"].items() if key != "suspend"}
-    world.flux.helm.replace(release, {**release.raw, "spec": spec}, by="somebody")
+    """Somebody resumes the app's HelmRelease, as `flux resume helmrelease` does, or its Application."""
+    applier = _applier(world, app)
+    spec = {key: value for key, value in applier.raw["spec"].items() if key != "suspend"}
+    applier.replace({**applier.raw, "spec": spec}, by="somebody")
+    applier.annotate({k: v for k, v in render.notes(applier.raw).items() if k != names.SKIP}, by="somebody")
 
 
 def helm_at_work(world: World, app: str, *words: str) -> None:
     """An action runs on the app's HelmRelease, e.g. `helm_at_work media/sonarr upgrade`; without a word it ends."""
-    release = _release(world, app)
-    release.busy = f"Running '{words[0]}' action with timeout of 5m0s" if words else ""
-    release.version += 1
+    applier = _applier(world, app)
+    applier.busy = f"Running '{words[0]}' action with timeout of 5m0s" if words else ""
+    applier.version += 1
     world.touch()
 
 
@@ -329,11 +328,11 @@ def _app(world: World, key: str) -> str:
     return key
 
 
-def _release(world: World, app: str) -> ReleaseTruth:
-    release = world.apps[_app(world, app)].release
-    if release is None:
-        raise BadFault(f"{app} belongs to no HelmRelease here")
-    return release
+def _applier(world: World, app: str) -> Applied:
+    applier = world.apps[_app(world, app)].applier
+    if applier is None:
+        raise BadFault(f"{app} belongs to no HelmRelease and no Application here")
+    return applier
 
 
 def _guest(world: World, node: str) -> GuestTruth:

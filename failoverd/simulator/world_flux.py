@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from failoverd.simulator import world_render as render
 from failoverd.simulator.world_app import AppTruth
-from failoverd.simulator.world_helm import Helm
 
 if TYPE_CHECKING:
     from failoverd.simulator.world import World
@@ -20,12 +19,11 @@ class Flux:
     def __init__(self, world: World) -> None:
         self.world = world
         self.running = True
-        self.helm = Helm(world)
 
     def look(self, truth: AppTruth) -> None:
         """The object changed: plan the reconcile at which the drift would be found."""
-        if truth.release is not None:
-            self.helm.look(truth.release)
+        if truth.applier is not None:
+            truth.applier.look()
             return
         if not truth.flux or truth.flux_planned or truth.raw["spec"] == truth.git["spec"]:
             return
@@ -35,8 +33,8 @@ class Flux:
 
     def commit(self, truth: AppTruth) -> None:
         """Git says something new of the app."""
-        if truth.release is not None:
-            self.helm.commit(truth)
+        if truth.applier is not None:
+            truth.applier.commit(truth)
         else:
             self.look(truth)
 

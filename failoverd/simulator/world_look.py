@@ -151,7 +151,7 @@ class Look:
         pods = [pod.reading(node_ready=self._is_ready(pod.node)) for pod in truth.pods if pod.listed and pod.claims]
         pods += self.mover_pods(truth)
         found = render.workload(truth.raw, truth.version, pods, updated=truth.observed == truth.generation)
-        return replace(found, release=truth.release.reading()) if truth.release is not None else found
+        return replace(found, applier=truth.applier.reading()) if truth.applier is not None else found
 
     def _is_ready(self, node: str | None) -> bool:
         return node is not None and self._ready[node]

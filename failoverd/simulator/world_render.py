@@ -12,10 +12,11 @@ from typing import Any
 from failoverd.core import names
 from failoverd.core.model import Amounts, Needs, Owner, Pod, Workload
 from failoverd.core.quantities import amounts, total
-from failoverd.core.rules import App, Site, WorkloadKind
+from failoverd.core.rules import App, ApplierKind, Site, WorkloadKind
 
 Raw = dict[str, Any]
 MANAGED_BY = "app.kubernetes.io/managed-by"
+TRACKING = "argocd.argoproj.io/tracking-id"
 
 
 def manifest(
@@ -23,20 +24,23 @@ def manifest(
     selector: tuple[tuple[str, str], ...],
     *,
     strategy: str,
-    owner: str,
+    flux: bool,
     uid: str,
     requests: tuple[tuple[str, str], ...] = (),
 ) -> Raw:
     """A workload as Git would have it, running at the app's preferred site.
 
-    `owner`: `flux` for a Kustomization, `namespace/name` of a HelmRelease, or empty for nobody.
+    What applies it is the app's applier, else with `flux` a Kustomization, else nobody.
     """
     labels: dict[str, str] = {"app": app.name}
-    if owner == "flux":
+    annotations = {"deployment.kubernetes.io/revision": "1"}
+    if app.applier is None and flux:
         labels |= {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"}
-    elif owner:
-        space, _, name = owner.partition("/")
-        labels |= {MANAGED_BY: "Helm", names.HELM_NAME: name, names.HELM_NAMESPACE: space}
+    elif app.applier is not None and app.applier.kind is ApplierKind.HELM_RELEASE:
+        helm = {names.HELM_NAME: app.applier.last, names.HELM_NAMESPACE: app.applier.namespace}
+        labels |= {MANAGED_BY: "Helm", **helm}
+    elif app.applier is not None:
+        annotations[TRACKING] = f"{app.applier.last}:apps/{app.kind}:{app.namespace}/{app.name}"
     spec: Raw = {
         "replicas": 1,
         "selector": {"matchLabels": {"app": app.name}},
@@ -62,7 +66,7 @@ def manifest(
             "namespace": app.namespace,
             "uid": uid,
             "labels": labels,
-            "annotations": {"deployment.kubernetes.io/revision": "1"},
+            "annotations": annotations,
         },
         "spec": spec,
     }
@@ -124,10 +128,12 @@ def held(raw: Raw, hold: str = names.HOLD) -> bool:
     return str(notes(raw).get(hold, "")).lower() == names.HOLD_VALUE
 
 
-def owner(labels: dict[str, str]) -> Owner:
-    """Who would undo a patch of an object with these labels."""
+def owner(labels: dict[str, str], marks: dict[str, str]) -> Owner:
+    """Who would undo a patch of an object with these labels and annotations."""
     if names.HELM_NAME in labels:
         return Owner.HELM_RELEASE
+    if TRACKING in marks:
+        return Owner.ARGO
     if names.FLUX_NAME in labels:
         return Owner.FLUX
     return Owner.UNSUPPORTED if MANAGED_BY in labels else Owner.NONE
@@ -146,7 +152,7 @@ def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = Tru
     """The raw object as the core reads it."""
     marks, labels = notes(raw), raw["metadata"].get("labels") or {}
     found = selector(raw)
-    who = owner(labels)
+    who = owner(labels, marks)
     replicas = int(raw["spec"].get("replicas", 1))
     return Workload(
         uid=raw["metadata"]["uid"],
@@ -160,7 +166,7 @@ def workload(raw: Raw, version: int, pods: Iterable[Pod], *, updated: bool = Tru
         active=marks.get(names.ACTIVE, ""),
         held=bool(who.hold) and held(raw, who.hold),
         owner=who,
-        owner_name=_owner_name(labels),
+        owner_name=_owner_name(labels, marks),
         shape=f"{replicas} replicas cannot share one copy" if replicas > 1 else "",
         pods=tuple(pods),
         updated=updated,
@@ -173,9 +179,11 @@ def _number(marks: dict[str, str], key: str) -> int | None:
     return int(text) if text is not None and str(text).lstrip("-").isdigit() else None
 
 
-def _owner_name(labels: dict[str, str]) -> str:
+def _owner_name(labels: dict[str, str], marks: dict[str, str]) -> str:
     if names.HELM_NAME in labels:
         return f"{labels[names.HELM_NAMESPACE]}/{labels[names.HELM_NAME]}"
+    if TRACKING in marks:
+        return marks[TRACKING].partition(":")[0]
     if names.FLUX_NAME in labels:
         return f"{labels[names.FLUX_NAMESPACE]}/{labels[names.FLUX_NAME]}"
     return "Helm release" if MANAGED_BY in labels else ""

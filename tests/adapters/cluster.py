@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from failoverd.core.rules import App, Copy, Mode, Pair, Place, Rules, Volume, WorkloadKind
+from failoverd.core.rules import App, Applier, ApplierKind, Copy, Mode, Pair, Place, Rules, Volume, WorkloadKind
 from tests.adapters.apiserver import ApiServer
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
@@ -11,6 +11,9 @@ PODS = "/api/v1/namespaces/media/pods"
 CLAIMS = "/api/v1/namespaces/media/persistentvolumeclaims"
 SOURCES = "/apis/volsync.backube/v1alpha1/namespaces/media/replicationsources"
 RELEASE = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/media/helmreleases/sonarr"
+APPLICATION = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/media"
+HELM_RELEASE = Applier(kind=ApplierKind.HELM_RELEASE, name="media/sonarr")
+ARGO_APPLICATION = Applier(kind=ApplierKind.APPLICATION, name="argocd/media")
 NODES = {"k3s-cp1": "", "k3s-w1": "primary", "k3s-w2": "backup"}
 
 
@@ -19,7 +22,7 @@ def app(
     volumes: tuple[str, ...] = ("sonarr",),
     primary: str = "",
     name: str = "sonarr",
-    helm_release: str = "",
+    applier: Applier | None = None,
 ) -> App:
     found = tuple(
         Volume(
@@ -31,7 +34,7 @@ def app(
     )
     return App(
         key=f"media/{name}", namespace="media", name=name, kind=kind, pair="p", volumes=found,
-        helm_release=helm_release,
+        applier=applier,
     )  # fmt: skip
 
 
@@ -99,6 +102,15 @@ def helm_release() -> dict[str, Any]:
     }
 
 
+def application() -> dict[str, Any]:
+    listed = {"group": "apps", "version": "v1", "kind": "Deployment", "namespace": "media", "name": "sonarr"}
+    return {
+        "metadata": {"name": "media", "namespace": "argocd", "uid": "u-app-media", "resourceVersion": "7"},
+        "spec": {"project": "default"},
+        "status": {"controllerNamespace": "argocd", "reconciledAt": "2026-11-20T18:04:31Z", "resources": [listed]},
+    }
+
+
 def pod(name: str, claim: str = "pvc-sonarr", node: str = "k3s-w1") -> dict[str, Any]:
     return {
         "metadata": {
@@ -150,4 +162,5 @@ def populate(server: ApiServer) -> None:
         server.put(f"{PODS}/volsync-sonarr-{site}-1", mover_pod(site))
     server.put(DEPLOYMENT, deployment())
     server.put(RELEASE, helm_release())
+    server.put(APPLICATION, application())
     server.put(f"{PODS}/sonarr-abc12-x", pod("sonarr-abc12-x"))

@@ -173,8 +173,8 @@ def test_statefulsets_have_shapes_of_their_own(path, value, said):
             Owner.HELM_RELEASE,
             "?/h",
         ),
-        ({"argocd.argoproj.io/instance": "a"}, {}, Owner.UNSUPPORTED, "application a"),
-        ({}, {"argocd.argoproj.io/tracking-id": "a:apps/Deployment:media/x"}, Owner.UNSUPPORTED, "application a"),
+        ({"argocd.argoproj.io/instance": "a"}, {}, Owner.ARGO, "a"),
+        ({}, {"argocd.argoproj.io/tracking-id": "a:apps/Deployment:media/x"}, Owner.ARGO, "a"),
         ({"kustomize.toolkit.fluxcd.io/name": "k"}, {}, Owner.FLUX, "?/k"),
     ],
 )

@@ -15,15 +15,27 @@ from failoverd.core.memory import Memory
 from failoverd.core.model import PatchOp
 from failoverd.core.rules import WorkloadKind
 from tests.adapters.apiserver import kubeconfig, serving
-from tests.adapters.cluster import DEPLOYMENT, RELEASE, app, deployment, populate, rules, statefulset
+from tests.adapters.cluster import (
+    APPLICATION,
+    ARGO_APPLICATION,
+    DEPLOYMENT,
+    HELM_RELEASE,
+    RELEASE,
+    app,
+    deployment,
+    populate,
+    rules,
+    statefulset,
+)
+from tests.core.objects import application, helm_release
 from tests.test_cli_cluster import Bench, bench, remembered
 
 __all__ = ["bench"]  # a fixture
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/failoverd/leases/failoverd"
 
 STATEFULSET = DEPLOYMENT.replace("deployments/sonarr", "statefulsets/db")
-BOTH = rules(app(helm_release="media/sonarr"), app(WorkloadKind.STATEFULSET, name="db"))
-APPS = replace(BOTH, out_of_service=("k3s-w1",))
+BOTH = rules(app(applier=HELM_RELEASE), app(WorkloadKind.STATEFULSET, name="db", applier=ARGO_APPLICATION))
+APPS = replace(BOTH, out_of_service=("k3s-w1",), kured="kube-system/kured")
 DAEMON = read.NEEDS + write.NEEDS + events.NEEDS + memory.NEEDS + lease.NEEDS + shared.NEEDS + taint.NEEDS
 
 
@@ -66,7 +78,7 @@ async def everything(client: Client, server) -> None:
         held["metadata"]["annotations"]["failoverd.io/epoch"] = "1"
         server.put(path, held)
     async with asyncio.timeout(8):
-        while not all(server.count("GET", path) for path in (DEPLOYMENT, STATEFULSET, RELEASE)):
+        while not all(server.count("GET", path) for path in (DEPLOYMENT, STATEFULSET, RELEASE, APPLICATION)):
             await reader.read(frozenset({"k3s-w1"}))
     await reader.close()
     store = memory.MemoryStore(client, "failoverd")
@@ -80,7 +92,8 @@ async def everything(client: Client, server) -> None:
     one = PatchOp(op="replace", path="/spec/replicas", value=1)
     for moved in configured.apps:
         await write.patch_workload(client, moved, (one,))
-    await write.patch_release(client, "media/sonarr", (PatchOp(op="add", path="/spec/suspend", value=True),))
+    for applier in (HELM_RELEASE, ARGO_APPLICATION):
+        await write.patch_applier(client, applier, (PatchOp(op="add", path="/spec/suspend", value=True),))
 
     async def off() -> None:
         pass
@@ -115,9 +128,29 @@ async def test_every_request_is_granted_and_every_verb_that_changes_something_is
 def test_helm_releases_are_granted_where_an_app_names_one_and_nowhere_else():
     without = rbac.expand(DAEMON, rules(app(), app(WorkloadKind.STATEFULSET, name="db")), "failoverd")
     assert [grant for grant in without if grant.resource == "helmreleases"] == []
-    elsewhere = rbac.expand(DAEMON, rules(app(helm_release="flux-system/sonarr"), app(name="db")), "failoverd")
+    elsewhere = rbac.expand(
+        DAEMON, rules(app(applier=helm_release("flux-system/sonarr")), app(name="db")), "failoverd"
+    )
     found = [(g.namespace, g.names, g.verbs) for g in elsewhere if g.resource == "helmreleases"]
     assert found == [("flux-system", (), ("list", "watch")), ("flux-system", ("sonarr",), ("get", "patch"))]
+
+
+def test_of_argo_cd_only_the_named_applications_may_be_changed():
+    without = rbac.expand(DAEMON, rules(app(applier=HELM_RELEASE)), "failoverd")
+    assert [grant for grant in without if grant.group == "argoproj.io"] == []
+    configured = rules(*(app(name=name, applier=application(f"argocd/{name}")) for name in ("sonarr", "db")))
+    found = [g for g in rbac.expand(DAEMON, configured, "failoverd") if g.group == "argoproj.io"]
+    assert {(g.namespace, g.resource) for g in found} == {("argocd", "applications")}
+    assert [(g.names, g.verbs) for g in found] == [((), ("list", "watch")), (("db", "sonarr"), ("get", "patch"))]
+
+
+def test_of_kured_the_one_daemon_set_is_read_where_it_is_configured():
+    def granted(configured):
+        grants = rbac.expand(DAEMON, configured, "failoverd")
+        return [(g.namespace, g.names, g.verbs) for g in grants if g.resource == "daemonsets"]
+
+    assert granted(rules()) == []
+    assert granted(replace(rules(), kured="ops/reboots")) == [("ops", ("reboots",), ("list", "watch"))]
 
 
 def test_nodes_may_be_written_where_a_taint_is_configured_and_nowhere_else():

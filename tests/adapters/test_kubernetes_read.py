@@ -10,14 +10,16 @@ from structlog.testing import capture_logs
 
 from failoverd.adapters.kubernetes import commands
 from failoverd.adapters.kubernetes.cache import MARGIN
+from failoverd.adapters.kubernetes.kured import LOCK
 from failoverd.adapters.kubernetes.lease import LeaseLeadership
 from failoverd.adapters.kubernetes.read import KubeReader, KubeReadings
 from failoverd.adapters.kubernetes.resources import LEASES_IDLE
 from failoverd.clock import SystemClock
-from failoverd.core.model import Api, ClaimReading, Command, CommandKind, Lease, Now, Unknown, Workload
+from failoverd.core.model import Api, ClaimReading, Command, CommandKind, Lease, NodeObject, Now, Unknown, Workload
 from failoverd.core.rules import Site
 from tests.adapters.apiserver import status, until
 from tests.adapters.cluster import (
+    ARGO_APPLICATION,
     CLAIMS,
     DEPLOYMENT,
     LEASES,
@@ -300,6 +302,58 @@ async def test_while_an_app_stands_still_between_places_its_pods_are_read_themse
     assert "sonarr-abc12-late" in [p.name for p in workload(await reader.read()).pods]
     server.fault = lambda r: web.json_response(status(500, "etcd"), status=500) if r.path == PODS else None
     assert "500 etcd" in why((await reader.read()).workloads[SONARR])
+
+
+async def test_a_cluster_without_argo_cd_leaves_the_application_unknown_and_says_so(server, client, clock):
+    server.fault = lambda r: (
+        web.json_response(status(404, "no such resource"), status=404) if "argoproj.io" in r.path else None
+    )
+    leadership = LeaseLeadership(client, clock, namespace="failoverd", holder="one")
+    reader = KubeReader(
+        client, lambda: rules(app(applier=ARGO_APPLICATION)), leadership, clock=clock, namespace="failoverd"
+    )
+    assert "404 no such resource" in await reader.ready(timedelta(seconds=1))
+    said = why(workload(await reader.read()).applier)
+    assert said.startswith("applications in argocd not listed")
+    assert said.endswith("404 no such resource")
+    await reader.close()
+
+
+KURED = "/apis/apps/v1/namespaces/kube-system/daemonsets/kured"
+
+
+async def test_the_node_that_holds_kureds_lock_is_under_planned_work(server, client, clock):
+    held = {"metadata": {"name": "kured", "annotations": {LOCK: '{"nodeID": "k3s-w1", "created": "x", "TTL": 0}'}}}
+    server.put(KURED, held)
+    leadership = LeaseLeadership(client, clock, namespace="failoverd", holder="one")
+    configured = replace(rules(), kured="kube-system/kured")
+    reader = KubeReader(client, lambda: configured, leadership, clock=clock, namespace="failoverd")
+    found = await reading(reader, lambda one: one.nodes["k3s-w1"].work)
+    assert {name for name, one in found.nodes.items() if one.work} == {"k3s-w1"}
+    sure = await reader.read(confirm=frozenset({"k3s-w1"}))
+    assert sure.nodes["k3s-w1"].uncached
+    assert sure.nodes["k3s-w1"].work == "being rebooted by kured"
+    server.put(KURED, {"metadata": {"name": "kured"}})
+    await reading(reader, lambda one: not one.nodes["k3s-w1"].work)
+    await reader.close()
+
+
+async def test_without_the_right_to_read_kureds_lock_everything_else_is_read(server, client, clock):
+    server.fault = lambda r: (
+        web.json_response(status(403, "forbidden"), status=403) if "daemonsets" in r.path else None
+    )
+    leadership = LeaseLeadership(client, clock, namespace="failoverd", holder="one")
+    configured = replace(rules(), kured="kube-system/kured")
+    reader = KubeReader(client, lambda: configured, leadership, clock=clock, namespace="failoverd")
+    assert await reader.ready(SOON) == ""
+    with capture_logs() as logs:
+        for _ in range(2):
+            await reader.read()
+        found = await reader.read()
+    assert isinstance(found.nodes["k3s-w1"].node, NodeObject)
+    (said,) = [line for line in logs if "kured" in line["event"]]
+    assert "403 forbidden" in said["why"]
+    await reader.close()
 
 
 async def test_a_command_arrives_and_wakes_the_loop(server, client, reader, wake):

@@ -50,15 +50,16 @@ async def test_every_write_there_is_carries_a_token(tmp_path):
 
 async def test_what_core_tests_arrives_as_it_was_decided(server: ApiServer, client: Client) -> None:
     """The adapter adds no operation, drops none and keeps their order: the tests come first."""
-    from failoverd.adapters.kubernetes.write import patch_release, patch_workload  # noqa: PLC0415
+    from failoverd.adapters.kubernetes.write import patch_applier, patch_workload  # noqa: PLC0415
     from failoverd.core.model import PatchOp  # noqa: PLC0415
-    from tests.adapters.cluster import DEPLOYMENT, RELEASE, app  # noqa: PLC0415
+    from tests.adapters.cluster import APPLICATION, ARGO_APPLICATION, DEPLOYMENT, HELM_RELEASE, RELEASE, app  # noqa: PLC0415
 
     populate(server)
     ops = (PatchOp(op="test", path="/metadata/uid", value="another"), PatchOp(op="remove", path="/spec"))
     for path, patched in (
         (DEPLOYMENT, lambda: patch_workload(client, app(), ops)),
-        (RELEASE, lambda: patch_release(client, "media/sonarr", ops)),
+        (RELEASE, lambda: patch_applier(client, HELM_RELEASE, ops)),
+        (APPLICATION, lambda: patch_applier(client, ARGO_APPLICATION, ops)),
     ):
         with pytest.raises(Exception, match="is not what was decided upon"):
             await patched()

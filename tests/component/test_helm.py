@@ -21,6 +21,7 @@ from failoverd.core import names
 from failoverd.simulator.serve import Serve
 from failoverd.simulator.world_faults import inject
 from failoverd.simulator.world_spec import WorldSpec, simple_app, simple_rules
+from tests.adapters.cluster import HELM_RELEASE
 from tests.component.daemon import CONFIG, Status, deciding, moved, well
 
 WORKLOAD = "/apis/apps/v1/namespaces/media/deployments/sonarr"
@@ -32,7 +33,7 @@ COUNTED = ("resourceVersion", "generation")
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Serve]:
-    rules = simple_rules((replace(simple_app(), helm_release="media/sonarr"),))
+    rules = simple_rules((replace(simple_app(), applier=HELM_RELEASE),))
     spec = WorldSpec(rules=rules, shared_access=True, seed=1, flux_interval=timedelta(seconds=2))
     async with Serve(spec, tmp_path) as made:
         yield made
@@ -94,9 +95,7 @@ async def test_there_and_back_both_objects_are_what_they_were(
         assert (await looked(kube, RELEASE))["spec"]["suspend"] is True
         command(served, "failback", "primary", 2)
         await until(
-            lambda found: (
-                at_home(sonarr(found)) and "suspend" not in served.world.releases["media/sonarr"].raw["spec"]
-            )
+            lambda found: at_home(sonarr(found)) and "suspend" not in served.world.appliers[HELM_RELEASE].raw["spec"]
         )
         after = (await looked(kube, WORKLOAD), await looked(kube, RELEASE))
     assert json.dumps(after, sort_keys=True) == json.dumps(before, sort_keys=True)
@@ -114,4 +113,4 @@ async def test_without_its_name_in_the_configuration_it_is_not_moved_and_the_lin
         inject(served.world, "power_off k3s-w1")
         wanted = 'belongs to HelmRelease media/sonarr, which would undo the patch: set helm_release = "media/sonarr"'
         await until(lambda found: any(wanted in one["text"] for one in sonarr(found)["objections"]))
-    assert "suspend" not in served.world.releases["media/sonarr"].raw["spec"]
+    assert "suspend" not in served.world.appliers[HELM_RELEASE].raw["spec"]

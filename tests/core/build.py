@@ -17,6 +17,7 @@ from failoverd.core.model import (
     Action,
     Amounts,
     Api,
+    ApplierReading,
     ClaimReading,
     DeletePod,
     DropConnection,
@@ -35,11 +36,10 @@ from failoverd.core.model import (
     NodeReading,
     Now,
     Override,
-    PatchRelease,
+    PatchApplier,
     PatchWorkload,
     Pod,
     Receipt,
-    Release,
     Revert,
     Scan,
     Scanned,
@@ -54,9 +54,9 @@ from failoverd.core.model import (
     Workload,
 )
 from failoverd.core.quantities import total
-from failoverd.core.rules import App, Copy, Mode, Pair, Place, Rules, Site, Volume, WorkloadKind
+from failoverd.core.rules import App, Applier, Copy, Mode, Pair, Place, Rules, Site, Volume, WorkloadKind
 from tests.core.guards import Guards
-from tests.core.objects import Failed, deployment, helm_release, json_patch, parse, parse_release
+from tests.core.objects import Failed, applied, deployment, json_patch, parse, parse_applier
 
 EPOCH_OF_TESTS = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 P, B = Site.PRIMARY, Site.BACKUP
@@ -135,8 +135,8 @@ class World:
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Per node: fields of its reading that a test pins."""
     raw: dict[str, dict[str, Any]] = field(default_factory=dict)
-    releases: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """HelmReleases by `namespace/name`."""
+    appliers: dict[Applier, dict[str, Any]] = field(default_factory=dict)
+    """HelmReleases and Applications."""
     pods: dict[str, list[Pod]] = field(default_factory=dict)
     folders: dict[tuple[str, str, Site], Folder] = field(default_factory=dict)
     unread: dict[Any, str] = field(default_factory=dict)
@@ -164,8 +164,8 @@ class World:
     def __post_init__(self) -> None:
         for app in self.rules.apps:
             self.raw[app.key] = deployment(app)
-            if app.helm_release:
-                self.releases.setdefault(app.helm_release, helm_release(app.helm_release))
+            if app.applier:
+                self.appliers.setdefault(app.applier, applied(app.applier))
             self.pods[app.key] = []
             for one in app.volumes:
                 self.folders[app.key, one.name, P] = a_folder(f"{one.primary.source}-ID", "sendonly")
@@ -273,11 +273,11 @@ class World:
             return Unknown(self.unread[key])
         needs = self.needs.get(key, Needs())
         made = replace(parse(self.raw[key], self.pods[key]), updated=self.updated, needs=needs)
-        name = self.rules.app(key).helm_release
-        return replace(made, release=self.release(name)) if name else made
+        which = self.rules.app(key).applier
+        return replace(made, applier=self.applier(which)) if which else made
 
-    def release(self, name: str) -> Release | Unknown:
-        return Unknown(self.unread[name]) if name in self.unread else parse_release(self.releases[name])
+    def applier(self, one: Applier) -> ApplierReading | Unknown:
+        return Unknown(self.unread[one]) if one in self.unread else parse_applier(one, self.appliers[one])
 
     def snapshot(self, confirm: frozenset[str] = frozenset(), **changes: Any) -> Snapshot:
         lost = Unknown("no answer within 3 s")
@@ -318,12 +318,12 @@ class World:
                     return Receipt(action=action, ok=False, detail=str(error))
                 version = int(self.raw[key]["metadata"]["resourceVersion"]) + 1
                 self.raw[key]["metadata"]["resourceVersion"] = str(version)
-            case PatchRelease(release=name, ops=ops):
+            case PatchApplier(applier=which, ops=ops):
                 try:
-                    self.releases[name] = json_patch(self.releases[name], ops)
+                    self.appliers[which] = json_patch(self.appliers[which], ops)
                 except Failed as error:
                     return Receipt(action=action, ok=False, detail=str(error))
-                meta = self.releases[name]["metadata"]
+                meta = self.appliers[which]["metadata"]
                 meta["resourceVersion"] = str(int(meta["resourceVersion"]) + 1)
                 if not meta.get("annotations", True):
                     del meta["annotations"]  # as the API server does

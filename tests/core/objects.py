@@ -7,15 +7,35 @@ from collections.abc import Iterable
 from typing import Any
 
 from failoverd.core import names
-from failoverd.core.model import Owner, PatchOp, Pod, Release, Suspension, Workload
-from failoverd.core.rules import App
+from failoverd.core.model import ApplierReading, Owner, PatchOp, Pod, Suspension, Workload
+from failoverd.core.rules import App, Applier, ApplierKind
+
+TRACKING = "argocd.argoproj.io/tracking-id"
+
+
+def helm_release(name: str) -> Applier:
+    """A HelmRelease `namespace/name`."""
+    return Applier(kind=ApplierKind.HELM_RELEASE, name=name)
+
+
+def application(name: str) -> Applier:
+    """An Argo CD Application `namespace/name`."""
+    return Applier(kind=ApplierKind.APPLICATION, name=name)
 
 
 def _labels(app: App) -> dict[str, str]:
-    if app.helm_release:
-        space, name = app.helm_release.split("/")
-        return {names.HELM_NAME: name, names.HELM_NAMESPACE: space, "app.kubernetes.io/managed-by": "Helm"}
-    return {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"}
+    if app.applier is None:
+        return {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"}
+    if app.applier.kind is ApplierKind.APPLICATION:
+        return {}
+    one = app.applier
+    return {names.HELM_NAME: one.last, names.HELM_NAMESPACE: one.namespace, "app.kubernetes.io/managed-by": "Helm"}
+
+
+def _annotations(app: App) -> dict[str, str]:
+    argo = app.applier is not None and app.applier.kind is ApplierKind.APPLICATION
+    tracked = {TRACKING: f"{app.applier.last}:apps/Deployment:{app.key}"} if argo and app.applier else {}
+    return {"deployment.kubernetes.io/revision": "1", **tracked}
 
 
 def deployment(app: App, **spec: Any) -> dict[str, Any]:
@@ -29,7 +49,7 @@ def deployment(app: App, **spec: Any) -> dict[str, Any]:
             "name": app.name,
             "uid": f"uid-{app.name}",
             "resourceVersion": "1",
-            "annotations": {"deployment.kubernetes.io/revision": "1"},
+            "annotations": _annotations(app),
             "labels": _labels(app),
         },
         "spec": {
@@ -45,37 +65,43 @@ def deployment(app: App, **spec: Any) -> dict[str, Any]:
     }
 
 
-def helm_release(name: str, **spec: Any) -> dict[str, Any]:
-    """A HelmRelease as the API server returns it, applied by a Kustomization."""
-    space, last = name.split("/")
+def applied(which: Applier) -> dict[str, Any]:
+    """A HelmRelease or Application as the API server returns it, applied by a Kustomization."""
     return {
         "metadata": {
-            "name": last,
-            "namespace": space,
-            "uid": f"uid-hr-{last}",
+            "name": which.last,
+            "namespace": which.namespace,
+            "uid": f"uid-{which.kind}-{which.last}",
             "resourceVersion": "1",
             "labels": {names.FLUX_NAME: "apps", names.FLUX_NAMESPACE: "flux-system"},
         },
-        "spec": {"interval": "30m", "values": {"image": "1.0"}, **spec},
+        "spec": {"interval": "30m", "values": {"image": "1.0"}},
     }
 
 
-def parse_release(raw: dict[str, Any]) -> Release:
+def parse_applier(which: Applier, raw: dict[str, Any]) -> ApplierReading:
     """What the adapter would read from `raw`."""
     meta, marks = raw["metadata"], raw["metadata"].get("annotations") or {}
-    return Release(
+    suspend = {None: None, True: "true", False: "false"}[raw["spec"].get("suspend")]
+    return ApplierReading(
+        kind=which.kind,
         uid=meta["uid"],
         version=meta["resourceVersion"],
-        suspend=raw["spec"].get("suspend"),
+        switch=marks.get(names.SKIP) if which.kind is ApplierKind.APPLICATION else suspend,
         annotations=bool(marks),
         ours=Suspension.of(marks[names.SUSPENDED]) if names.SUSPENDED in marks else None,
         held=marks.get(names.HOLD) == names.HOLD_VALUE,
         owner=Owner.FLUX if names.FLUX_NAME in meta.get("labels", {}) else Owner.NONE,
         busy=raw.get("busy", ""),
+        applies=raw.get("applies", True),
+        heeds=raw.get("heeds", True),
+        reconciled=raw.get("reconciled"),
     )
 
 
-def _owner(labels: dict[str, str]) -> tuple[Owner, str]:
+def _owner(labels: dict[str, str], marks: dict[str, str]) -> tuple[Owner, str]:
+    if TRACKING in marks:
+        return Owner.ARGO, marks[TRACKING].split(":")[0]
     if names.HELM_NAME in labels:
         return Owner.HELM_RELEASE, f"{labels[names.HELM_NAMESPACE]}/{labels[names.HELM_NAME]}"
     return (Owner.FLUX if names.FLUX_NAME in labels else Owner.NONE), ""
@@ -88,7 +114,7 @@ def parse(raw: dict[str, Any], pods: Iterable[Pod] = ()) -> Workload:
     template = spec["template"]["spec"]
     selector = template.get("nodeSelector")
     marks = notes or {}
-    owner, owner_name = _owner(meta.get("labels", {}))
+    owner, owner_name = _owner(meta.get("labels", {}), marks)
     return Workload(
         uid=meta["uid"],
         version=meta["resourceVersion"],

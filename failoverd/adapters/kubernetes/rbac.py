@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from failoverd.core.rules import App, Rules, Site, WorkloadKind
+from failoverd.core.rules import App, ApplierKind, Rules, Site, WorkloadKind
 
 
 class Where(StrEnum):
@@ -20,6 +20,11 @@ class Where(StrEnum):
     APPS = "every app's namespace"
     OWN = "the daemon's namespace"
     RELEASES = "every namespace of an app's HelmRelease"
+    APPLICATIONS = "every namespace of an app's Argo CD Application"
+    KURED = "the namespace of kured"
+
+
+_APPLIED = {Where.RELEASES: ApplierKind.HELM_RELEASE, Where.APPLICATIONS: ApplierKind.APPLICATION}
 
 
 class Named(StrEnum):
@@ -30,8 +35,9 @@ class Named(StrEnum):
     STATEFULSETS = "statefulsets"
     SOURCE_SECRETS = "secrets of the sources"
     SOURCE_SERVICES = "services of the sources"
-    RELEASES = "helm releases of the apps"
+    APPLIERS = "what the apps are applied from"
     OUT_OF_SERVICE = "nodes that may be given the taint out-of-service"
+    KURED = "kured's DaemonSet"
     SOURCE_PROXIES = "services of the sources, through the API server"
 
 
@@ -65,9 +71,7 @@ def expand(needs: Iterable[Need], rules: Rules, own: str) -> tuple[Grant, ...]:
     merged: dict[tuple[str, str, str, tuple[str, ...]], set[str]] = {}
     for need in needs:
         for namespace, apps in _spaces(need, rules, own):
-            names = need.fixed or (
-                rules.out_of_service if need.named is Named.OUT_OF_SERVICE else _names(need.named, apps)
-            )
+            names = need.fixed or _of_rules(need.named, rules) or _names(need.named, apps)
             if need.named is not Named.ANY and not names:
                 continue
             key = (namespace, need.group, need.resource, names)
@@ -80,6 +84,12 @@ def expand(needs: Iterable[Need], rules: Rules, own: str) -> tuple[Grant, ...]:
     )
 
 
+def _of_rules(named: Named, rules: Rules) -> tuple[str, ...]:
+    """Names that are no app's."""
+    kured = (rules.kured.partition("/")[2],) if rules.kured else ()
+    return {Named.OUT_OF_SERVICE: rules.out_of_service, Named.KURED: kured}.get(named, ())
+
+
 def _spaces(need: Need, rules: Rules, own: str) -> list[tuple[str, tuple[App, ...]]]:
     if need.where is Where.CLUSTER:
         return [("", rules.apps)]
@@ -87,10 +97,14 @@ def _spaces(need: Need, rules: Rules, own: str) -> list[tuple[str, tuple[App, ..
         return [(str(Where.NODE_LEASES), ())]
     if need.where is Where.OWN:
         return [(own, ())]
-    if need.where is Where.RELEASES:
-        helm = tuple(app for app in rules.apps if app.helm_release)
-        named = sorted({app.helm_release.split("/")[0] for app in helm})
-        return [(space, tuple(a for a in helm if a.helm_release.split("/")[0] == space)) for space in named]
+    if need.where is Where.KURED:
+        return [(rules.kured.partition("/")[0], ())] if rules.kured else []
+    if need.where in _APPLIED:
+        applied = [
+            (app, app.applier) for app in rules.apps if app.applier and app.applier.kind is _APPLIED[need.where]
+        ]
+        named = sorted({applier.namespace for _, applier in applied})
+        return [(space, tuple(app for app, one in applied if one.namespace == space)) for space in named]
     spaces = []
     for namespace in sorted({app.namespace for app in rules.apps}):
         apps = tuple(app for app in rules.apps if app.namespace == namespace)
@@ -102,14 +116,14 @@ def _spaces(need: Need, rules: Rules, own: str) -> list[tuple[str, tuple[App, ..
 def _names(named: Named, apps: tuple[App, ...]) -> tuple[str, ...]:
     names: set[str] = set()
     match named:
-        case Named.ANY | Named.OUT_OF_SERVICE:
+        case Named.ANY | Named.OUT_OF_SERVICE | Named.KURED:
             pass
         case Named.DEPLOYMENTS:
             names = {app.name for app in apps if app.kind is WorkloadKind.DEPLOYMENT}
         case Named.STATEFULSETS:
             names = {app.name for app in apps if app.kind is WorkloadKind.STATEFULSET}
-        case Named.RELEASES:
-            names = {app.helm_release.split("/")[1] for app in apps}
+        case Named.APPLIERS:
+            names = {app.applier.last for app in apps if app.applier}
         case Named.SOURCE_SECRETS:
             names = {f"volsync-{source}" for source in sources(apps)}
         case Named.SOURCE_SERVICES:

@@ -9,33 +9,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
-from failoverd.adapters.kubernetes import commands, fit, guards, parse, resources
+from failoverd.adapters.kubernetes import commands, fit, guards, kured, parse, resources
+from failoverd.adapters.kubernetes.applier import reading
 from failoverd.adapters.kubernetes.cache import Cache, slim
 from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.lease import LeaseLeadership
 from failoverd.adapters.kubernetes.nudge import Nudge
 from failoverd.adapters.kubernetes.parse_tools import Malformed, Raw, need
-from failoverd.adapters.kubernetes.release import release
 from failoverd.adapters.kubernetes.resources import (
     CLAIMS,
     COMMANDS,
     GUARDS,
+    KURED,
     LEASES,
     NODES,
     PODS,
-    RELEASES,
     SOURCES,
     TENANTS,
     VOLUMES,
 )
-from failoverd.adapters.kubernetes.write import release_path, workload_path
+from failoverd.adapters.kubernetes.write import applier_path, workload_path
 from failoverd.core import names
-from failoverd.core.model import Amounts, Api, ClaimReading, GuardReading, NodeReading, Release, Unknown, Workload
+from failoverd.core.model import Amounts, Api, ClaimReading, GuardReading, NodeReading, Unknown, Workload
 from failoverd.core.rules import App, Rules, Site, Volume
 from failoverd.core.shared_fate import CONTROL_PLANE
 from failoverd.ports import Clock
@@ -90,6 +90,7 @@ class KubeReader:
         self._moving = False
         self._malformed: frozenset[str] = frozenset()
         self._understood: dict[str, tuple[str, GuardReading]] = {}
+        self._lock = kured.Lock()
         self._sums: dict[str, Amounts | Unknown] = {}
         """Requests of the pods on each node, until one of them changes."""
 
@@ -101,6 +102,7 @@ class KubeReader:
         now = self._clock.now().mono
         nodes = {name: sure.get(name) or self._node(name, now) for name in _nodes(rules)}
         nodes |= {name: replace(nodes[name], used=self._used(name, now)) for name in rules.nodes}
+        nodes = self._lock.announced(nodes, self._kured(rules, now), self._date(api))
         workloads = {app.key: self._workload(rules, app, now) for app in rules.apps}
         moving = [app for app in rules.apps if _between(workloads[app.key])]
         self._moving = bool(moving)
@@ -131,7 +133,7 @@ class KubeReader:
     def doubts(self) -> tuple[str, ...]:
         """Why each cache that can't be believed at this moment can't."""
         now = self._clock.now().mono
-        vital = [cache for key, cache in self._caches.items() if key[0] != TENANTS]
+        vital = [cache for key, cache in self._caches.items() if key[0] not in (TENANTS, KURED)]
         return tuple(why for cache in vital if (why := cache.doubted(now)))
 
     def address(self, node: str) -> str | None:
@@ -182,7 +184,7 @@ class KubeReader:
         def changed() -> None:
             if kind == TENANTS:
                 self._sums.pop(space, None)
-            watched = kind in (PODS, RELEASES, GUARDS) or kind in resources.WORKLOADS.values()
+            watched = kind in (PODS, GUARDS, *resources.APPLIERS.values(), *resources.WORKLOADS.values())
             if self._wake is not None and (kind == COMMANDS or (watched and self._moving)):
                 self._wake.set()
             elif self._nudge is not None and kind == GUARDS:
@@ -237,9 +239,9 @@ class KubeReader:
         listed = await asyncio.gather(*(self._pods_uncached(space) for space in spaces))
         pods = dict(zip(spaces, listed, strict=True))
         raws = await asyncio.gather(*(self._get(workload_path(app), f"{app.kind} {app.key}") for app in apps))
-        named = sorted({app.helm_release for app in apps if app.helm_release})
-        gotten = await asyncio.gather(*(self._get(release_path(name), f"HelmRelease {name}") for name in named))
-        releases = dict(zip(named, gotten, strict=True))
+        named = sorted({app.applier for app in apps if app.applier}, key=str)
+        gotten = await asyncio.gather(*(self._get(applier_path(one), str(one)) for one in named))
+        appliers = dict(zip(named, gotten, strict=True))
         found: dict[str, Workload | Unknown] = {}
         for app, raw in zip(apps, raws, strict=True):
             mounted = pods[app.namespace]
@@ -248,7 +250,9 @@ class KubeReader:
             elif isinstance(mounted, Unknown):
                 found[app.key] = mounted
             else:
-                found[app.key] = _rendered(parse.workload(raw, app, mounted), app, releases.get(app.helm_release))
+                found[app.key] = _applied(
+                    parse.workload(raw, app, mounted), app, appliers.get(app.applier) if app.applier else None
+                )
         return found
 
     async def _pods_uncached(self, namespace: str) -> tuple[Raw, ...] | Unknown:
@@ -276,6 +280,13 @@ class KubeReader:
             lease=lease if isinstance(lease, Unknown) else parse.lease(lease, name),
             node=node if isinstance(node, Unknown) else parse.node(node, name),
         )
+
+    def _date(self, api: Api | Unknown) -> datetime:
+        return api.date if isinstance(api, Api) else self._clock.now().wall
+
+    def _kured(self, rules: Rules, now: timedelta) -> Raw | Unknown | None:
+        space, _, name = rules.kured.partition("/")
+        return self._found(KURED, space, name, f"DaemonSet {rules.kured}", now) if rules.kured else None
 
     def _used(self, node: str, now: timedelta) -> Amounts | Unknown:
         cache = self._caches[TENANTS, node]
@@ -306,14 +317,12 @@ class KubeReader:
         pods = self._caches[PODS, app.namespace]
         if why := pods.doubted(now):
             return Unknown(why)
-        made = _rendered(parse.workload(raw, app, pods.all()), app, self._release(app, now))
+        made = _applied(parse.workload(raw, app, pods.all()), app, self._applier(app, now))
         return self._fitted(rules, app, raw, made)
 
-    def _release(self, app: App, now: timedelta) -> dict[str, Any] | Unknown | None:
-        if not app.helm_release:
-            return None
-        space, _, name = app.helm_release.partition("/")
-        return self._found(RELEASES, space, name, f"HelmRelease {app.helm_release}", now)
+    def _applier(self, app: App, now: timedelta) -> dict[str, Any] | Unknown | None:
+        one = app.applier
+        return self._found(resources.APPLIERS[one.kind], one.namespace, one.last, str(one), now) if one else None
 
     def _claim(self, rules: Rules, app: App, volume: Volume, site: Site, now: timedelta) -> ClaimReading | Unknown:
         copy, place = volume.copy(site), rules.place(app, site)
@@ -384,12 +393,11 @@ def _nodes(rules: Rules) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*rules.nodes, *(name for name, _ in rules.witnesses)]))
 
 
-def _rendered(workload: Workload | Unknown, app: App, raw: dict[str, Any] | Unknown | None) -> Workload | Unknown:
-    """The workload with its HelmRelease: of one that cannot be read the workload is known all the same."""
+def _applied(workload: Workload | Unknown, app: App, raw: dict[str, Any] | Unknown | None) -> Workload | Unknown:
+    """The workload with its applier: of one that cannot be read the workload is known all the same."""
     if isinstance(workload, Unknown) or raw is None:
         return workload
-    found: Release | Unknown = raw if isinstance(raw, Unknown) else release(raw, app.helm_release)
-    return replace(workload, release=found)
+    return replace(workload, applier=raw if isinstance(raw, Unknown) else reading(raw, app))
 
 
 def _between(workload: Workload | Unknown) -> bool:

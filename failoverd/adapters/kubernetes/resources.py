@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from failoverd.adapters.kubernetes import commands, fit, guards
+from failoverd.adapters.kubernetes import commands, fit, guards, kured
 from failoverd.adapters.kubernetes.cache import Keep, Resource
 from failoverd.adapters.kubernetes.rbac import Named, Need, Where
 from failoverd.core import names
-from failoverd.core.rules import Rules, WorkloadKind
+from failoverd.core.rules import Applier, ApplierKind, Rules, WorkloadKind
 
 HELM = "helm.toolkit.fluxcd.io"
+ARGO = "argoproj.io"
 
 _READ = ("get", "list", "watch")
 # Reading cannot be limited by name where a whole namespace is listed: one watch serves every app of it.
@@ -43,7 +44,10 @@ NEEDS = (
         verbs=("list", "watch"),
     ),
     Need(where=Where.RELEASES, group=HELM, resource="helmreleases", verbs=("list", "watch")),
-    Need(where=Where.RELEASES, group=HELM, resource="helmreleases", verbs=("get",), named=Named.RELEASES),
+    Need(where=Where.RELEASES, group=HELM, resource="helmreleases", verbs=("get",), named=Named.APPLIERS),
+    Need(where=Where.APPLICATIONS, group=ARGO, resource="applications", verbs=("list", "watch")),
+    Need(where=Where.APPLICATIONS, group=ARGO, resource="applications", verbs=("get",), named=Named.APPLIERS),
+    Need(where=Where.KURED, group="apps", resource="daemonsets", verbs=("list", "watch"), named=Named.KURED),
 )
 
 NODES = "nodes"
@@ -57,6 +61,9 @@ TENANTS = "pods on"
 CLAIMS = "persistentvolumeclaims"
 SOURCES = "replicationsources"
 RELEASES = "helmreleases"
+APPLICATIONS = "applications"
+KURED = "daemonsets"
+APPLIERS = {ApplierKind.HELM_RELEASE: RELEASES, ApplierKind.APPLICATION: APPLICATIONS}
 WORKLOADS = {
     WorkloadKind.DEPLOYMENT: "deployments",
     WorkloadKind.STATEFULSET: "statefulsets",
@@ -133,6 +140,16 @@ KEEP: dict[str, Keep] = {
         "spec": {"suspend": True},
         "status": {"conditions": _CONDITIONS},
     },
+    APPLICATIONS: {
+        "metadata": {**_META, **_OWNED, **_MANAGED},
+        "operation": {"sync": {"revision": True}},
+        "status": {
+            "controllerNamespace": True,
+            "reconciledAt": True,
+            "operationState": {"phase": True},
+            "resources": {"group": True, "kind": True, "namespace": True, "name": True},
+        },
+    },
     "deployments": {
         "metadata": {**_META, **_OWNED, **_MANAGED, "generation": True},
         "spec": {
@@ -175,6 +192,14 @@ def wanted(rules: Rules, own: str) -> dict[tuple[str, str], Resource]:
             keep=KEEP[GUARDS],
             labels=",".join(f"{key}={value}" for key, value in guards.LABELS.items()),
         )
+    if rules.kured:
+        space, _, name = rules.kured.partition("/")
+        found[KURED, space] = Resource(
+            name=f"DaemonSet {rules.kured}",
+            path=f"/apis/apps/v1/namespaces/{space}/{KURED}",
+            keep=kured.KEEP,
+            selector=f"metadata.name={name}",
+        )
     for node in rules.nodes:
         found[TENANTS, node] = Resource(
             name=f"pods on {node}", path="/api/v1/pods", keep=KEEP[TENANTS], selector=f"spec.nodeName={node}"
@@ -191,14 +216,13 @@ def wanted(rules: Rules, own: str) -> dict[tuple[str, str], Resource]:
                 path=f"{base}/namespaces/{app.namespace}/{kind}",
                 keep=KEEP[kind],
             )
-        if app.helm_release:
-            space, _ = app.helm_release.split("/")
-            found[RELEASES, space] = Resource(
-                name=f"{RELEASES} in {space}", path=releases_path(space), keep=KEEP[RELEASES]
-            )
+        if app.applier is not None:
+            kind, space = APPLIERS[app.applier.kind], app.applier.namespace
+            found[kind, space] = Resource(name=f"{kind} in {space}", path=appliers_path(app.applier), keep=KEEP[kind])
     return found
 
 
-def releases_path(namespace: str) -> str:
-    """Where the API server keeps the HelmReleases of a namespace."""
-    return f"/apis/{HELM}/v2/namespaces/{namespace}/{RELEASES}"
+def appliers_path(applier: Applier) -> str:
+    """Where the API server keeps what is of the kind and namespace of `applier`."""
+    version = {ApplierKind.HELM_RELEASE: f"{HELM}/v2", ApplierKind.APPLICATION: f"{ARGO}/v1alpha1"}[applier.kind]
+    return f"/apis/{version}/namespaces/{applier.namespace}/{APPLIERS[applier.kind]}"

@@ -1,8 +1,8 @@
 """Everything this daemon changes on other people's objects, and the whole of it.
 
-A workload, and the HelmRelease that renders it, is changed by a JSON Patch whose `test` operations fail when the
-world is not what the decision saw; a pod is deleted by its uid. Nothing else is ever patched or deleted, and nothing
-is retried in here.
+A workload, and the HelmRelease or Application that it is applied from, is changed by a JSON Patch whose `test`
+operations fail when the world is not what the decision saw; a pod is deleted by its uid. Nothing else is ever patched
+or deleted, and nothing is retried in here.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import Any
 
 from failoverd.adapters.kubernetes.client import JSON_PATCH, Client, KubeError
 from failoverd.adapters.kubernetes.rbac import Named, Need, Where
-from failoverd.adapters.kubernetes.resources import HELM, RELEASES, releases_path
+from failoverd.adapters.kubernetes.resources import APPLICATIONS, ARGO, HELM, RELEASES, appliers_path
 from failoverd.core.model import PatchOp
 from failoverd.core.names import FIELD_MANAGER
-from failoverd.core.rules import App, WorkloadKind
+from failoverd.core.rules import App, Applier, WorkloadKind
 
 NEEDS = (
     Need(where=Where.APPS, group="apps", resource="deployments", verbs=("patch",), named=Named.DEPLOYMENTS),
     Need(where=Where.APPS, group="apps", resource="statefulsets", verbs=("patch",), named=Named.STATEFULSETS),
     Need(where=Where.APPS, group="", resource="pods", verbs=("delete",)),
-    Need(where=Where.RELEASES, group=HELM, resource=RELEASES, verbs=("patch",), named=Named.RELEASES),
+    Need(where=Where.RELEASES, group=HELM, resource=RELEASES, verbs=("patch",), named=Named.APPLIERS),
+    Need(where=Where.APPLICATIONS, group=ARGO, resource=APPLICATIONS, verbs=("patch",), named=Named.APPLIERS),
 )
 
 PLURALS = {WorkloadKind.DEPLOYMENT: "deployments", WorkloadKind.STATEFULSET: "statefulsets"}
@@ -41,15 +42,14 @@ async def patch_workload(client: Client, app: App, ops: Sequence[PatchOp]) -> No
     await _patch(client, workload_path(app), f"{app.kind} {app.key}", ops)
 
 
-def release_path(name: str) -> str:
-    """Where the API server keeps the HelmRelease `namespace/name`."""
-    namespace, _, last = name.partition("/")
-    return f"{releases_path(namespace)}/{last}"
+def applier_path(applier: Applier) -> str:
+    """Where the API server keeps it."""
+    return f"{appliers_path(applier)}/{applier.last}"
 
 
-async def patch_release(client: Client, name: str, ops: Sequence[PatchOp]) -> None:
-    """Apply one JSON Patch to the HelmRelease `namespace/name`, all of it or nothing. Raises as `patch_workload`."""
-    await _patch(client, release_path(name), f"HelmRelease {name}", ops)
+async def patch_applier(client: Client, applier: Applier, ops: Sequence[PatchOp]) -> None:
+    """Apply one JSON Patch to a HelmRelease or Application, all of it or nothing. Raises as `patch_workload`."""
+    await _patch(client, applier_path(applier), str(applier), ops)
 
 
 async def _patch(client: Client, path: str, what: str, ops: Sequence[PatchOp]) -> None:
