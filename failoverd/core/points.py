@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from failoverd.core.recall import Recall, Recalled
 from failoverd.core.rules import Placing, Site
 from failoverd.core.stock import Stock
 
@@ -104,6 +105,12 @@ class Wanted:
     place: Placing = Placing.NEWEST
     as_of: datetime | None = None
     """While databases are placed: the moment that all of one app are placed as of; None: each at its newest."""
+    recall: Recall | None = None
+    """Databases to be put back at the active side: without `move` a question, what of them can be had."""
+    lay: bool = False
+    """With `recall` and `move`: lay the copies beside their databases, and move nothing yet."""
+    rewound: bool = False
+    """Databases were put back since: their change counters went back, and tell nothing of which copy is newer."""
     owner: tuple[int, int] | None = None
     """uid and gid that the app's files must have; None: not looked at."""
     room: int = 0
@@ -182,6 +189,8 @@ class Placed:
     """Where the displaced files are now, as paths of the volume."""
     why: str = ""
     """What stopped it; it goes on when that is mended."""
+    laid: bool = False
+    """Whether all copies lie beside their databases, as `Wanted.lay` asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +208,8 @@ class Observed:
     findings: tuple[Finding, ...] = ()
     """What would stand in the way of a start here."""
     placed: Placed | None = None
+    recalled: Recalled | None = None
+    """What can be had of `Wanted.recall`."""
     asked: str = ""
     stock: Stock | None = None
     """What is kept beside the app's files, as it was last looked at; None until then, and of an older guard. In the

@@ -191,6 +191,11 @@ class Maker:
         return tuple(self._kept[name] for name in sorted(self._kept))
 
     @property
+    def found(self) -> frozenset[str]:
+        """Every database there was at the last walk, by its quoted path."""
+        return frozenset(self._found)
+
+    @property
     def sick(self) -> tuple[Sickness, ...]:
         """Every database of which there is no new point, and why."""
         return (*self._lost, *self._crowded, *(self._sick[name] for name in sorted(self._sick)))

@@ -118,10 +118,10 @@ class Guarded:
             return True
         since = self._clock.now().mono - self._said_at
         changed = _news(said) != _news(self._said)
-        waited_for = said.placed != self._said.placed or (said.duty, said.epoch) != (
-            self._said.duty,
-            self._said.epoch,
-        )
+        waited_for = (said.placed, said.recalled) != (self._said.placed, self._said.recalled) or (
+            said.duty,
+            said.epoch,
+        ) != (self._said.duty, self._said.epoch)
         return waited_for or since >= SAY_AT_LEAST or (changed and since >= SAY_AT_MOST)
 
     async def _say(self, said: Observed) -> None:
