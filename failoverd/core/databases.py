@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from failoverd.core.case import Case
-from failoverd.core.memory import AppMemory, Move
+from failoverd.core.memory import AppMemory, Kind, Move
 from failoverd.core.model import (
     Action,
     Api,
@@ -139,8 +139,9 @@ def lived_since(was: AppMemory) -> int:
 
 
 def rewound(was: AppMemory) -> bool:
-    """Whether databases were put back as far as is remembered: copies of before may have higher change counters."""
-    return any(past.renewed and not past.moved for past in was.moves)
+    """Whether anything was put back as far as is remembered: databases of before may have higher change counters."""
+    back = {"fetched", "placed"}
+    return any(past.kind is Kind.RESTORE and back.intersection(name for name, _ in past.marks) for past in was.moves)
 
 
 def _epoch_of(was: AppMemory, counts: Callable[[Move], bool]) -> int:

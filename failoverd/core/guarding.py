@@ -64,7 +64,7 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
         read = databases.reading(case, volume, site)
         if not isinstance(read, GuardReading) or read.wanted is None or not read.wanted.move:
             return None
-        return replace(read.wanted, duty=Duty.REST, move="", recall=None)  # whoever decides by hand may start the app
+        return replace(read.wanted, duty=Duty.REST, move="")  # whoever decides by hand may start the app
     epoch, active = databases.points_of(case.was)
     told = case.rules.guard
     assert told is not None

@@ -134,8 +134,8 @@ class Placer:
                     self._stage(own, entry, pace)
                 return Placed(move=own.move, done=False, laid=True, databases=_names(own), live=own.live)
             if own.held:
-                own = replace(own, held=False)
                 pace()
+                own = replace(own, held=False)
                 self._write(own)
             if not own.done:
                 left = [entry for entry in own.entries if not self._in_place(own, entry)]
