@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from failoverd.core.names import GUARD_FOLDER
-from failoverd.core.points import Ailment, Kept, Wanted
+from failoverd.core.points import Ailment, Kept, Sickness, Wanted
 from failoverd.core.recall import Recall, Recalled
 from failoverd.guard import shelf, sqlite
 from failoverd.guard.files import copied, inside, quoted, shown, unquoted
@@ -114,10 +114,13 @@ class Recaller:
         of: dict[str, list[Lying]] = {name: [] for name in live if recall.database in ("", name)}
         if recall.database:
             of.setdefault(recall.database, [])
-        for one in shelf.lying(self._root, []):
+        wrong: list[Sickness] = []
+        for one in shelf.lying(self._root, wrong, recall.database):
             counts = recall.since <= one.point.epoch <= wanted.epoch and one.point.site is wanted.active
             if counts and recall.database in ("", one.point.database):
                 of.setdefault(one.point.database, []).append(one)
+        if wrong:  # it may be of the very moment that is wanted
+            raise Blocked(f"{wrong[0].database}: {wrong[0].ailment}: {wrong[0].text}; remove it if it is of no use")
         found = {}
         for name in sorted(of):
             rising = sorted(of[name], key=lambda one: one.point.order)

@@ -166,6 +166,15 @@ def test_a_point_that_no_longer_opens_is_refused_and_no_other_takes_its_place(he
     assert rows(here, "app.db")[-1] == 13
 
 
+def test_a_manifest_that_cannot_be_read_may_be_the_one_that_is_meant(here: Side) -> None:
+    manifest = sorted(here.root.glob(".failoverd/points/app.db-*/*.json"))[1]
+    manifest.write_text("{")
+    asked = {"at": here.times[1] + timedelta(seconds=1)}
+    assert f"{manifest.name}: does not match its manifest: " in here.ask(**asked).why
+    assert "remove it if it is of no use" in here.ask(**asked, database="app.db").why
+    assert here.ask(**asked, database="logs.db").why == ""
+
+
 def test_one_database_alone_may_be_meant(here: Side) -> None:
     said = back(here, here.times[0] + timedelta(seconds=1), database="app.db")
     assert said.databases == ("app.db",)
