@@ -97,6 +97,20 @@ GUARD_MUTANTS = (
     ),
     row(
         "I4",
+        "transactions are counted in a WAL that is another one",
+        "failoverd/guard/ahead.py",
+        (" or head[16:24].hex() != salt:", ":"),
+        "tests/guard/test_ahead.py",
+    ),
+    row(
+        "I4",
+        "every frame of a WAL counts as a transaction",
+        "failoverd/guard/ahead.py",
+        (" and each[4:8] != bytes(4)", ""),
+        "tests/guard/test_ahead.py",
+    ),
+    row(
+        "I4",
         "a set of a move that is not done is taken for whole",
         "failoverd/guard/recall.py",
         ("            if journal is None or not journal.done:", "            if journal is None:"),

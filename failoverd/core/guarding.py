@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from failoverd.core import asking, databases
+from failoverd.core import ahead, asking, databases
 from failoverd.core.case import Case, Wish
 from failoverd.core.memory import Kind, Move, Phase, Standing, TakeBackStep
 from failoverd.core.model import Action, Folder, GuardReading, Objection, Role, ScanPoints, Unknown, Want, Why
@@ -71,8 +71,9 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
     duty = _duty(case, volume, site)
     placing = duty is Duty.PROVE and _places(case)
     move = case.was.move.id if placing and case.was.move is not None else ""
+    lost = None
     if site is not case.was.active and _aside_is_due(case, volume):
-        move = _aside_id(case)
+        move, lost = _aside_id(case), ahead.lost(case.was, site)
     wanted = Wanted(
         duty=duty,
         epoch=epoch,
@@ -84,6 +85,7 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
         move=move,
         place=case.app.place,
         as_of=case.was.move.as_of if placing and case.was.move is not None else None,
+        lost=lost.id if lost is not None else "",
         rewound=databases.rewound(case.was),
     )
     return asking.told(case, volume, site, wanted)

@@ -71,6 +71,10 @@ class Point:
     counter_after: int
     wal_changes: int = 0
     """The WAL index's count of transactions before the snapshot; 0 without a WAL."""
+    wal_salt: str = ""
+    """What tells this WAL from the next one in the same file, in hex; empty where it is not known."""
+    wal_frame: int = 0
+    """The WAL's last frame before the snapshot: later ones may be in the point or not."""
     mode: int = 0o644
     """Permission bits of the database file."""
     last_held: datetime | None = None
@@ -109,6 +113,8 @@ class Wanted:
     """Databases to be put back at the active side: without `move` a question, what of them can be had."""
     lay: bool = False
     """With `recall` and `move`: lay the copies beside their databases, and move nothing yet."""
+    lost: str = ""
+    """With `move`, at a returned side: the failover by which it lost, whose points its databases are held against."""
     rewound: bool = False
     """Databases were put back since: their change counters went back, and tell nothing of which copy is newer."""
     owner: tuple[int, int] | None = None
@@ -177,6 +183,15 @@ class Proven:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """By how much a displaced database was ahead of the point that the app went on with at the other side."""
+
+    database: str
+    transactions: int | None
+    """At most; None where nothing tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
     """What became of a placing: the databases put in place, and every file that had to make room."""
 
@@ -191,6 +206,8 @@ class Placed:
     """What stopped it; it goes on when that is mended."""
     laid: bool = False
     """Whether all copies lie beside their databases, as `Wanted.lay` asks for."""
+    ahead: tuple[Ahead, ...] = ()
+    """Of every displaced database, where `Wanted.lost` asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,16 +17,16 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from failoverd.core.names import GUARD_FOLDER
-from failoverd.core.points import Ailment, Placed, Sickness, Wanted
+from failoverd.core.points import Ahead, Ailment, Placed, Sickness, Wanted
 from failoverd.core.rules import Placing, Site
-from failoverd.guard import sqlite
+from failoverd.guard import ahead, sqlite
 from failoverd.guard.files import (
     TEMPORARY,
     copied,
@@ -39,6 +39,7 @@ from failoverd.guard.files import (
     unquoted,
     write_whole,
 )
+from failoverd.guard.journal import JOURNAL, Entry, Journal, journal_at
 from failoverd.guard.pace import Pace
 from failoverd.guard.proof import Prover, live_opens
 from failoverd.guard.shelf import Lying
@@ -56,45 +57,6 @@ Opens = Callable[[Path], AbstractContextManager[Path]]
 
 class Blocked(Exception):
     """Placing cannot go on; the text says why. It is taken up again where it stopped."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One database to be placed. Paths are quoted; `had` lists the parts there were when this was planned."""
-
-    database: str
-    point: str
-    """The copy that it is made of; empty: it was laid beside its database when this was planned."""
-    sha256: str
-    size: int
-    mode: int
-    had: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Journal:
-    """What one move places at one site. Replication may carry it to the other site, where it means nothing."""
-
-    move: str
-    site: Site
-    entries: tuple[Entry, ...]
-    live: tuple[str, ...]
-    sick: tuple[Sickness, ...] = ()
-    """Live copies that do not open and have no point to take their place."""
-    done: bool = False
-    held: bool = False
-    """Whether its copies are laid beside their databases only, and nothing may be moved aside yet."""
-
-
-_JOURNAL: TypeAdapter[Journal] = TypeAdapter(Journal)
-
-
-def journal_at(path: Path) -> Journal | None:
-    """The journal in a file, for whoever only looks; None where it is none."""
-    try:
-        return _JOURNAL.validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValidationError):
-        return None
 
 
 def _names(journal: Journal) -> tuple[str, ...]:
@@ -180,7 +142,7 @@ class Placer:
             path = self._path(database)
             same = point is not None and not wanted.rewound
             if point is not None and not (same and self._live_is_as_new(path, point, wanted.as_of is not None, pace)):
-                entries.append(self._entry(database, path, point))
+                entries.append(self._compared(self._entry(database, path, point), path, wanted, pace))
                 continue
             live.append(database)
             if point is None:
@@ -189,7 +151,14 @@ class Placer:
                 except Sick as error:
                     sick.append(Sickness(database=database, ailment=error.ailment, text=f"live copy: {error}"))
         self._has_room(entries)
-        return Journal(move=wanted.move, site=self._site, entries=tuple(entries), live=tuple(live), sick=tuple(sick))
+        return Journal(
+            move=wanted.move,
+            site=self._site,
+            entries=tuple(entries),
+            live=tuple(live),
+            sick=tuple(sick),
+            compared=bool(wanted.lost),
+        )
 
     def _path(self, database: str) -> Path:
         """Where a database is or will be. Raises ValueError where a link is: before anything is planned."""
@@ -255,7 +224,17 @@ class Placer:
             size=lying.point.size,
             mode=lying.point.mode & 0o777,
             had=self._had(path),
+            salt=lying.point.wal_salt,
+            frame=lying.point.wal_frame,
         )
+
+    def _compared(self, entry: Entry, path: Path, wanted: Wanted, pace: Pace) -> Entry:
+        """`entry` with what the database that makes room has beyond the point which the failover placed elsewhere."""
+        journal = journal_at(self._folder(wanted.lost) / f"{self._site.other}.json") if wanted.lost else None
+        base = [one for one in journal.entries if one.database == entry.database] if journal is not None else []
+        if not base or "" not in entry.had:
+            return entry
+        return replace(entry, ahead=ahead.beyond(path, base[0].salt, base[0].frame, pace))
 
     # -- doing it
 
@@ -351,7 +330,7 @@ class Placer:
         """The journal of a move at this site, None where there is none. Raises Blocked for one that is no journal."""
         path = folder / f"{self._site}.json"
         try:
-            journal = _JOURNAL.validate_json(path.read_bytes(), strict=True)
+            journal = JOURNAL.validate_json(path.read_bytes(), strict=True)
         except FileNotFoundError:
             return None
         except (ValidationError, NotADirectoryError):
@@ -363,7 +342,7 @@ class Placer:
         folder.mkdir(parents=True, exist_ok=True)
         for parent in (folder.parent, folder.parent.parent, self._root):
             sync_folder(parent)
-        write_whole(folder / f"{self._site}.json", _JOURNAL.dump_json(journal, indent=1).decode() + "\n")
+        write_whole(folder / f"{self._site}.json", JOURNAL.dump_json(journal, indent=1).decode() + "\n")
 
     def _said(self, journal: Journal) -> Placed:
         displaced = [
@@ -378,4 +357,9 @@ class Placer:
             databases=_names(journal),
             live=journal.live,
             displaced=tuple(quoted(str(path.relative_to(self._root))) for path in displaced),
+            ahead=tuple(
+                Ahead(database=entry.database, transactions=entry.ahead)
+                for entry in journal.entries
+                if journal.compared and "" in entry.had
+            ),
         )

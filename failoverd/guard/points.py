@@ -18,7 +18,7 @@ from failoverd.core.model import Now
 from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.points import Ailment, Kept, Point, Sickness, Wanted
 from failoverd.core.rules import Site
-from failoverd.guard import shelf, sqlite
+from failoverd.guard import ahead, shelf, sqlite
 from failoverd.guard.files import TEMPORARY, hashed, inside, quoted, shown, sync_file, temporary, unquoted
 from failoverd.guard.pace import Halt, Pace
 from failoverd.guard.sqlite import Sick
@@ -123,6 +123,7 @@ def make(root: Path, found: Found, draft: Point, pace: Callable[[], None]) -> Po
         pace()
         mode = stat.S_IMODE(found.path.stat().st_mode) & 0o777
         sync_file(new, mode)
+        salt, frame = ahead.mark(before.index)
         point = replace(
             draft,
             size=new.stat().st_size,
@@ -131,6 +132,8 @@ def make(root: Path, found: Found, draft: Point, pace: Callable[[], None]) -> Po
             counter_before=before.counter,
             counter_after=after.counter if after else before.counter,
             wal_changes=before.changes,
+            wal_salt=salt,
+            wal_frame=frame,
             mode=mode,
         )
         pace()

@@ -21,8 +21,9 @@ from failoverd.core.points import Ailment, Kept, Sickness, Wanted
 from failoverd.core.recall import Recall, Recalled
 from failoverd.guard import shelf, sqlite
 from failoverd.guard.files import copied, inside, quoted, shown, unquoted
+from failoverd.guard.journal import Journal, journal_at
 from failoverd.guard.pace import Pace
-from failoverd.guard.place import Blocked, Journal, Placer, journal_at
+from failoverd.guard.place import Blocked, Placer
 from failoverd.guard.proof import Absent
 from failoverd.guard.shelf import Lying
 from failoverd.guard.sqlite import Sick

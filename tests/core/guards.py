@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from failoverd.core.points import (
+    Ahead,
     Ailment,
     Duty,
     Finding,
@@ -58,6 +59,10 @@ class Guards:
     """Whether copies get laid ready where databases are put back."""
     deaf: set[Key] = field(default_factory=set)
     """Guards of a version before they could put anything back."""
+    ahead: tuple[Ahead, ...] = ()
+    """What a returned side's databases had beyond the point that was placed elsewhere."""
+    compared: set[str] = field(default_factory=set)
+    """The failovers of which points lie there to compare with."""
     _made: int = 0
 
     def reading(self, key: Key) -> GuardReading:
@@ -147,7 +152,8 @@ class Guards:
             self.placing.append((key, wanted.move, writing))
         names = tuple(one.database for one in proven if one.database not in self.live)
         displaced = tuple(f".failoverd/moves/m/0000/{name}" for name in names)
-        return Placed(move=wanted.move, done=True, databases=names, live=self.live, displaced=displaced)
+        ahead = self.ahead if wanted.lost in self.compared else ()
+        return Placed(move=wanted.move, done=True, databases=names, live=self.live, displaced=displaced, ahead=ahead)
 
 
 def _news(said: Observed) -> tuple[object, ...]:
