@@ -10,6 +10,9 @@ from failoverd.core.memory import AppMemory, Kind, Move, Standing
 from failoverd.core.points import Ahead
 from failoverd.core.rules import Site
 
+LOST = "lost there and kept"
+"""What the evidence of a failover says of it, by which readers of the history find it."""
+
 
 def lost(was: AppMemory, site: Site) -> Move | None:
     """The failover by which a side lost; None where it is not remembered."""
@@ -30,7 +33,7 @@ def told(case: Case, was: AppMemory) -> AppMemory:
             continue
         found = databases.placed(case, volume, site, f"back-{was.epoch}")
         if found is not None and found.ahead:
-            texts.append(f"{volume.name} at {site}: lost there and kept: {'; '.join(map(_text, found.ahead))}")
+            texts.append(f"{volume.name} at {site}: {LOST}: {'; '.join(map(_text, found.ahead))}")
     if move is None or not set(texts) - set(move.evidence):
         return was
     more = replace(move, evidence=(*move.evidence, *(text for text in texts if text not in move.evidence)))
