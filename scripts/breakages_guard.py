@@ -114,7 +114,7 @@ GUARD_MUTANTS = (
         "a set of a move that is not done is taken for whole",
         "failoverd/guard/recall.py",
         ("            if journal is None or not journal.done:", "            if journal is None:"),
-        "tests/guard/test_recall.py",
+        "tests/guard/test_recall_sets.py",
     ),
     row(
         "I4",

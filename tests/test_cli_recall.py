@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from failoverd.adapters.kubernetes import guards
 from failoverd.cli.exits import Exit
 from failoverd.core.memory import Restore
 from failoverd.core.model import CommandKind
+from failoverd.core.points import Duty, Kept, Observed
 from failoverd.core.recall import Recall
 from failoverd.core.rules import Site
-from tests.test_cli_cluster import CONFIG, Bench, bench
-from tests.test_cli_displaced import KEY, lost, remember
+from tests.test_cli_cluster import CONFIG, MAPS, Bench, bench
+from tests.test_cli_displaced import BEGAN, CLAIM, ENDED, KEY, listed, lost, mover, remember
 
 __all__ = ["bench"]  # a fixture
 AT = datetime(2026, 11, 26, 15, 0, 7, tzinfo=UTC)
@@ -82,3 +85,43 @@ async def test_without_a_guard_nothing_is_asked_of_anybody(bench: Bench) -> None
     assert said.status == Exit.REFUSED
     assert "restore points and sets are the guard's, and there is none" in said.err
     assert bench.commands() == ()
+
+
+def making(bench: Bench, site: Site, *oldest: int | None, duty: Duty = Duty.MAKE) -> None:
+    """A guard that makes points, of each database an oldest one of so many seconds after BEGAN."""
+    kept = tuple(
+        Kept(
+            database=f"{number}.db", size=1, serial=9, made_at=ENDED, current_at=ENDED + timedelta(seconds=number),
+            every=timedelta(0), age=timedelta(0), oldest=None if at is None else BEGAN + timedelta(seconds=at),
+        )
+        for number, at in enumerate(oldest)
+    )  # fmt: skip
+    said = guards.observed_text(Observed(site=site, at=ENDED, duty=duty, epoch=1, kept=kept))
+    path = f"{MAPS}/failoverd-guard.media.{CLAIM['config', site]}"
+    bench.server.put(path, {"data": {"observed": said, "stock": guards.stock_text(listed(at=ENDED), guards.LIMIT)}})
+
+
+@pytest.mark.parametrize(
+    ("oldest", "duty", "shown"),
+    [
+        ((10, 30), Duty.MAKE, True),
+        ((10, None), Duty.MAKE, False),
+        ((), Duty.MAKE, False),
+        ((10, 30), Duty.REST, False),
+    ],
+)
+async def test_where_points_are_made_it_says_as_of_when_all_databases_can_be_put_back(
+    bench: Bench, oldest: tuple[int | None, ...], duty: Duty, shown: bool
+) -> None:
+    (bench.folder / "config.toml").write_text(f"{CONFIG}[guard]\nenabled = true\n")
+    remember(bench, lost())
+    for site in Site:
+        mover(bench, site)
+    making(bench, Site.BACKUP, *oldest, duty=duty)
+    said = await bench.run("displaced", "sonarr", "--volume", "config")
+    line = "config at backup: databases can be put back as of 2026-11-26 15:00:30 to 2026-11-26 15:05:00 UTC"
+    assert (line in said.out) is shown
+    (_, backup) = json.loads((await bench.run("displaced", "sonarr", "--volume", "config", "-o", "json")).out)[
+        "sides"
+    ]
+    assert (backup["points"] is not None) is shown

@@ -170,6 +170,8 @@ class Kept:
     """From one point to the next, as it went last: the cost of a large one is spread by the share."""
     age: timedelta
     """How old the newest point was just before this one was complete: what a loss then would have cost."""
+    oldest: datetime | None = None
+    """When the oldest point of this epoch that is kept was made; None of a guard that does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,12 +143,18 @@ def make(root: Path, found: Found, draft: Point, pace: Callable[[], None]) -> Po
     return point
 
 
-def prune(points: list[shelf.Lying], wanted: Wanted, now: datetime) -> None:
-    """Drop points of one database beyond `keep` and `keep_for`, oldest first by (epoch, serial); never the newest."""
-    newest_first = sorted(points, key=lambda one: one.point.order, reverse=True)
-    for rank, one in enumerate(newest_first):
+def prune(points: list[shelf.Lying], wanted: Wanted, now: datetime) -> list[shelf.Lying]:
+    """Drop points of one database beyond `keep` and `keep_for`, oldest first by (epoch, serial); never the newest.
+
+    Those that stay, newest first.
+    """
+    left = []
+    for rank, one in enumerate(sorted(points, key=lambda one: one.point.order, reverse=True)):
         if rank and (rank >= wanted.keep or now - one.point.made_at > wanted.keep_for):
             shelf.drop(one)
+        else:
+            left.append(one)
+    return left
 
 
 def thin(root: Path) -> None:
@@ -298,7 +304,9 @@ class Maker:
         made = shelf.Lying(
             point, shelf.file_of(self._root, point), shelf.file_of(self._root, point).with_suffix(".json")
         )
-        prune([*there, made], wanted, ended.wall)
+        left = prune([*there, made], wanted, ended.wall)
+        same = [one.point for one in left if (one.point.epoch, one.point.site) == (wanted.epoch, self._site)]
+        self._kept[name] = replace(self._kept[name], oldest=same[-1].made_at)
 
 
 def _in_wal_mode(found: Found) -> bool:
