@@ -66,6 +66,17 @@ async def test_history_shows_what_a_forced_move_set_aside(bench: Bench) -> None:
     assert second.strip() == "set aside: config: 750 files were deleted"
 
 
+async def test_history_shows_how_many_transactions_the_lost_side_had_alone(bench: Bench) -> None:
+    lost = "data at primary: lost there and kept: of app.db at most 38 transactions"
+    move = {"id": "1", "app": "media/sonarr", "kind": "failover", "source": "primary", "target": "backup",
+            "began_at": "2026-01-02T03:04:05+00:00", "outcome": "done", "reason": "dead",
+            "losses": [{"volume": "data", "age_seconds": 4.0}], "evidence": ["guest stopped", lost]}  # fmt: skip
+    bench.server.put(f"{MAPS}/{names.HISTORY}", {"data": {"history.jsonl": json.dumps(move)}})
+    _, first, second = (await bench.run("history", "sonarr")).out.splitlines()
+    assert "data: 4.0 s" in first
+    assert second.strip() == lost
+
+
 async def test_status_says_a_pause_with_its_end_and_why_and_everything_once(bench: Bench) -> None:
     page = json.loads((Path(__file__).parent / "adapters" / "status.json").read_text())
     app = page["apps"]["media/sonarr"]

@@ -99,6 +99,9 @@ def _summary(shelf: Shelf) -> Iterator[str]:
         older = f", the oldest {unnamed} not named" if unnamed else ""
         size = amount(count.size)
         yield f"{shelf.where}: {count.files} {KINDS[count.kind]}, {size}{older} ({how}, {at:%Y-%m-%d %H:%M} UTC)"
+    if shelf.span is not None and shelf.span[0] <= shelf.span[1]:
+        span = " to ".join(f"{at:%Y-%m-%d %H:%M:%S}" for at in shelf.span)
+        yield f"{shelf.where}: databases can be put back as of {span} UTC (failoverd restore --point)"
     if not shelf.counts and not shelf.unknown:
         yield f"{shelf.where}: nothing"
 
@@ -122,6 +125,7 @@ def _plain(shelf: Shelf) -> dict[str, Any]:
         "volume": shelf.volume,
         "site": str(shelf.site),
         "unknown": list(shelf.unknown),
+        "points": [at.isoformat() for at in shelf.span] if shelf.span is not None else None,
         "counts": counts,
         "files": files,
     }

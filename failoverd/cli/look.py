@@ -14,6 +14,7 @@ from failoverd.cli.cluster import connect, find
 from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
+from failoverd.core.ahead import LOST
 from failoverd.core.model import Why
 from failoverd.core.rules import Mode
 
@@ -228,6 +229,7 @@ def _losses(move: dict[str, Any]) -> Iterable[str]:
         yield f"{loss.get('volume')}: {brief(timedelta(seconds=age)) if age is not None else 'unknown'}"
     for volume, kept in (move.get("displaced") or {}).items():
         yield f"{volume}: {kept.get('files')} files kept, {kept.get('size')} bytes"
+    yield from (str(one) for one in move.get("evidence") or () if f": {LOST}: " in str(one))
 
 
 def _arrow(move: dict[str, Any]) -> str:

@@ -40,6 +40,9 @@ class Parser(argparse.ArgumentParser):
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """The arguments, with those that are passed on in `rest`. Raises Stop."""
         arguments, rest = self.parse_known_args(argv)
+        given_up = getattr(arguments, "command", "") == "restore" and arguments.path is None
+        if given_up and rest and not rest[0].startswith("-"):  # argparse looks for it before the first option alone
+            arguments.path = rest.pop(0)
         if rest and getattr(arguments, "command", "") not in PASSED_ON:
             self.error(f"unknown arguments: {' '.join(rest)}")
         arguments.rest = rest
@@ -144,10 +147,17 @@ def _acting(commands: Commands[Parser]) -> None:
     release = _add(commands, "release", "give an app up: roles back to sendreceive, holds and marks gone")
     text = "acknowledge the alarms of an app that keep it from moving, as they are shown; 0 where there are none"
     ack = _add(commands, "ack", text)
-    restore = _add(commands, "restore", "stop an app, fetch a displaced file back where it lives, start it again")
+    restore = _add(
+        commands, "restore", "stop an app, bring a displaced file or databases back where it lives, start it"
+    )
     for parser in (switch, failover, failback, release, ack, restore):
         parser.add_argument("app", metavar="APP", help="name or namespace/name")
-    restore.add_argument("path", metavar="PATH", help="the file, as `failoverd displaced` shows it")
+    text = "the file, as `failoverd displaced` shows it; with --point or --set this database alone"
+    restore.add_argument("path", nargs="?", metavar="PATH", help=text)
+    text = "the databases of all volumes, as of the restore points of then or before (UTC)"
+    restore.add_argument("--point", type=_moment, metavar="TIME", help=text)
+    text = "the databases that a move displaced: its id, or the folder where `failoverd displaced` shows them"
+    restore.add_argument("--set", metavar="NAME", help=text)
     restore.add_argument("--volume", metavar="NAME", help="where an app has several")
     restore.add_argument("--at", type=_moment, metavar="TIME", help="when it was put aside (UTC); else the newest")
     restore.add_argument(

@@ -14,6 +14,7 @@ from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.displaced import narrowed, plain, readable
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.operate import asked, sent
+from failoverd.cli.recall import put_back
 from failoverd.cli.shelves import Shelf, shelves
 from failoverd.core.memory import Restore
 from failoverd.core.model import CommandKind
@@ -24,6 +25,10 @@ from failoverd.guard.files import shown
 
 def restore(arguments: argparse.Namespace) -> int:
     """Ask for it, and watch it done. Raises Stop."""
+    if arguments.point is not None or arguments.set is not None:
+        return asyncio.run(put_back(arguments))
+    if arguments.path is None:
+        raise Stop(Exit.USAGE, "say what to restore: PATH, --point TIME or --set NAME")
     return asyncio.run(_restore(arguments))
 
 

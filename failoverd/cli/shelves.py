@@ -23,6 +23,7 @@ from failoverd.config.edges import Via
 from failoverd.core import names
 from failoverd.core.memory import AppMemory, Kind, Move, Standing
 from failoverd.core.model import Unknown
+from failoverd.core.points import Duty
 from failoverd.core.rules import SITES, App, Site, Volume
 from failoverd.core.stock import Aside, Count, Lying, Stock, stock
 from failoverd.hands import version
@@ -71,6 +72,8 @@ class Shelf:
     unknown: tuple[str, ...] = ()
     losses: tuple[Loss, ...] = ()
     """Newest last."""
+    span: tuple[datetime, datetime] | None = None
+    """From when until when all of its databases can be put back as of; None where its guard does not say."""
 
     @property
     def where(self) -> str:
@@ -120,8 +123,10 @@ async def shelves(cluster: Cluster, app: App, kubeconfig: Path | None) -> AsyncI
             *(_ask(cluster, app, volume, site, movers[app.key, volume.name, site]) for volume, site in copies)
         )
         for (volume, site), said in zip(copies, told, strict=True):
-            yield put_together(
-                volume, site, said, was, past_of(app, site, was, history), guarded=rules.guard is not None
+            past = past_of(app, site, was, history)
+            shelf = put_together(volume, site, said, was, past, guarded=rules.guard is not None)
+            yield replace(
+                shelf, span=await _span(cluster, names.guard_object(app.namespace, volume.copy(site).claim))
             )
     finally:
         for mover in movers.values():
@@ -137,6 +142,22 @@ async def _ask(cluster: Cluster, app: App, volume: Volume, site: Site, mover: Sy
         _listed(cluster, names.guard_object(*copy)) if guarded else _nobody(),
     )
     return Told(live=live, listed=listed, guard=guard)
+
+
+async def _span(cluster: Cluster, name: str) -> tuple[datetime, datetime] | None:
+    """Since the oldest point of whichever database has the fewest, until each was last seen to be current."""
+    if cluster.config.rules.guard is None:
+        return None
+    try:
+        said = await displaced.said(cluster.client, cluster.namespace, name)
+    except KubeError:  # it is said to be unknown already: its stock lies in the same object
+        return None
+    if said is None or said.duty is not Duty.MAKE or said.left_out:
+        return None
+    oldest = [one.oldest for one in said.kept if one.oldest is not None]
+    if not oldest or len(oldest) < len(said.kept):
+        return None
+    return max(oldest), min(one.current_at for one in said.kept)
 
 
 async def _nobody() -> None:

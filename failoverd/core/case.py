@@ -44,6 +44,8 @@ class Case:
     """Node -> what apps that come first will take of its room."""
     alarmed: AppMemory | None = None
     """`was` with the alarms of this tick (`alarms.watched`), which several ask for; None where nobody does."""
+    wish: Wish | None = None
+    """What an operator asks for and is not begun yet."""
 
     @property
     def date(self) -> datetime:

@@ -9,7 +9,7 @@ from datetime import datetime
 from failoverd.core import alarms
 from failoverd.core.again import replace
 from failoverd.core.case import Wish
-from failoverd.core.memory import Alarm, AppMemory, Kind, Memory, Pause, Phase, Standing
+from failoverd.core.memory import Alarm, AppMemory, Kind, Memory, Pause, Phase, Restore, Standing
 from failoverd.core.model import Command, CommandKind
 from failoverd.core.rules import App, Rules, Site
 
@@ -133,6 +133,14 @@ def _release(asked: Asked, command: Command, app: App, was: AppMemory) -> Asked:
     return _answer(asked, command, "released", replace(asked.memory, apps={**asked.memory.apps, app.key: freed}))
 
 
+def _of_volume(app: App, wanted: Restore) -> bool:
+    """Whether what is to be restored is of a volume of the app; databases may be of all of them."""
+    names = {volume.name for volume in app.volumes}
+    if wanted.recall is None:
+        return wanted.volume in names
+    return not wanted.recall.volume or wanted.recall.volume in names
+
+
 def _unsafe(standing: Standing) -> bool:
     return standing in (Standing.OUTDATED, Standing.TAKING_BACK)
 
@@ -142,7 +150,7 @@ def _move(asked: Asked, command: Command, app: App, was: AppMemory) -> Asked:
     target = app.preferred if kind is Kind.FAILBACK else command.target or was.active.other
     wanted = command.restore
     if kind is Kind.RESTORE:
-        if wanted is None or wanted.volume not in {volume.name for volume in app.volumes}:
+        if wanted is None or not _of_volume(app, wanted):
             return _answer(asked, command, f"{REFUSED}it does not say what to restore of which volume")
         if target is not was.active:
             return _answer(asked, command, f"{REFUSED}it lies at {target}: `failoverd switchover {app.key}` first")

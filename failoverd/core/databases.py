@@ -7,12 +7,12 @@ that it is gone is believed only of the guard beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from failoverd.core.case import Case
-from failoverd.core.memory import AppMemory, Move
+from failoverd.core.memory import AppMemory, Kind, Move
 from failoverd.core.model import (
     Action,
     Api,
@@ -25,7 +25,7 @@ from failoverd.core.model import (
     Watch,
 )
 from failoverd.core.names import GUARD_FOLDER
-from failoverd.core.points import Ailment, Duty, Kept, Observed, Proven, Sickness
+from failoverd.core.points import Ailment, Duty, Kept, Observed, Placed, Proven, Sickness
 from failoverd.core.rules import App, Placing, Rules, Site, Volume
 
 SILENT_AFTER = timedelta(seconds=60)
@@ -107,22 +107,46 @@ def after_order(heard: GuardWatch) -> bool:
     return heard.heard_at is not None and heard.wanted_at is not None and heard.heard_at >= heard.wanted_at
 
 
+def placed(case: Case, volume: Volume, site: Site, move: str) -> Placed | None:
+    """What the guard of one copy says of its placing for one move; None where it has said nothing of it."""
+    read = reading(case, volume, site)
+    found = read.observed.placed if isinstance(read, GuardReading) and read.observed is not None else None
+    return found if found is not None and found.move == move else None
+
+
 # -------------------------------------------------------------------- which points count
 
 
 def points_of(was: AppMemory) -> tuple[int, Site]:
     """The epoch and site whose points count: of the last move that led anywhere, the one in progress left out.
 
-    Moves called off, and restores, use their epoch up and make no other copy the authoritative one: the points from
-    before them are as good as they were. What a restore replaced its guard sees, and makes a point of.
+    Moves called off, and restores of files, use their epoch up and make no other copy the authoritative one: the
+    points from before them are as good as they were. What a restore replaced its guard sees, and makes a point of.
+    Where databases were put back the points of before hold what nobody wants: only newer ones count from then on.
     """
     move = was.move
-    epoch = was.epoch if move is None else move.epoch - 1
+    return _epoch_of(was, lambda past: past.renewed), was.active if move is None else move.source
+
+
+def lived_since(was: AppMemory) -> int:
+    """The epoch since which the app has lived where it does: its points of all of that time are its own past."""
+    return _epoch_of(was, lambda past: past.moved)
+
+
+def rewound(was: AppMemory) -> bool:
+    """Whether anything was put back as far as is remembered: databases of before may have higher change counters."""
+    back = {"fetched", "placed"}
+    return any(past.kind is Kind.RESTORE and back.intersection(name for name, _ in past.marks) for past in was.moves)
+
+
+def _epoch_of(was: AppMemory, counts: Callable[[Move], bool]) -> int:
+    """The epoch of the last finished move that counts; that of before the first known one where none does."""
+    epoch = was.epoch if was.move is None else was.move.epoch - 1
     for past in reversed(was.moves):
-        if past.moved:
-            return past.epoch, was.active if move is None else move.source
+        if counts(past):
+            return past.epoch
         epoch = past.epoch - 1
-    return epoch, was.active if move is None else move.source
+    return epoch
 
 
 def in_force(rules: Rules, app: App) -> bool:

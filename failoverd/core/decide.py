@@ -134,6 +134,7 @@ def _case(sight: Sight, app: App, asked: commands.Asked) -> Case:
         watch=sight.watch,
         now=sight.now,
         claimed=sight.claimed,
+        wish=asked.wishes.get(app.key, (None, None))[1],
     )
     return replace(case, alarmed=remembered.watched(case))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from failoverd.core import databases
+from failoverd.core import ahead, asking, databases
 from failoverd.core.case import Case, Wish
 from failoverd.core.memory import Kind, Move, Phase, Standing, TakeBackStep
 from failoverd.core.model import Action, Folder, GuardReading, Objection, Role, ScanPoints, Unknown, Want, Why
@@ -50,6 +50,8 @@ def _stands(read: GuardReading, wanted: Wanted) -> bool:
 
 
 def _why(wanted: Wanted) -> str:
+    if wanted.recall is not None:
+        return asking.why(wanted)
     if wanted.move:
         return "the newest points that open become the databases"
     words = {Duty.MAKE: "it is active", Duty.PROVE: "its copy may be needed", Duty.REST: "nothing to do here now"}
@@ -69,9 +71,10 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
     duty = _duty(case, volume, site)
     placing = duty is Duty.PROVE and _places(case)
     move = case.was.move.id if placing and case.was.move is not None else ""
+    lost = None
     if site is not case.was.active and _aside_is_due(case, volume):
-        move = _aside_id(case)
-    return Wanted(
+        move, lost = _aside_id(case), ahead.lost(case.was, site)
+    wanted = Wanted(
         duty=duty,
         epoch=epoch,
         active=active,
@@ -82,7 +85,10 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
         move=move,
         place=case.app.place,
         as_of=case.was.move.as_of if placing and case.was.move is not None else None,
+        lost=lost.id if lost is not None else "",
+        rewound=databases.rewound(case.was),
     )
+    return asking.told(case, volume, site, wanted)
 
 
 def _duty(case: Case, volume: Volume, site: Site) -> Duty:
@@ -243,7 +249,7 @@ def put_aside(case: Case, volume: Volume) -> tuple[str, tuple[str, ...] | None]:
         return f"the guard at {site.other} to say which databases there are", None
     if not found or databases.silent(case, volume, site):
         return "", None
-    done = _placed(case, volume, site, _aside_id(case))
+    done = databases.placed(case, volume, site, _aside_id(case))
     if done is None or not _by_order(case, volume, site):
         if used := _in_use(case, volume, site):
             return used, None
@@ -339,7 +345,7 @@ def _unplaced(case: Case, move: Move) -> tuple[str, tuple[Objection, ...], bool]
     """What is waited for, its alarms, and whether an operator's force need not wait for it."""
     for volume in case.app.volumes:
         where = f"{volume.name} at {move.target}"
-        found = _placed(case, volume, move.target, move.id)
+        found = databases.placed(case, volume, move.target, move.id)
         silent = databases.silent(case, volume, move.target)
         if silent:
             text = f"databases to be placed: {where}: its guard is silent"
@@ -357,12 +363,6 @@ def _unplaced(case: Case, move: Move) -> tuple[str, tuple[Objection, ...], bool]
             text = f"{where}: the live copy of {broken} does not open, and there is no point of it: {again}"
             return text, (Objection(why=Why.NOT_OPEN, text=text),), True
     return "", (), False
-
-
-def _placed(case: Case, volume: Volume, site: Site, move: str) -> Placed | None:
-    read = databases.reading(case, volume, site)
-    found = read.observed.placed if isinstance(read, GuardReading) and read.observed is not None else None
-    return found if found is not None and found.move == move else None
 
 
 def _live_broken(case: Case, volume: Volume, move: Move, found: Placed) -> str:
@@ -385,13 +385,16 @@ def _told(case: Case, move: Move) -> tuple[str, ...]:
     """What was placed and what that displaced, for the history."""
     told = [f"databases placed as of {move.as_of:%H:%M:%S}, all of them"] if move.as_of is not None else []
     for volume in case.app.volumes:
-        found = _placed(case, volume, move.target, move.id)
+        found = databases.placed(case, volume, move.target, move.id)
         if found is None:
             continue
         placed, left = ", ".join(found.databases) or "nothing", ", ".join(found.live)
         text = f"{volume.name}: placed from points: {placed}" + (f"; left as it was: {left}" if left else "")
-        if found.displaced:
-            more = ", …" if len(found.displaced) > LISTED else ""
-            text += f"; displaced and kept: {', '.join(found.displaced[:LISTED])}{more}"
-        told.append(text)
+        told.append(text + kept(found))
     return tuple(told)
+
+
+def kept(found: Placed) -> str:
+    """Where what a placing displaced lies now, for the history."""
+    more = ", …" if len(found.displaced) > LISTED else ""
+    return f"; displaced and kept: {', '.join(found.displaced[:LISTED])}{more}" if found.displaced else ""

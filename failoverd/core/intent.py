@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from failoverd.core import databases, guarding, hysteresis, patch, proof
+from failoverd.core import asking, databases, guarding, hysteresis, patch, proof
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.machine import Event
@@ -85,6 +85,7 @@ def begin(case: Case, wish: Wish, evidence: tuple[str, ...]) -> AppMemory:
         command=wish.command,
         by=wish.by,
         restore=wish.restore,
+        as_of=asking.moment(case, wish.restore),
     )
     volumes = was.volumes
     if not wish.kind.planned:
@@ -189,7 +190,7 @@ def finish(case: Case, was: AppMemory, move: Move, outcome: str) -> AppMemory:
         idle = [
             one
             for before, one in pairwise(kept[:-1])
-            if not (before.moved or one.moved) and (before.untouched or not one.untouched)
+            if not (before.renewed or one.renewed) and (before.untouched or not one.untouched)
         ]
         counted = kept[0].began_at >= case.date - timings.max_moves_per and len(kept) <= KEPT + timings.max_moves
         if not idle and counted:

@@ -88,7 +88,7 @@ TRANSITIONS: tuple[Row, ...] = (
         Phase.STOPPING,
         Event.STOPPED_TO_RESTORE,
         Phase.RESTORING,
-        "no pod of the app is left, a displaced file can be fetched back",
+        "no pod of the app is left, what is wanted can be brought back",
     ),
     Row(Phase.STOPPING, Event.NOT_EQUAL, Phase.ABORTING, "the app did not stop in time"),
     Row(

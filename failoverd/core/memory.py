@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from failoverd.core.recall import Recall
 from failoverd.core.rules import Site
 
 SCHEMA = 1
@@ -44,7 +45,7 @@ class Kind(StrEnum):
     SWITCHOVER = "switchover"
     FAILBACK = "failback"
     RESTORE = "restore"
-    """It ends where it began: the app is stopped, a displaced file is fetched back, and it is started again."""
+    """It ends where it began: the app is stopped, a displaced file or databases are put back, it is started again."""
 
     @property
     def planned(self) -> bool:
@@ -145,10 +146,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
-    """What somebody wants fetched back at the active side."""
+    """What somebody wants back at the active side: versions of a file, or databases."""
 
-    volume: str
-    path: str
+    volume: str = ""
+    path: str = ""
     """As Syncthing writes it."""
     at: datetime | None = None
     """Of the version put aside in this second; None: the newest."""
@@ -158,6 +159,11 @@ class Restore:
     """Why it is not fetched; empty while it may be."""
     unsure: bool = False
     """Whether a part of `files` may be fetched and the rest not: asked for, and not answered by all or none yet."""
+    recall: Recall | None = None
+    """The databases that a guard is to put back; None where it is about versions of a file."""
+
+    def __str__(self) -> str:
+        return str(self.recall) if self.recall else f"{self.path} in {self.volume}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +188,8 @@ class Move:
     marks: tuple[tuple[str, datetime], ...] = ()
     """When each part ended: silent (the lost node: its first missed renewal, or where it was seen stopped), decided,
     dead, fenced, stopped, equal, flipped, placed or unplaced, started, ready. Of a restore: fetched or given up, left
-    on (its versions), returned. After the move: stood or undone, its patch."""
+    on (its versions), returned; of databases: ordered, laid, placed or given up, returned. After the move: stood or
+    undone, its patch."""
     losses: tuple[Loss, ...] = ()
     as_of: datetime | None = None
     """The moment its databases are placed as of, all of them; None where there is one alone, or no such moment."""
@@ -195,7 +202,7 @@ class Move:
 
     ended_at: datetime | None = None
     restore: Restore | None = None
-    """Of kind `restore`: what it fetches."""
+    """Of kind `restore`: what it fetches or puts back."""
 
     @property
     def aborted(self) -> bool:
@@ -206,6 +213,11 @@ class Move:
     def moved(self) -> bool:
         """Whether it led anywhere: one called off changes no copy, and a restore ends where it began."""
         return self.kind is not Kind.RESTORE and not self.aborted
+
+    @property
+    def renewed(self) -> bool:
+        """Whether restore points of before it are of a past that counts no more: it moved, or put databases back."""
+        return self.moved or (self.kind is Kind.RESTORE and any(name == "placed" for name, _ in self.marks))
 
     @property
     def untouched(self) -> bool:

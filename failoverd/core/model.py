@@ -206,6 +206,7 @@ class Why(StrEnum):
     IGNORES = "different files ignored"
     SICK_SOURCE = "database stopped opening"
     DISPLACED = "displaced files over budget"
+    NOT_HAD = "cannot be had"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from failoverd.core.recall import Recall, Recalled
 from failoverd.core.rules import Placing, Site
 from failoverd.core.stock import Stock
 
@@ -70,6 +71,10 @@ class Point:
     counter_after: int
     wal_changes: int = 0
     """The WAL index's count of transactions before the snapshot; 0 without a WAL."""
+    wal_salt: str = ""
+    """What tells this WAL from the next one in the same file, in hex; empty where it is not known."""
+    wal_frame: int = 0
+    """The WAL's last frame before the snapshot: later ones may be in the point or not."""
     mode: int = 0o644
     """Permission bits of the database file."""
     last_held: datetime | None = None
@@ -104,6 +109,14 @@ class Wanted:
     place: Placing = Placing.NEWEST
     as_of: datetime | None = None
     """While databases are placed: the moment that all of one app are placed as of; None: each at its newest."""
+    recall: Recall | None = None
+    """Databases to be put back at the active side: without `move` a question, what of them can be had."""
+    lay: bool = False
+    """With `recall` and `move`: lay the copies beside their databases, and move nothing yet."""
+    lost: str = ""
+    """With `move`, at a returned side: the failover by which it lost, whose points its databases are held against."""
+    rewound: bool = False
+    """Databases were put back since: their change counters went back, and tell nothing of which copy is newer."""
     owner: tuple[int, int] | None = None
     """uid and gid that the app's files must have; None: not looked at."""
     room: int = 0
@@ -157,6 +170,8 @@ class Kept:
     """From one point to the next, as it went last: the cost of a large one is spread by the share."""
     age: timedelta
     """How old the newest point was just before this one was complete: what a loss then would have cost."""
+    oldest: datetime | None = None
+    """When the oldest point of this epoch that is kept was made; None of a guard that does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +182,15 @@ class Proven:
     serial: int
     made_at: datetime
     size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """By how much a displaced database was ahead of the point that the app went on with at the other side."""
+
+    database: str
+    transactions: int | None
+    """At most; None where nothing tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +206,10 @@ class Placed:
     """Where the displaced files are now, as paths of the volume."""
     why: str = ""
     """What stopped it; it goes on when that is mended."""
+    laid: bool = False
+    """Whether all copies lie beside their databases, as `Wanted.lay` asks for."""
+    ahead: tuple[Ahead, ...] = ()
+    """Of every displaced database, where `Wanted.lost` asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +227,8 @@ class Observed:
     findings: tuple[Finding, ...] = ()
     """What would stand in the way of a start here."""
     placed: Placed | None = None
+    recalled: Recalled | None = None
+    """What can be had of `Wanted.recall`."""
     asked: str = ""
     stock: Stock | None = None
     """What is kept beside the app's files, as it was last looked at; None until then, and of an older guard. In the

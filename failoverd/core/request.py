@@ -41,4 +41,4 @@ class Command:
     seen: tuple[str, ...] = ()
     """Of `ack`: the marks of the alarms that whoever asks was shown."""
     restore: Restore | None = None
-    """Of `restore`: what is to be fetched back."""
+    """Of `restore`: what is to be fetched or put back."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from failoverd.core import ahead, gitops, guarding, links, names, patch, planned, proof, roles
 from failoverd.core import alarms as remembered
-from failoverd.core import gitops, guarding, links, names, patch, planned, proof, roles
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step, landed_late, mark, marked, written
@@ -141,6 +141,7 @@ def look_after(case: Case) -> tuple[Step, tuple[Objection, ...]]:
         return Step(was=late, event=Event.LANDED_LATE), ()
     tended = roles.care(case)
     was = case.was if tended.volumes == case.was.volumes else replace(case.was, volumes=tended.volumes)
+    was = ahead.told(case, was)
     if tended.frozen:
         return Step(was=replace(was, frozen_why=tended.frozen), event=Event.CONTRADICTED), ()
     actions: list[Action] = [*tended.actions]

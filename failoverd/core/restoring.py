@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from failoverd.core import guarding, policy
+from failoverd.core import guarding, policy, recalling
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step, mark, marked
@@ -32,13 +32,13 @@ from failoverd.core.starts import returning, undone
 
 
 def objections(case: Case, wish: Wish) -> tuple[Objection, ...]:
-    """Everything that speaks against stopping the app where it lives and fetching something back there.
+    """Everything that speaks against stopping the app where it lives and bringing something back there.
 
     Alarms that nobody has acknowledged do not: a file that was deleted is what one wants back.
     """
     guards = (
         policy.ourselves, policy.paused, policy.occupied, policy.planned_source, _copies, policy.workload,
-        policy.strangers,
+        policy.strangers, recalling.objections,
     )  # fmt: skip
     return tuple(dict.fromkeys(one for guard in guards for one in guard(case, wish)))
 
@@ -54,10 +54,11 @@ def _copies(case: Case, wish: Wish) -> Iterator[Objection]:
 
 
 def restoring(case: Case, move: Move) -> Step:
-    """Fetch it, or find out that it cannot be; then start the app where it was."""
-    fetched = _fetch(case, move)
-    if fetched is not None:
-        return fetched
+    """Fetch it or put it back, or find out that it cannot be; then start the app where it was."""
+    recall = move.restore.recall if move.restore is not None else None
+    waits = _fetch(case, move) if recall is None else recalling.put_back(case, move, recall, _in_the_way(case, move))
+    if waits is not None:
+        return waits
     step = returning(case, move, move.restore.failed if move.restore is not None else "")
     if marked(move, "left on") is None:
         return step

@@ -75,8 +75,7 @@ def headline(move: Move) -> str:
     """One line that names a move."""
     forced = "forced " if move.forced else ""
     if move.kind is Kind.RESTORE:
-        what = f"{move.restore.path} in {move.restore.volume}" if move.restore else "a file"
-        return f"restore of {what} for {move.app} at {move.target}"
+        return f"restore of {move.restore or 'a file'} for {move.app} at {move.target}"
     return f"{forced}{move.kind} of {move.app} from {move.source} to {move.target}"
 
 

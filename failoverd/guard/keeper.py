@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from failoverd.core.model import Now
 from failoverd.core.points import Duty, Finding, Observed, Placed, Wanted
+from failoverd.core.recall import Recall
 from failoverd.core.rules import Site
 from failoverd.core.stock import Stock
 from failoverd.guard import stock
@@ -20,6 +22,7 @@ from failoverd.guard.pace import Halt, Pace
 from failoverd.guard.place import Placer
 from failoverd.guard.points import Maker
 from failoverd.guard.proof import Prover
+from failoverd.guard.recall import Recaller
 
 BELIEVED = timedelta(seconds=30)
 """So long after it was read an order may be acted on. A guard that is cut off from the cluster stops by itself."""
@@ -42,6 +45,7 @@ class Keeper:
         self._maker = Maker(root, site)
         self._prover = Prover(root, scratch)
         self._placer = Placer(root, site, scratch)
+        self._recaller = Recaller(root, scratch, self._placer, self._prover.prove)
         self._asked = ""
         self._checked: timedelta | None = None
         self._since: tuple[Duty, int] | None = None
@@ -97,6 +101,8 @@ class Keeper:
         match wanted.duty:
             case Duty.MAKE:
                 said = self._make(said, wanted, pace)
+            case Duty.PROVE if wanted.recall is not None:
+                said = self._put_back(said, wanted, wanted.recall, pace)
             case Duty.PROVE:
                 said = self._prove(said, wanted, pace)
             case Duty.REST:
@@ -121,12 +127,17 @@ class Keeper:
     def _make(self, said: Observed, wanted: Wanted, pace: Pace) -> Observed:
         self._maker.turn(wanted, self.now, pace)
         if self._time_to_check():
+            with contextlib.suppress(OSError):  # tried again at the next look
+                self._placer.tidy()
             self._unfinished = self._placer.unfinished()
         placed = None
         if self._unfinished:
             why = "begun and not finished; it is not gone on with where the app may be running"
             placed = Placed(move=self._unfinished[0], done=False, why=why)
-        return replace(said, kept=self._maker.kept, sick=self._maker.sick, placed=placed, asked=wanted.ask)
+        pace.share = 1.0  # somebody waits for the answer
+        recalled = self._recaller.look(wanted, self._maker.found, self._maker.kept, pace)
+        said = replace(said, kept=self._maker.kept, sick=self._maker.sick, placed=placed, recalled=recalled)
+        return replace(said, asked=wanted.ask)
 
     def _time_to_check(self) -> bool:
         now = self._mono()
@@ -134,6 +145,12 @@ class Keeper:
             return False
         self._checked = now
         return True
+
+    def _put_back(self, said: Observed, wanted: Wanted, recall: Recall, pace: Pace) -> Observed:
+        if not wanted.move:  # the app is stopped: no question any more, and no order yet
+            return said
+        placed = self._placer.carry(wanted, lambda: self._recaller.plan(wanted, recall, pace), pace)
+        return replace(said, placed=placed)
 
     def _prove(self, said: Observed, wanted: Wanted, pace: Pace) -> Observed:
         anew = wanted.ask not in ("", self._asked)

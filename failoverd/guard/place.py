@@ -11,19 +11,22 @@ The app is not running while this goes on; that is for the daemon to see to.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from failoverd.core.names import GUARD_FOLDER
-from failoverd.core.points import Ailment, Placed, Sickness, Wanted
+from failoverd.core.points import Ahead, Ailment, Placed, Sickness, Wanted
 from failoverd.core.rules import Placing, Site
-from failoverd.guard import sqlite
+from failoverd.guard import ahead, sqlite
 from failoverd.guard.files import (
     TEMPORARY,
     copied,
@@ -36,6 +39,7 @@ from failoverd.guard.files import (
     unquoted,
     write_whole,
 )
+from failoverd.guard.journal import JOURNAL, Entry, Journal, journal_at
 from failoverd.guard.pace import Pace
 from failoverd.guard.proof import Prover, live_opens
 from failoverd.guard.shelf import Lying
@@ -47,44 +51,16 @@ PASSING = (Ailment.NO_ROOM, Ailment.UNREADABLE)
 """A database and what belongs to it, in the order in which they are moved aside."""
 
 
+Opens = Callable[[Path], AbstractContextManager[Path]]
+"""A database with what belongs to it, merged into one file that is gone when the block ends."""
+
+
 class Blocked(Exception):
     """Placing cannot go on; the text says why. It is taken up again where it stopped."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One database to be placed. Paths are quoted; `had` lists the parts there were when this was planned."""
-
-    database: str
-    point: str
-    sha256: str
-    size: int
-    mode: int
-    had: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Journal:
-    """What one move places at one site. Replication may carry it to the other site, where it means nothing."""
-
-    move: str
-    site: Site
-    entries: tuple[Entry, ...]
-    live: tuple[str, ...]
-    sick: tuple[Sickness, ...] = ()
-    """Live copies that do not open and have no point to take their place."""
-    done: bool = False
-
-
-_JOURNAL: TypeAdapter[Journal] = TypeAdapter(Journal)
-
-
-def journal_at(path: Path) -> Journal | None:
-    """The journal in a file, for whoever only looks; None where it is none."""
-    try:
-        return _JOURNAL.validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValidationError):
-        return None
+def _names(journal: Journal) -> tuple[str, ...]:
+    return tuple(entry.database for entry in journal.entries)
 
 
 class Placer:
@@ -102,24 +78,49 @@ class Placer:
 
         `prover` has just looked. Raises Halt.
         """
+        return self.carry(wanted, lambda: self._plan(wanted, prover, pace), pace)
+
+    def carry(self, wanted: Wanted, plan: Callable[[], Journal], pace: Pace) -> Placed:
+        """The same by any plan, which is made once; with `wanted.lay` only its copies are laid ready. Raises Halt."""
         try:
             for journal in self._begun(wanted.move):
                 # Only where its database is away: whatever stands in its place came later, and is this move's affair.
                 self._carry_out(journal, [entry for entry in journal.entries if self._hole(journal, entry)], pace)
             own = self._read(self._folder(wanted.move))
             if own is None:
-                own = self._plan(wanted, prover, pace)
+                own = plan()
                 pace()
+                self._write(own)
+            if wanted.lay and own.held:
+                for entry in own.entries:
+                    self._stage(own, entry, pace)
+                return Placed(move=own.move, done=False, laid=True, databases=_names(own), live=own.live)
+            if own.held:
+                pace()
+                own = replace(own, held=False)
                 self._write(own)
             if not own.done:
                 left = [entry for entry in own.entries if not self._in_place(own, entry)]
                 own = self._carry_out(own, left, pace)
             self.sick = own.sick
             return self._said(own)
-        except Blocked as error:
+        except (Blocked, Sick) as error:
             return Placed(move=wanted.move, done=False, why=str(error))
         except (OSError, ValueError) as error:
             return Placed(move=wanted.move, done=False, why=shown(str(error)))
+
+    def tidy(self) -> None:
+        """Remove what was laid ready for a move that was given up before anything was moved aside. Raises OSError."""
+        folder = self._root / GUARD_FOLDER / "moves"
+        for place in sorted(folder.iterdir()) if folder.is_dir() else []:
+            journal = journal_at(place / f"{self._site}.json")
+            if journal is None or not journal.held:
+                continue
+            for entry in journal.entries:
+                self._staged(journal, entry).unlink(missing_ok=True)
+            (place / f"{self._site}.json").unlink()
+            with contextlib.suppress(OSError):  # what somebody else put there stays
+                place.rmdir()
 
     def unfinished(self) -> tuple[str, ...]:
         """The moves whose placing was begun here and not finished."""
@@ -139,8 +140,9 @@ class Placer:
         for database in names:
             point = prover.newest.get(database) if wanted.place is Placing.NEWEST else None
             path = self._path(database)
-            if point is not None and not self._live_is_as_new(path, point, wanted.as_of is not None, pace):
-                entries.append(self._entry(database, path, point))
+            same = point is not None and not wanted.rewound
+            if point is not None and not (same and self._live_is_as_new(path, point, wanted.as_of is not None, pace)):
+                entries.append(self._compared(self._entry(database, path, point), path, wanted, pace))
                 continue
             live.append(database)
             if point is None:
@@ -148,10 +150,15 @@ class Placer:
                     live_opens(path, self._scratch, pace)
                 except Sick as error:
                     sick.append(Sickness(database=database, ailment=error.ailment, text=f"live copy: {error}"))
-        free, needed = shutil.disk_usage(self._root).free, sum(entry.size for entry in entries)
-        if needed > free:
-            raise Blocked(f"placing needs {needed} bytes, {free} are free")
-        return Journal(move=wanted.move, site=self._site, entries=tuple(entries), live=tuple(live), sick=tuple(sick))
+        self._has_room(entries)
+        return Journal(
+            move=wanted.move,
+            site=self._site,
+            entries=tuple(entries),
+            live=tuple(live),
+            sick=tuple(sick),
+            compared=bool(wanted.lost),
+        )
 
     def _path(self, database: str) -> Path:
         """Where a database is or will be. Raises ValueError where a link is: before anything is planned."""
@@ -176,6 +183,39 @@ class Placer:
             return False
         return True
 
+    def plan_points(self, wanted: Wanted, points: Mapping[str, Lying]) -> Journal:
+        """These points, whatever the databases there are like. Raises Blocked, ValueError, OSError."""
+        entries = [self._entry(name, self._path(name), points[name]) for name in sorted(points)]
+        self._has_room(entries)
+        return Journal(move=wanted.move, site=self._site, entries=tuple(entries), live=(), held=True)
+
+    def plan_copies(self, wanted: Wanted, copies: Mapping[str, Path], pace: Pace, opens: Opens) -> Journal:
+        """These databases as they lie elsewhere in the volume, each with its own `-wal` and `-journal` merged in.
+
+        `opens` merges one on a private copy. Raises Blocked, Sick, ValueError, OSError.
+        """
+        journal, entries = Journal(move=wanted.move, site=self._site, entries=(), live=(), held=True), []
+        for name in sorted(copies):
+            path, mode = self._path(name), copies[name].stat(follow_symlinks=False).st_mode
+            with opens(copies[name]) as merged:
+                size = merged.stat().st_size
+                entry = Entry(database=name, point="", sha256="", size=size, mode=mode & 0o777, had=self._had(path))
+                self._has_room([entry])
+                staged = self._staged(journal, entry)
+                pace()
+                staged.parent.mkdir(parents=True, exist_ok=True)
+                entries.append(replace(entry, sha256=copied(merged, staged, pace)))
+                sync_file(staged, entry.mode)
+        return replace(journal, entries=tuple(entries))
+
+    def _has_room(self, entries: list[Entry]) -> None:
+        free, needed = shutil.disk_usage(self._root).free, sum(entry.size for entry in entries)
+        if needed > free:
+            raise Blocked(f"placing needs {needed} bytes, {free} are free")
+
+    def _had(self, path: Path) -> tuple[str, ...]:
+        return tuple(part for part in PARTS if os.path.lexists(f"{path}{part}"))
+
     def _entry(self, database: str, path: Path, lying: Lying) -> Entry:
         return Entry(
             database=database,
@@ -183,8 +223,18 @@ class Placer:
             sha256=lying.point.sha256,
             size=lying.point.size,
             mode=lying.point.mode & 0o777,
-            had=tuple(part for part in PARTS if os.path.lexists(f"{path}{part}")),
+            had=self._had(path),
+            salt=lying.point.wal_salt,
+            frame=lying.point.wal_frame,
         )
+
+    def _compared(self, entry: Entry, path: Path, wanted: Wanted, pace: Pace) -> Entry:
+        """`entry` with what the database that makes room has beyond the point which the failover placed elsewhere."""
+        journal = journal_at(self._folder(wanted.lost) / f"{self._site.other}.json") if wanted.lost else None
+        base = [one for one in journal.entries if one.database == entry.database] if journal is not None else []
+        if not base or "" not in entry.had:
+            return entry
+        return replace(entry, ahead=ahead.beyond(path, base[0].salt, base[0].frame, pace))
 
     # -- doing it
 
@@ -217,6 +267,8 @@ class Placer:
             staged.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(staged) and hashed(staged, pace) == entry.sha256:
             return
+        if not entry.point:
+            raise Blocked(f"{shown(staged)}, laid ready for {entry.database}, is gone or was changed")
         point = inside(self._root, unquoted(entry.point))
         pace()
         if copied(point, staged, pace) != entry.sha256:
@@ -270,7 +322,7 @@ class Placer:
         folder = self._root / GUARD_FOLDER / "moves"
         for place in sorted(folder.iterdir()) if folder.is_dir() else []:
             journal = self._read(place)
-            if journal is not None and not journal.done and journal.move != but:
+            if journal is not None and not journal.done and not journal.held and journal.move != but:
                 found.append(journal)
         return found
 
@@ -278,7 +330,7 @@ class Placer:
         """The journal of a move at this site, None where there is none. Raises Blocked for one that is no journal."""
         path = folder / f"{self._site}.json"
         try:
-            journal = _JOURNAL.validate_json(path.read_bytes(), strict=True)
+            journal = JOURNAL.validate_json(path.read_bytes(), strict=True)
         except FileNotFoundError:
             return None
         except (ValidationError, NotADirectoryError):
@@ -290,7 +342,7 @@ class Placer:
         folder.mkdir(parents=True, exist_ok=True)
         for parent in (folder.parent, folder.parent.parent, self._root):
             sync_folder(parent)
-        write_whole(folder / f"{self._site}.json", _JOURNAL.dump_json(journal, indent=1).decode() + "\n")
+        write_whole(folder / f"{self._site}.json", JOURNAL.dump_json(journal, indent=1).decode() + "\n")
 
     def _said(self, journal: Journal) -> Placed:
         displaced = [
@@ -302,7 +354,12 @@ class Placer:
         return Placed(
             move=journal.move,
             done=True,
-            databases=tuple(entry.database for entry in journal.entries),
+            databases=_names(journal),
             live=journal.live,
             displaced=tuple(quoted(str(path.relative_to(self._root))) for path in displaced),
+            ahead=tuple(
+                Ahead(database=entry.database, transactions=entry.ahead)
+                for entry in journal.entries
+                if journal.compared and "" in entry.had
+            ),
         )

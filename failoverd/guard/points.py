@@ -18,7 +18,7 @@ from failoverd.core.model import Now
 from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.points import Ailment, Kept, Point, Sickness, Wanted
 from failoverd.core.rules import Site
-from failoverd.guard import shelf, sqlite
+from failoverd.guard import ahead, shelf, sqlite
 from failoverd.guard.files import TEMPORARY, hashed, inside, quoted, shown, sync_file, temporary, unquoted
 from failoverd.guard.pace import Halt, Pace
 from failoverd.guard.sqlite import Sick
@@ -123,6 +123,7 @@ def make(root: Path, found: Found, draft: Point, pace: Callable[[], None]) -> Po
         pace()
         mode = stat.S_IMODE(found.path.stat().st_mode) & 0o777
         sync_file(new, mode)
+        salt, frame = ahead.mark(before.index)
         point = replace(
             draft,
             size=new.stat().st_size,
@@ -131,6 +132,8 @@ def make(root: Path, found: Found, draft: Point, pace: Callable[[], None]) -> Po
             counter_before=before.counter,
             counter_after=after.counter if after else before.counter,
             wal_changes=before.changes,
+            wal_salt=salt,
+            wal_frame=frame,
             mode=mode,
         )
         pace()
@@ -140,12 +143,18 @@ def make(root: Path, found: Found, draft: Point, pace: Callable[[], None]) -> Po
     return point
 
 
-def prune(points: list[shelf.Lying], wanted: Wanted, now: datetime) -> None:
-    """Drop points of one database beyond `keep` and `keep_for`, oldest first by (epoch, serial); never the newest."""
-    newest_first = sorted(points, key=lambda one: one.point.order, reverse=True)
-    for rank, one in enumerate(newest_first):
+def prune(points: list[shelf.Lying], wanted: Wanted, now: datetime) -> list[shelf.Lying]:
+    """Drop points of one database beyond `keep` and `keep_for`, oldest first by (epoch, serial); never the newest.
+
+    Those that stay, newest first.
+    """
+    left = []
+    for rank, one in enumerate(sorted(points, key=lambda one: one.point.order, reverse=True)):
         if rank and (rank >= wanted.keep or now - one.point.made_at > wanted.keep_for):
             shelf.drop(one)
+        else:
+            left.append(one)
+    return left
 
 
 def thin(root: Path) -> None:
@@ -189,6 +198,11 @@ class Maker:
     def kept(self) -> tuple[Kept, ...]:
         """Every database with its newest point of this epoch."""
         return tuple(self._kept[name] for name in sorted(self._kept))
+
+    @property
+    def found(self) -> frozenset[str]:
+        """Every database there was at the last walk, by its quoted path."""
+        return frozenset(self._found)
 
     @property
     def sick(self) -> tuple[Sickness, ...]:
@@ -290,7 +304,9 @@ class Maker:
         made = shelf.Lying(
             point, shelf.file_of(self._root, point), shelf.file_of(self._root, point).with_suffix(".json")
         )
-        prune([*there, made], wanted, ended.wall)
+        left = prune([*there, made], wanted, ended.wall)
+        same = [one.point for one in left if (one.point.epoch, one.point.site) == (wanted.epoch, self._site)]
+        self._kept[name] = replace(self._kept[name], oldest=same[-1].made_at)
 
 
 def _in_wal_mode(found: Found) -> bool:

@@ -121,14 +121,15 @@ class Prover:
             return past.sick
         sick = None
         try:
-            self._prove(one, pace)
+            self.prove(one, pace)
         except Sick as error:
             text = f"point {one.file.stem}: {error}"
             sick = Sickness(database=one.point.database, ailment=error.ailment, text=text)
         self._verdicts[one.file] = _Verdict(look, clock().mono, sick)
         return sick
 
-    def _prove(self, one: Lying, pace: Pace) -> None:
+    def prove(self, one: Lying, pace: Pace) -> None:
+        """Whether this point opens and is what its manifest says, on a private copy. Raises Sick, Absent, Halt."""
         private = self._scratch / "point.sqlite"
         try:
             size = one.file.lstat().st_size

@@ -120,10 +120,10 @@ class Guarded:
             return True
         since = self._clock.now().mono - self._said_at
         changed = _news(said) != _news(self._said)
-        waited_for = said.placed != self._said.placed or (said.duty, said.epoch) != (
-            self._said.duty,
-            self._said.epoch,
-        )
+        waited_for = (said.placed, said.recalled) != (self._said.placed, self._said.recalled) or (
+            said.duty,
+            said.epoch,
+        ) != (self._said.duty, self._said.epoch)
         pause = SAY_AT_MOST if said.newest == self._said.newest else SAY_POINTS_AT_MOST
         return waited_for or since >= SAY_AT_LEAST or (changed and since >= pause)
 

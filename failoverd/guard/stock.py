@@ -18,7 +18,7 @@ from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.stock import Aside, Lying, Stock, move_of, stock
 from failoverd.guard import shelf
 from failoverd.guard.files import quoted, shown, unquoted
-from failoverd.guard.place import journal_at
+from failoverd.guard.journal import journal_at
 
 NAMED = 40
 """Of every kind that are named: the cluster's object must stay small."""

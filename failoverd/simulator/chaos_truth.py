@@ -29,6 +29,8 @@ class Reign:
     inherited: dict[str, Content]
     """By volume: what its predecessors wrote."""
     accused: set[str] = field(default_factory=set)
+    rewinds: int = 0
+    """How often its databases had been put back, as somebody asked, when that was looked at last."""
 
 
 @dataclass(slots=True)
@@ -48,7 +50,16 @@ class Truth:
                 self._reign(key, truth, began)
             reign = self.reigns.get(key)
             if reign is not None:
+                self._rewound(truth, reign)
                 self._keep(key, truth, reign)
+
+    def _rewound(self, truth: AppTruth, reign: Reign) -> None:
+        """Databases that were put back are as good as inherited: what they lack is what nobody wanted."""
+        if reign.rewinds == truth.rewinds:
+            return
+        reign.rewinds, reign.since_ms, reign.pods = truth.rewinds, self.world.time.now_ms, set()
+        reign.pods = _began_since(truth, reign.site, reign.since_ms)
+        reign.inherited = {name: _without(_content(truth, name, reign.site), reign.pods) for name in truth.pairs}
 
     def _began(self, key: str, truth: AppTruth) -> Site | None:
         """The site at which a pod has started that was not known yet, unless the reign is there already."""
@@ -67,7 +78,7 @@ class Truth:
         since_ms = max(writer.since_ms for writer in _disk(truth, site).writers.values())
         pods = _began_since(truth, site, since_ms)
         inherited = {name: _without(_content(truth, name, site), pods) for name in truth.pairs}
-        self.reigns[key] = Reign(site=site, since_ms=since_ms, pods=pods, inherited=inherited)
+        self.reigns[key] = Reign(site=site, since_ms=since_ms, pods=pods, inherited=inherited, rewinds=truth.rewinds)
         if before is None:
             return
         move = self._move(key, site)

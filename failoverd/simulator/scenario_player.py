@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from failoverd.core.memory import Kind, Memory, Move, Restore
 from failoverd.core.model import Action, Command, CommandKind, Decision, Now, Scan, ScanPoints, Snapshot
+from failoverd.core.recall import Recall
 from failoverd.core.rules import Site
 from failoverd.simulator.scenario_world import BadScenario
 from failoverd.simulator.world import World
@@ -100,6 +101,11 @@ class Player:
         """A finished failover may have lost no more than was stated when it was decided (I4)."""
         for key, app in memory.apps.items():
             for move in app.moves:
+                if move.kind is Kind.RESTORE and move.renewed and move.id not in self._judged:
+                    # what databases held that were put back to an earlier state is lost to nobody's surprise
+                    truth = self.world.apps[key]
+                    gone = [part.pod for name in truth.pairs for part in truth.lost(name, move.target)]
+                    self._judged |= {move.id, *gone}
                 if move.id in self._judged or move.kind is not Kind.FAILOVER:
                     continue
                 self._judged.add(move.id)
@@ -170,8 +176,7 @@ class Player:
         kind, app, *target = words
         restore = None
         if kind == CommandKind.RESTORE:
-            volume, path = target
-            restore, target = Restore(volume=volume, path=path), [self._active(app)]
+            restore, target = self._restore(*target), [self._active(app)]
         return Command(
             id=f"command-{self._commands}",
             kind=CommandKind(kind),
@@ -184,6 +189,14 @@ class Player:
             restore=restore,
             seen=self._shown(app) if kind == CommandKind.ACK else (),
         )
+
+    def _restore(self, volume: str, what: str) -> Restore:
+        """A file of a volume; or databases, by `point 7s` as of so long ago, by `set NAME` out of a folder."""
+        if volume == "point":
+            return Restore(recall=Recall(at=self.world.wall() - timedelta(milliseconds=duration_ms(what))))
+        if volume == "set":
+            return Restore(recall=Recall(moved=what))
+        return Restore(volume=volume, path=what)
 
     def _active(self, app: str) -> str:
         memory = self.world.stored.memory

@@ -85,6 +85,8 @@ class AppTruth:
     shown: tuple[object, Workload] | None = None
     """What was shown of it last, and for which state of the world."""
     images: int = 0
+    rewinds: int = 0
+    """How often databases were put back to an earlier state, as somebody asked."""
 
     def locate(self, claim: str) -> tuple[str, Site] | None:
         """The (volume name, site) of a claim; None for a foreign one."""

@@ -26,9 +26,11 @@ from failoverd.core.points import (
     Sickness,
     Wanted,
 )
+from failoverd.core.recall import Recall
 from failoverd.core.rules import SITES, Placing, Site
 from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_data import DATABASE, SHM, Content, Disk, File, Stretch
+from failoverd.simulator.world_recall import Bench
 
 if TYPE_CHECKING:
     from failoverd.simulator.world import World
@@ -166,6 +168,8 @@ class Guards:
         match wanted.duty:
             case Duty.MAKE:
                 return self._make(guard, wanted, said)
+            case Duty.PROVE if wanted.recall is not None:
+                return self._put_back(guard, wanted, wanted.recall, said)
             case Duty.PROVE:
                 return self._prove(guard, wanted, said)
         return said
@@ -184,7 +188,33 @@ class Guards:
             disk.files[f"{FOLDER}{slot}"] = File(content=(*found.content, mark), changed_ms=now_ms)
             guard.state = replace(guard.state, made_ms=now_ms, made_of=found.content, epoch=wanted.epoch)
         guard.state = replace(guard.state, current_ms=now_ms)
-        return replace(said, kept=self._kept(guard))
+        asked = wanted.recall
+        recalled = self._bench(guard, wanted).answer(asked) if asked is not None else None
+        return replace(said, kept=self._kept(guard), recalled=recalled)
+
+    def _bench(self, guard: GuardTruth, wanted: Wanted) -> Bench:
+        disk = self._disk(guard)
+
+        def points(since: int) -> Iterator[tuple[int, Content]]:
+            for epoch in range(since, wanted.epoch + 1):
+                yield from self._points(disk, replace(wanted, epoch=epoch))
+
+        return Bench(
+            world=self.world, key=guard.key, disk=disk, aside=ASIDE, breaks=guard.breaks, points=points
+        )  # fmt: skip
+
+    def _put_back(self, guard: GuardTruth, wanted: Wanted, recall: Recall, said: Observed) -> Observed:
+        if not wanted.move:
+            return said
+        placed, now_ms = guard.state.placed, self.world.time.now_ms
+        if placed is None or placed.move != wanted.move or not placed.done:
+            begun_ms = now_ms if guard.state.placing_ms is None else guard.state.placing_ms
+            guard.state = replace(guard.state, placing_ms=begun_ms)
+            if now_ms - begun_ms < guard.slow_ms:
+                return replace(said, placed=placed)
+            placed = self._bench(guard, wanted).put_back(wanted, recall)
+            guard.state = replace(guard.state, placed=placed, placing_ms=None)
+        return replace(said, placed=placed)
 
     def _kept(self, guard: GuardTruth) -> tuple[Kept, ...]:
         state = guard.state
@@ -285,10 +315,14 @@ class Guards:
 
 def _due(state: State, said: Observed, now_ms: int) -> bool:
     last = state.observed
-    if last is None or (said.placed, said.duty, said.epoch) != (last.placed, last.duty, last.epoch):
+    if last is None or _waited_for(said) != _waited_for(last):
         return True
     since_ms = now_ms - state.said_ms
     return since_ms >= SAY_AT_LEAST_MS or (since_ms >= SAY_MS and _news(said) != _news(last))
+
+
+def _waited_for(said: Observed) -> tuple[object, ...]:
+    return said.placed, said.recalled, said.duty, said.epoch
 
 
 def _news(said: Observed) -> Observed:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.rules import SITES, Site
-from failoverd.simulator.world_data import DATABASE, Rhythm
+from failoverd.simulator.world_data import DATABASE, Content, Rhythm, missing
 from failoverd.simulator.world_side import Side
 from failoverd.simulator.world_time import Timeline
 
@@ -24,6 +25,17 @@ UNNOTICED_MS = 447_000
 RESTART_MS = 3_000
 RELAUNCH_MS = 1_500
 """A restart that Syncthing was asked for itself: the pod stays."""
+
+
+def _keeper(side: Side) -> Callable[[str, Content], bool]:
+    """Whether this side keeps some content of a path: as that very version, or in a set that holds all of it."""
+    kept = side.disk.versions
+
+    def keeps(path: str, content: Content) -> bool:
+        aside = f"{GUARD_FOLDER}/moves/{path}"
+        return (path, content) in kept or any(one == aside and not missing(content, held) for one, held in kept)
+
+    return keeps
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,8 +58,7 @@ class SyncPair:
 
     def __post_init__(self) -> None:
         for site, side in self.sides.items():
-            kept = self.sides[site.other].disk.versions
-            side.elsewhere = lambda path, content, kept=kept: (path, content) in kept  # type: ignore[misc]
+            side.elsewhere = _keeper(self.sides[site.other])
 
     def connected(self, site: Site) -> bool:
         """What this side says of the connection; after a host's death that is no sign of life."""

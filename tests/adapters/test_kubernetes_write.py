@@ -151,6 +151,11 @@ async def test_two_who_command_first_at_once_both_succeed(server, client):
         ('{"id":"a","kind":"pause","app":"x"}', "expires can't be understood"),
         ('{"id":"b","kind":"pause","app":"x","expires":"2026-11-23T12:00:00Z"}', "its id says 'b'"),
         ('{"id":"a","kind":"pause","app":"x","expires":"2026-11-23T12:00:00"}', "no time zone"),
+        (
+            '{"id":"a","kind":"restore","app":"x","expires":"2026-11-23T12:00:00Z",'
+            '"restore":{"recall":{"at":"2026-11-23T12:00:00"}}}',
+            "no time zone",
+        ),
     ],
 )
 def test_a_command_that_cannot_be_understood_is_named_and_the_others_stand(text, said):

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from failoverd.core.points import (
+    Ahead,
     Ailment,
     Duty,
     Finding,
@@ -18,6 +19,7 @@ from failoverd.core.points import (
     Sickness,
     Wanted,
 )
+from failoverd.core.recall import Recalled
 from failoverd.core.rules import Site
 from failoverd.core.stock import Stock
 
@@ -48,6 +50,19 @@ class Guards:
     databases: tuple[str, ...] = (DATABASE,)
     stock: dict[Key, Stock] = field(default_factory=dict)
     """What lies at a copy beside the app's files, where its guard has counted it."""
+    cannot: dict[Key, str] = field(default_factory=dict)
+    """Why what somebody wants back cannot be had."""
+    moments: dict[Key, datetime] = field(default_factory=dict)
+    """The newest moment databases can be had as of; else the one that was asked for."""
+    oldest: dict[Key, datetime] = field(default_factory=dict)
+    lays: bool = True
+    """Whether copies get laid ready where databases are put back."""
+    deaf: set[Key] = field(default_factory=set)
+    """Guards of a version before they could put anything back."""
+    ahead: tuple[Ahead, ...] = ()
+    """What a returned side's databases had beyond the point that was placed elsewhere."""
+    compared: set[str] = field(default_factory=set)
+    """The failovers of which points lie there to compare with."""
     _made: int = 0
 
     def reading(self, key: Key) -> GuardReading:
@@ -71,7 +86,7 @@ class Guards:
         if key in self.mute or known.wanted is None:
             return
         said, last = self._round(key, known.wanted, date, writing), known.observed
-        urgent = last is None or (said.duty, said.epoch, said.placed) != (last.duty, last.epoch, last.placed)
+        urgent = last is None or _news(said) != _news(last)
         if urgent or last is None or date - last.at >= SPEAKS_EVERY:
             self._put(key, observed=said)
 
@@ -84,7 +99,9 @@ class Guards:
             return said
         if wanted.duty is Duty.MAKE:
             mine = [self._point(key, wanted, name, date) for name in well]
-            return replace(said, kept=tuple(mine), sick=broken)
+            return replace(said, kept=tuple(mine), sick=broken, recalled=self._recalled(key, wanted))
+        if wanted.recall is not None:
+            return replace(said, placed=self._put_back(key, wanted, well, writing)) if wanted.move else said
         proven = [
             Proven(database=name, serial=made.serial, made_at=made.made_at, size=1)
             for name in well
@@ -109,6 +126,25 @@ class Guards:
             self.points[where] = known
         return known
 
+    def _recalled(self, key: Key, wanted: Wanted) -> Recalled | None:
+        recall = wanted.recall
+        if recall is None or key in self.deaf:
+            return None
+        if key in self.cannot:
+            return Recalled(recall=recall, why=self.cannot[key])
+        moment = self.moments.get(key, recall.at)
+        return Recalled(recall=recall, databases=self.databases, moment=moment, oldest=self.oldest.get(key))
+
+    def _put_back(self, key: Key, wanted: Wanted, names: list[str], writing: bool) -> Placed | None:
+        if key in self.stuck:
+            return Placed(move=wanted.move, done=False, why=self.stuck[key])
+        if wanted.lay:
+            return Placed(move=wanted.move, done=False, laid=True) if self.lays else None
+        if (key, wanted.move) not in [(where, move) for where, move, _ in self.placing]:
+            self.placing.append((key, wanted.move, writing))
+        aside = tuple(f".failoverd/moves/m/0000/{name}" for name in names)
+        return Placed(move=wanted.move, done=True, databases=tuple(names), displaced=aside)
+
     def _placed(self, key: Key, wanted: Wanted, proven: list[Proven], writing: bool) -> Placed:
         if key in self.stuck:
             return Placed(move=wanted.move, done=False, why=self.stuck[key])
@@ -116,4 +152,9 @@ class Guards:
             self.placing.append((key, wanted.move, writing))
         names = tuple(one.database for one in proven if one.database not in self.live)
         displaced = tuple(f".failoverd/moves/m/0000/{name}" for name in names)
-        return Placed(move=wanted.move, done=True, databases=names, live=self.live, displaced=displaced)
+        ahead = self.ahead if wanted.lost in self.compared else ()
+        return Placed(move=wanted.move, done=True, databases=names, live=self.live, displaced=displaced, ahead=ahead)
+
+
+def _news(said: Observed) -> tuple[object, ...]:
+    return said.duty, said.epoch, said.placed, said.recalled

@@ -281,9 +281,10 @@ WORLDS: dict[Why, Callable[[], Life] | None] = {
     Why.LOCAL_CHANGES: None,
     Why.IGNORES: None,
     Why.SICK_SOURCE: None,
+    Why.NOT_HAD: None,
 }
 """A world for every reason; None where the reason has a test of its own: below, or in test_alarms, test_commands,
-test_doubt, test_guarding, test_links, test_moves or test_room."""
+test_doubt, test_guarding, test_links, test_moves, test_recalling or test_room."""
 
 
 def made(why):

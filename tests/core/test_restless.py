@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from failoverd.core.memory import Phase
+from failoverd.core.memory import Kind, Phase
 from failoverd.core.model import Override, Pod, Scan, SetRole, Want, Why
-from failoverd.core.points import Ailment, Duty, Sickness
+from failoverd.core.points import Ahead, Ailment, Duty, Sickness
 from failoverd.core.rules import Failback, Guarding, Placing
 from tests.core.build import KEY, W1, B, P, World, an_app, some_rules
 from tests.core.guarded import HERE, THERE, age, guarded, order
@@ -156,6 +156,31 @@ def test_a_returned_side_is_taken_back_though_its_raw_database_never_arrives():
         (HERE, BACK, False)
     ]
     assert len([act for act in acts if isinstance(act, Override)]) == 1
+
+
+def failover(life):
+    return next(move for move in life.app().moves if move.kind is Kind.FAILOVER)
+
+
+def test_what_the_returned_side_had_beyond_its_point_stands_with_the_failover_in_the_history():
+    life = returned()
+    guards = life.world.guards
+    guards.ahead = (Ahead(database=DATABASE, transactions=38), Ahead(database="old.db", transactions=None))
+    guards.compared = {failover(life).id}
+    life.until(is_back, 400)
+    text = (
+        f"data at primary: lost there and kept: of {DATABASE} at most 38 transactions; "
+        "of old.db an unknown number of transactions"
+    )
+    assert failover(life).evidence.count(text) == 1
+    assert failover(life).evidence[-1] == text
+
+
+def test_where_its_guard_compares_nothing_the_history_says_nothing_of_it():
+    life = returned()
+    before = failover(life).evidence
+    life.until(is_back, 400)
+    assert failover(life).evidence == before
 
 
 def test_the_order_that_puts_aside_is_taken_back_before_anything_is_overridden():

@@ -213,9 +213,9 @@ def test_live_leaves_everything_where_it_is_and_says_what_does_not_open(target: 
     assert again.sick == placer.sick
 
 
-@pytest.mark.parametrize(("more", "live_stays"), [(1, True), (-1, False)])
-def test_a_live_copy_in_rollback_mode_stays_only_where_its_counter_is_as_far(
-    tmp_path: Path, more: int, live_stays: bool
+@pytest.mark.parametrize(("more", "rewound", "live_stays"), [(1, False, True), (-1, False, False), (1, True, False)])
+def test_a_live_copy_in_rollback_mode_stays_only_where_its_counter_is_as_far_and_was_never_put_back(
+    tmp_path: Path, more: int, rewound: bool, live_stays: bool
 ) -> None:
     active, root = tmp_path / "active", tmp_path / "target"
     path = database(active / "app.db", wal=False)
@@ -234,10 +234,10 @@ def test_a_live_copy_in_rollback_mode_stays_only_where_its_counter_is_as_far(
             live.execute("INSERT INTO t VALUES(200, 'x')")
         shutil.copy(path, root / "app.db")
     shutil.copytree(active / ".failoverd", root / ".failoverd")
-    said = place(root)
+    said = place(root, rewound=rewound)
     assert said.live == (("app.db",) if live_stays else ())
     assert said.databases == (() if live_stays else ("app.db",))
-    assert numbers(root / "app.db")[-1] == (200 if live_stays else 101)
+    assert numbers(root / "app.db")[-1] == (200 if live_stays else 100 if rewound else 101)
 
 
 def test_an_app_that_was_started_meanwhile_blocks_it(target: Path) -> None:

@@ -69,6 +69,9 @@ STORIES = {
         ),
         at="primary",
     ),
+    "restore point": Story(
+        "world guard=yes stable_for=1h", ((WARM, f"command restore {APP} point 6s"),), at="primary",
+    ),
     "release": Story("world", ((WARM, f"command release {APP}"),), ends="released", at="primary"),
 }  # fmt: skip
 

@@ -138,6 +138,9 @@ def _command(key: str, text: object) -> Command | str:
         return f"{place} can't be understood: {first['msg']}"
     if found.id != key:
         return f"its id says {found.id!r}"
-    if found.expires.tzinfo is None or (found.until is not None and found.until.tzinfo is None):
+    times = [found.expires, found.until]
+    if found.restore is not None:
+        times += [found.restore.at, found.restore.recall.at if found.restore.recall is not None else None]
+    if any(one is not None and one.tzinfo is None for one in times):
         return "a time has no time zone"
     return found

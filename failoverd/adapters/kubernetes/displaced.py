@@ -14,6 +14,7 @@ from failoverd.adapters.kubernetes.guards import LIMIT, STOCK, Unreadable, stock
 from failoverd.adapters.kubernetes.memory import merge
 from failoverd.adapters.kubernetes.rbac import Need, Where
 from failoverd.core import names
+from failoverd.core.points import Observed
 from failoverd.core.rules import App, Rules, Site
 from failoverd.core.stock import Stock
 
@@ -60,3 +61,14 @@ async def read(client: Client, own: str, name: str) -> Stock | None:
     if text is not None and not isinstance(text, str):
         raise Unreadable(f"ConfigMap {own}/{name}: {STOCK} is no text")
     return stock_of(text, f"ConfigMap {own}/{name}") if text else None
+
+
+async def said(client: Client, own: str, name: str) -> Observed | None:
+    """What a guard said last; None where it has said nothing, or nothing that can be understood. Raises KubeError."""
+    try:
+        answer = await client.request("GET", f"/api/v1/namespaces/{own}/configmaps/{name}")
+    except KubeError as error:
+        if error.status == 404:
+            return None
+        raise
+    return guards.reading(answer.body, f"ConfigMap {own}/{name}").observed

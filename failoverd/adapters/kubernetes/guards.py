@@ -192,6 +192,7 @@ def _cut(observed: Observed, most: int) -> Observed:
             databases=placed.databases[:most],
             live=placed.live[:most],
             displaced=placed.displaced[:most],
+            ahead=placed.ahead[:most],
         )
     return replace(
         observed,

@@ -37,7 +37,7 @@ HISTORY_KEEP = 200
 """Entries of history kept."""
 
 _MEMORY: TypeAdapter[Memory] = TypeAdapter(Memory)
-NEWER = frozenset({"acknowledged_by", "acknowledged_why", "displaced", "restore", "taken_back", "unsure"})
+NEWER = frozenset({"acknowledged_by", "acknowledged_why", "displaced", "recall", "restore", "taken_back", "unsure"})
 """Fields that came after the first schema and are as good as absent where they are empty."""
 UNKNOWN_FIELD = "unexpected_keyword_argument"
 
