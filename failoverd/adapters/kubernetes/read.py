@@ -19,7 +19,6 @@ from failoverd.adapters.kubernetes.applier import reading
 from failoverd.adapters.kubernetes.cache import Cache, slim
 from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.lease import LeaseLeadership
-from failoverd.adapters.kubernetes.nudge import Nudge
 from failoverd.adapters.kubernetes.parse_tools import Malformed, Raw, need
 from failoverd.adapters.kubernetes.resources import (
     CLAIMS,
@@ -33,6 +32,7 @@ from failoverd.adapters.kubernetes.resources import (
     TENANTS,
     VOLUMES,
 )
+from failoverd.adapters.kubernetes.wakes import Wakes
 from failoverd.adapters.kubernetes.write import applier_path, workload_path
 from failoverd.core import names
 from failoverd.core.model import Amounts, Api, ClaimReading, GuardReading, NodeReading, Unknown, Workload
@@ -74,16 +74,13 @@ class KubeReader:
         namespace: str,
         wake: asyncio.Event | None = None,
     ) -> None:
-        """`wake` is set when a command arrives, when a guard says something (its point waits to be announced), and
-        while an app is moved when its pods or workload change.
-        """
+        """`wake` is set for what should not wait for the next tick, see `Wakes`."""
         self._client = client
         self._rules = rules
         self._leadership = leadership
         self._clock = clock
         self._namespace = namespace
-        self._wake = wake
-        self._nudge = Nudge(wake) if wake is not None else None
+        self._wakes = Wakes(wake)
         self._caches: dict[tuple[str, str], Cache] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._reachable = True
@@ -155,8 +152,7 @@ class KubeReader:
 
     async def close(self) -> None:
         """End all watches."""
-        if self._nudge is not None:
-            self._nudge.cancel()
+        self._wakes.close()
         await self._end(list(self._tasks))
 
     async def _keep_caches(self, rules: Rules) -> None:
@@ -184,11 +180,7 @@ class KubeReader:
         def changed() -> None:
             if kind == TENANTS:
                 self._sums.pop(space, None)
-            watched = kind in (PODS, GUARDS, *resources.APPLIERS.values(), *resources.WORKLOADS.values())
-            if self._wake is not None and (kind == COMMANDS or (watched and self._moving)):
-                self._wake.set()
-            elif self._nudge is not None and kind == GUARDS:
-                self._nudge()
+            self._wakes.heard(kind, moving=self._moving)
 
         return changed
 

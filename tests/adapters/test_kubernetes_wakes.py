@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from failoverd.adapters.kubernetes.nudge import Nudge
+from failoverd.adapters.kubernetes.wakes import Nudge
 
 EVERY = timedelta(seconds=0.2)
 
