@@ -272,6 +272,7 @@ async def lead(on: RealScene, start: Start) -> None:
     on.served.tick()
     await on.until("adopted", lambda: watching(on, Site.PRIMARY) or watching(on, Site.BACKUP))
     if start is Start.LOST and _at(on) is Start.LOST:
+        on.fault("heal k3s-w1")  # one that was fenced had been cut off before
         await on.rest(1)
         return
     if _at(on) is Start.LOST or not on.served.world.nodes[f"k3s-w1-{on.number}"].linked:
