@@ -87,7 +87,7 @@ class Placer:
                 # Only where its database is away: whatever stands in its place came later, and is this move's affair.
                 self._carry_out(journal, [entry for entry in journal.entries if self._hole(journal, entry)], pace)
             own = self._read(self._folder(wanted.move))
-            if own is None:
+            if own is None or self._cleared(own):
                 own = plan()
                 pace()
                 self._write(own)
@@ -108,6 +108,13 @@ class Placer:
             return Placed(move=wanted.move, done=False, why=str(error))
         except (OSError, ValueError) as error:
             return Placed(move=wanted.move, done=False, why=shown(str(error)))
+
+    def _cleared(self, journal: Journal) -> bool:
+        """Whether a copy that only its plan could make was cleared away (as Syncthing does after a day) before
+        anything was moved aside: then what is meant is still where it lay, and is planned once more.
+        """
+        made = (entry for entry in journal.entries if not entry.point)
+        return journal.held and not all(os.path.lexists(self._staged(journal, entry)) for entry in made)
 
     def tidy(self) -> None:
         """Remove what was laid ready for a move that was given up before anything was moved aside. Raises OSError."""
@@ -265,15 +272,14 @@ class Placer:
             inside(self._root, unquoted(entry.database))
         except FileNotFoundError:
             staged.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(staged) and hashed(staged, pace) == entry.sha256:
-            return
-        if not entry.point:
-            raise Blocked(f"{shown(staged)}, laid ready for {entry.database}, is gone or was changed")
-        point = inside(self._root, unquoted(entry.point))
-        pace()
-        if copied(point, staged, pace) != entry.sha256:
-            raise Blocked(f"{shown(point)} changed since it was proven")
-        pace()
+        if not (os.path.lexists(staged) and hashed(staged, pace) == entry.sha256):
+            if not entry.point:
+                raise Blocked(f"{shown(staged)}, laid ready for {entry.database}, is gone or was changed")
+            point = inside(self._root, unquoted(entry.point))
+            pace()
+            if copied(point, staged, pace) != entry.sha256:
+                raise Blocked(f"{shown(point)} changed since it was proven")
+        pace()  # ended here a copy is whole, and neither its permissions nor its name are sure to last
         sync_file(staged, entry.mode)
         sync_folder(staged.parent)
 
