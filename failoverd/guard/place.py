@@ -97,7 +97,9 @@ class Placer:
                 return Placed(move=own.move, done=False, laid=True, databases=_names(own), live=own.live)
             if own.held:
                 pace()
-                own = replace(own, held=False)
+                # nothing was moved yet: what has come beside a database since it was planned is that one's own
+                now = [replace(entry, had=self._had(self._path(entry.database))) for entry in own.entries]
+                own = replace(own, held=False, entries=tuple(now))
                 self._write(own)
             if not own.done:
                 left = [entry for entry in own.entries if not self._in_place(own, entry)]
@@ -202,17 +204,22 @@ class Placer:
         `opens` merges one on a private copy. Raises Blocked, Sick, ValueError, OSError.
         """
         journal, entries = Journal(move=wanted.move, site=self._site, entries=(), live=(), held=True), []
-        for name in sorted(copies):
-            path, mode = self._path(name), copies[name].stat(follow_symlinks=False).st_mode
-            with opens(copies[name]) as merged:
-                size = merged.stat().st_size
-                entry = Entry(database=name, point="", sha256="", size=size, mode=mode & 0o777, had=self._had(path))
-                self._has_room([entry])
-                staged = self._staged(journal, entry)
-                pace()
-                staged.parent.mkdir(parents=True, exist_ok=True)
-                entries.append(replace(entry, sha256=copied(merged, staged, pace)))
-                sync_file(staged, entry.mode)
+        with contextlib.ExitStack() as laid:  # no journal names them yet, by which they would be tidied up
+            for name in sorted(copies):
+                path, mode = self._path(name), copies[name].stat(follow_symlinks=False).st_mode
+                with opens(copies[name]) as merged:
+                    size = merged.stat().st_size
+                    entry = Entry(
+                        database=name, point="", sha256="", size=size, mode=mode & 0o777, had=self._had(path)
+                    )
+                    self._has_room([entry])
+                    staged = self._staged(journal, entry)
+                    pace()
+                    staged.parent.mkdir(parents=True, exist_ok=True)
+                    laid.callback(staged.unlink, missing_ok=True)
+                    entries.append(replace(entry, sha256=copied(merged, staged, pace)))
+                    sync_file(staged, entry.mode)
+            laid.pop_all()
         return replace(journal, entries=tuple(entries))
 
     def _has_room(self, entries: list[Entry]) -> None:

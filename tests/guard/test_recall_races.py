@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from failoverd.guard.pace import Halt, Pace
 from failoverd.guard.place import Placer
 from failoverd.guard.proof import Prover
 from failoverd.guard.recall import Recaller
-from tests.guard.databases import database, numbers, wanted
+from tests.guard.databases import connect, database, numbers, wanted
 from tests.guard.test_recall import MOVE, Side, grow, here, rows
-from tests.guard.test_recall_sets import SET, displaced
+from tests.guard.test_recall_sets import SET, displaced, numbers_of
 
 __all__ = ["here"]  # a fixture
 
@@ -142,3 +143,32 @@ def test_stopped_at_any_operation_a_database_has_the_permissions_it_had(here: Si
         modes = {path.name: path.stat().st_mode & 0o777 for path in here.root.glob("*.db")}
         assert modes == {"app.db": 0o664, "logs.db": 0o664}, count
     assert count > 10
+
+
+def test_what_came_beside_a_database_after_it_was_laid_is_kept_with_it(here: Side) -> None:
+    at = here.times[0] + timedelta(seconds=1)
+    moment = here.ask(at=at).moment
+    assert here.order(lay=True, at=at, as_of=moment).laid
+    assert not (here.root / "app.db-wal").exists()
+    with closing(connect(here.root / "app.db")) as live:  # a pod that came and went
+        live.execute("INSERT INTO t VALUES(600, 'x')")
+        left = {part: Path(f"{here.root / 'app.db'}{part}").read_bytes() for part in ("", "-wal")}
+    for part, content in left.items():
+        Path(f"{here.root / 'app.db'}{part}").write_bytes(content)
+    said = here.order(at=at, as_of=moment)
+    assert (said.done, said.why) == (True, "")
+    assert rows(here, "app.db") == list(range(1, 11))
+    kept = [here.root / one.replace("%23", "#") for one in said.displaced if "app.db" in one]
+    assert sorted(path.name for path in kept) == ["app.db", "app.db-wal"]
+    lies = here.root / ".failoverd" / "moves"
+    assert numbers_of(next(lies.glob("*/*/app.db")), here.root.parent) == [*range(1, 14), 600]
+
+
+def test_a_set_that_cannot_all_be_laid_leaves_nothing_of_it(here: Side) -> None:
+    folder = displaced(here)
+    lies = here.root / ".failoverd" / "moves" / folder / "0001" / "logs.db"
+    Path(f"{lies}-wal").unlink()
+    lies.write_bytes(lies.read_bytes()[:5000])
+    said = here.order(lay=True, moved=folder)
+    assert (said.laid, "does not open" in said.why) == (False, True)
+    assert list(here.root.glob(".syncthing.*")) == []
