@@ -131,6 +131,20 @@ GUARD_MUTANTS = (
         "tests/core/test_recalling.py",
     ),
     row(
+        "I1",
+        "daemon: databases are moved aside under a pod that came after the order",
+        "failoverd/core/asking.py",
+        ("    if in_the_way(case, move.epoch):", "    if False:"),
+        "tests/core/test_recalling_races.py",
+    ),
+    row(
+        "I4",
+        "a live database whose points are gone is left out of the moment",
+        "failoverd/guard/recall.py",
+        ("recall.at, live, {})", "recall.at, (), {})"),
+        "tests/guard/test_recall_races.py",
+    ),
+    row(
         "I4",
         "daemon: an app starts while a guard may yet put databases back",
         "failoverd/core/recalling.py",

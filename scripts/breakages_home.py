@@ -107,7 +107,7 @@ HOME = (
     _row(
         "I1",
         "a file is fetched back while a pod of the app is there",
-        "failoverd/core/restoring.py",
+        "failoverd/core/asking.py",
         ("    left = [*case.pods(), *case.strangers()]", "    left = case.pods()[:0]"),
         "tests/core/test_restoring.py",
     ),

@@ -19,7 +19,8 @@ from tests.test_cli_cluster import CONFIG, MAPS, Bench, bench
 from tests.test_cli_displaced import BEGAN, CLAIM, ENDED, KEY, listed, lost, mover, remember
 
 __all__ = ["bench"]  # a fixture
-AT = datetime(2026, 11, 26, 15, 0, 7, tzinfo=UTC)
+AT = datetime(2026, 11, 26, 15, 0, 7, 999_999, tzinfo=UTC)
+"""A second that is named means all of it: points are shown by their second."""
 MOVE = "media/sonarr#4@20260105T090050Z"
 FOLDER = "media%2Fsonarr%234%4020260105T090050Z"
 
@@ -40,6 +41,7 @@ async def run(bench: Bench, *more: str) -> Any:
     ("more", "recall"),
     [
         (("--point", "2026-11-26T15:00:07"), Recall(at=AT)),
+        (("--point", "2026-11-26T15:00:07.25"), Recall(at=AT.replace(microsecond=250_000))),
         (("--point", "2026-11-26T16:00:07+01:00", "--volume", "config"), Recall(at=AT, volume="config")),
         (
             ("--volume", "config", "--point", "2026-11-26T15:00:07", "sub/a b.db"),

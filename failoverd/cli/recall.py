@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import replace
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from failoverd.cli.cluster import connect, find
@@ -35,7 +36,7 @@ async def put_back(arguments: argparse.Namespace) -> int:
         known = (await cluster.memory()).apps.get(app.key)
         if known is None:
             raise Stop(Exit.REFUSED, f"{app.key}: the daemon has not taken it in yet")
-        if recall.at is not None and recall.at > cluster.date:
+        if arguments.point is not None and arguments.point > cluster.date:
             raise Stop(Exit.USAGE, f"--point: {recall.at:%Y-%m-%d %H:%M:%S} UTC is still to come")
         command = replace(
             asked(arguments, CommandKind.RESTORE, cluster, app.key),
@@ -59,11 +60,16 @@ def _recall(arguments: argparse.Namespace, app: App) -> Recall:
         names = ", ".join(volume.name for volume in app.volumes)
         raise Stop(Exit.USAGE, f"{app.key} has several volumes: say which by --volume ({names})")
     return Recall(
-        at=arguments.point,
+        at=_whole(arguments.point),
         moved="" if arguments.set is None else _folder(arguments.set),
         volume=arguments.volume or (app.volumes[0].name if arguments.path is not None else ""),
         database="" if arguments.path is None else quoted(arguments.path),
     )
+
+
+def _whole(moment: datetime | None) -> datetime | None:
+    """A moment named by its second means all of that second: so points are shown, and who copies one means it."""
+    return moment if moment is None or moment.microsecond else moment + timedelta(microseconds=999_999)
 
 
 def _folder(said: str) -> str:

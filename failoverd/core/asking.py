@@ -12,7 +12,7 @@ from datetime import datetime
 from failoverd.core import databases
 from failoverd.core.case import Case
 from failoverd.core.memory import Phase, Restore
-from failoverd.core.model import GuardReading
+from failoverd.core.model import GuardReading, Unknown
 from failoverd.core.points import Duty, Wanted
 from failoverd.core.recall import Recall, Recalled
 from failoverd.core.rules import Placing, Site, Volume
@@ -22,8 +22,24 @@ OVER = ("placed", "given up", "returned")
 
 
 def volumes(case: Case, recall: Recall) -> list[Volume]:
-    """The volumes whose databases are meant."""
-    return [one for one in case.app.volumes if recall.volume in ("", one.name)]
+    """The volumes whose databases are meant; one that came into the configuration in mid-move is none of them."""
+    return [one for one in case.app.volumes if one.name in case.was.volumes and recall.volume in ("", one.name)]
+
+
+def removed(case: Case, recall: Recall) -> str:
+    """The volumes that are meant and left the configuration in mid-move; empty for none."""
+    there = {one.name for one in case.app.volumes}
+    return ", ".join(name for name in case.was.volumes if name not in there and recall.volume in ("", name))
+
+
+def in_the_way(case: Case, epoch: int) -> str:
+    """Who may write where something is to be put back by the move of `epoch`; empty for nobody, or unknown."""
+    if isinstance(case.workload, Unknown):
+        return ""
+    if case.workload.epoch != epoch:  # nothing of ours holds it at 0
+        return f"workload to carry epoch {epoch}: it was made anew, or changed by hand"
+    left = [*case.pods(), *case.strangers()]
+    return "pods to go: " + ", ".join(pod.name for pod in left) if left else ""
 
 
 def told(case: Case, volume: Volume, site: Site, wanted: Wanted) -> Wanted:
@@ -40,6 +56,8 @@ def told(case: Case, volume: Volume, site: Site, wanted: Wanted) -> Wanted:
         return replace(wanted, recall=recall) if wanted.duty is Duty.MAKE else wanted
     marks = {name for name, _ in move.marks}
     if case.was.phase is not Phase.RESTORING or "ordered" not in marks or marks.intersection(OVER):
+        return wanted
+    if in_the_way(case, move.epoch):  # come since it was ordered: nothing is moved aside under it
         return wanted
     return replace(
         wanted,

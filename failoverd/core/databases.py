@@ -204,6 +204,7 @@ def _gone(here: Observed | None, there: Observed) -> set[str]:
     if here is None or here.left_out or any(one.ailment is Ailment.UNREADABLE for one in here.sick):
         return set()
     old = {one.database for one in there.proven if here.at - one.made_at > GONE_AFTER}
+    old |= {one.database for one in there.sick if one.earlier}
     return old - {one.database for one in here.kept} - {one.database for one in here.sick}
 
 

@@ -369,7 +369,7 @@ def _live_broken(case: Case, volume: Volume, move: Move, found: Placed) -> str:
     """Databases that were not placed and of which the guard knows nothing that opens."""
     read = databases.reading(case, volume, move.target)
     sick = read.observed.sick if isinstance(read, GuardReading) and read.observed is not None else ()
-    left = [one for one in sick if one.ailment is not Ailment.NOT_A_DATABASE]
+    left = [one for one in sick if one.ailment is not Ailment.NOT_A_DATABASE and not one.earlier]
     broken = [one.database for one in left if one.database not in found.databases]
     return ", ".join(dict.fromkeys(broken))
 

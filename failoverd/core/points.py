@@ -133,6 +133,8 @@ class Sickness:
     database: str
     ailment: Ailment
     text: str
+    earlier: bool = False
+    """At the standby: only points of an earlier epoch are there, before whose end the app may have deleted it."""
 
 
 class Obstacle(StrEnum):

@@ -93,7 +93,10 @@ def put_back(case: Case, move: Move, recall: Recall, in_the_way: str) -> Step | 
         return _withdrawn(case, move, recall)
     laid = marked(move, "laid") is not None
     waits, told = _ready(case, move, recall, laid=laid)
-    if not laid and (why := _hopeless(case, move, recall, told, in_the_way or waits)):
+    if marked(move, "ordered") is not None:  # whoever came since; the guards do not rest, for they have orders
+        in_the_way = asking.in_the_way(case, move.epoch)
+    waits = in_the_way or waits
+    if not laid and (why := _hopeless(case, move, recall, told, waits)):
         assert move.restore is not None
         failed = replace(move, restore=replace(move.restore, failed=why))
         return Step(was=replace(case.was, move=mark(failed, "given up", case.date)), waiting="given up")
@@ -120,8 +123,8 @@ def put_back(case: Case, move: Move, recall: Recall, in_the_way: str) -> Step | 
 
 def _hopeless(case: Case, move: Move, recall: Recall, told: str, waits: str) -> str:
     """Why it is given up while nothing was moved yet; empty while it goes on."""
-    if not asking.volumes(case, recall):
-        return f"{recall.volume} is configured no more"
+    if gone := asking.removed(case, recall):
+        return f"{gone} is configured no more"
     if case.rules.guard is None:
         return "the guard was turned off"
     if case.verdict(move.target).health is Health.DOWN:
@@ -129,7 +132,13 @@ def _hopeless(case: Case, move: Move, recall: Recall, told: str, waits: str) -> 
     began = max((at for _, at in move.marks), default=move.began_at)
     if case.overdue(began, case.rules.timings.barrier_timeout):
         return f"the copies were not laid ready in time: {waits}"
-    return told
+    return told or ("" if waits or _any_laid(case, move, recall) else "nothing of it lies there any more")
+
+
+def _any_laid(case: Case, move: Move, recall: Recall) -> bool:
+    """Whether any volume has something to be put back: a set may lie in one of them alone."""
+    found = (databases.placed(case, volume, move.target, move.id) for volume in asking.volumes(case, recall))
+    return any(one.databases for one in found if one is not None)
 
 
 def _trouble(case: Case, move: Move, volume: Volume) -> str:
@@ -140,14 +149,19 @@ def _trouble(case: Case, move: Move, volume: Volume) -> str:
 
 def _ready(case: Case, move: Move, recall: Recall, *, laid: bool) -> tuple[str, str]:
     """What is waited for until all volumes are at the next step (empty: nothing), and what keeps a guard from it."""
+    if laid and (gone := asking.removed(case, recall)):  # its guard goes on, and cannot be asked
+        text = f"{gone} is configured no more, and its databases are being put back: put it back in the configuration"
+        return text, text
     for volume in asking.volumes(case, recall):
         where = f"{volume.name} at {move.target}"
         found = databases.placed(case, volume, move.target, move.id)
-        if found is not None and (found.done or (found.laid and not laid)):
+        if found is not None and found.done:
             continue
         what = "databases to be put back" if laid else "copies to be laid beside the databases"
         if silent := databases.silent(case, volume, move.target):
             return f"{what}: {where}: its guard is silent: {silent}", f"{where}: its guard is silent: {silent}"
+        if found is not None and found.laid and not laid:
+            continue
         why = _trouble(case, move, volume)
         return f"{what}: {where}" + (f": {why}" if why else ""), f"{where}: {why}" if why else ""
     return "", ""

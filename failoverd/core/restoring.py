@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from failoverd.core import guarding, policy, recalling
+from failoverd.core import asking, guarding, policy, recalling
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.intent import Step, mark, marked
@@ -172,12 +172,8 @@ def _find_and_fetch(case: Case, move: Move, folder: Folder, why: str) -> Step:
 
 def _in_the_way(case: Case, move: Move) -> str:
     """Who may write where something is to be fetched; empty for nobody."""
-    workload = case.workload
-    if not isinstance(workload, Unknown) and workload.epoch != move.epoch:  # nothing of ours holds it at 0
-        return f"workload to carry epoch {move.epoch}: it was made anew, or changed by hand"
-    left = [*case.pods(), *case.strangers()]
-    if left:
-        return "pods to go: " + ", ".join(pod.name for pod in left)
+    if stands := asking.in_the_way(case, move.epoch):
+        return stands
     # a guard that opens a database at rest may remove the `-wal` that was just fetched with it
     busy = (guarding.busy_at(case, one, move.target) for one in case.app.volumes)
     return next((text for text in busy if text), "")

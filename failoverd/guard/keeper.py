@@ -98,6 +98,8 @@ class Keeper:
             self._since, self._checked, self._stocked = (wanted.duty, wanted.epoch), None, None
         pace = Pace(1.0 if wanted.move else wanted.share, still)
         said = Observed(site=self._site, at=self.now().wall, duty=wanted.duty, epoch=wanted.epoch)
+        if wanted.duty is not Duty.MAKE:
+            self._recaller.forget()
         match wanted.duty:
             case Duty.MAKE:
                 said = self._make(said, wanted, pace)

@@ -87,7 +87,7 @@ class Placer:
                 # Only where its database is away: whatever stands in its place came later, and is this move's affair.
                 self._carry_out(journal, [entry for entry in journal.entries if self._hole(journal, entry)], pace)
             own = self._read(self._folder(wanted.move))
-            if own is None:
+            if own is None or self._cleared(own):
                 own = plan()
                 pace()
                 self._write(own)
@@ -97,7 +97,9 @@ class Placer:
                 return Placed(move=own.move, done=False, laid=True, databases=_names(own), live=own.live)
             if own.held:
                 pace()
-                own = replace(own, held=False)
+                # nothing was moved yet: what has come beside a database since it was planned is that one's own
+                now = [replace(entry, had=self._had(self._path(entry.database))) for entry in own.entries]
+                own = replace(own, held=False, entries=tuple(now))
                 self._write(own)
             if not own.done:
                 left = [entry for entry in own.entries if not self._in_place(own, entry)]
@@ -108,6 +110,13 @@ class Placer:
             return Placed(move=wanted.move, done=False, why=str(error))
         except (OSError, ValueError) as error:
             return Placed(move=wanted.move, done=False, why=shown(str(error)))
+
+    def _cleared(self, journal: Journal) -> bool:
+        """Whether a copy that only its plan could make was cleared away (as Syncthing does after a day) before
+        anything was moved aside: then what is meant is still where it lay, and is planned once more.
+        """
+        made = (entry for entry in journal.entries if not entry.point)
+        return journal.held and not all(os.path.lexists(self._staged(journal, entry)) for entry in made)
 
     def tidy(self) -> None:
         """Remove what was laid ready for a move that was given up before anything was moved aside. Raises OSError."""
@@ -195,17 +204,22 @@ class Placer:
         `opens` merges one on a private copy. Raises Blocked, Sick, ValueError, OSError.
         """
         journal, entries = Journal(move=wanted.move, site=self._site, entries=(), live=(), held=True), []
-        for name in sorted(copies):
-            path, mode = self._path(name), copies[name].stat(follow_symlinks=False).st_mode
-            with opens(copies[name]) as merged:
-                size = merged.stat().st_size
-                entry = Entry(database=name, point="", sha256="", size=size, mode=mode & 0o777, had=self._had(path))
-                self._has_room([entry])
-                staged = self._staged(journal, entry)
-                pace()
-                staged.parent.mkdir(parents=True, exist_ok=True)
-                entries.append(replace(entry, sha256=copied(merged, staged, pace)))
-                sync_file(staged, entry.mode)
+        with contextlib.ExitStack() as laid:  # no journal names them yet, by which they would be tidied up
+            for name in sorted(copies):
+                path, mode = self._path(name), copies[name].stat(follow_symlinks=False).st_mode
+                with opens(copies[name]) as merged:
+                    size = merged.stat().st_size
+                    entry = Entry(
+                        database=name, point="", sha256="", size=size, mode=mode & 0o777, had=self._had(path)
+                    )
+                    self._has_room([entry])
+                    staged = self._staged(journal, entry)
+                    pace()
+                    staged.parent.mkdir(parents=True, exist_ok=True)
+                    laid.callback(staged.unlink, missing_ok=True)
+                    entries.append(replace(entry, sha256=copied(merged, staged, pace)))
+                    sync_file(staged, entry.mode)
+            laid.pop_all()
         return replace(journal, entries=tuple(entries))
 
     def _has_room(self, entries: list[Entry]) -> None:
@@ -265,15 +279,14 @@ class Placer:
             inside(self._root, unquoted(entry.database))
         except FileNotFoundError:
             staged.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(staged) and hashed(staged, pace) == entry.sha256:
-            return
-        if not entry.point:
-            raise Blocked(f"{shown(staged)}, laid ready for {entry.database}, is gone or was changed")
-        point = inside(self._root, unquoted(entry.point))
-        pace()
-        if copied(point, staged, pace) != entry.sha256:
-            raise Blocked(f"{shown(point)} changed since it was proven")
-        pace()
+        if not (os.path.lexists(staged) and hashed(staged, pace) == entry.sha256):
+            if not entry.point:
+                raise Blocked(f"{shown(staged)}, laid ready for {entry.database}, is gone or was changed")
+            point = inside(self._root, unquoted(entry.point))
+            pace()
+            if copied(point, staged, pace) != entry.sha256:
+                raise Blocked(f"{shown(point)} changed since it was proven")
+        pace()  # ended here a copy is whole, and neither its permissions nor its name are sure to last
         sync_file(staged, entry.mode)
         sync_folder(staged.parent)
 

@@ -146,11 +146,13 @@ def make(root: Path, found: Found, draft: Point, pace: Callable[[], None]) -> Po
 def prune(points: list[shelf.Lying], wanted: Wanted, now: datetime) -> list[shelf.Lying]:
     """Drop points of one database beyond `keep` and `keep_for`, oldest first by (epoch, serial); never the newest.
 
-    Those that stay, newest first.
+    Those that stay, newest first. What somebody may be about to have put back stays until that is decided: else the
+    app would be stopped for a point that is gone by then.
     """
-    left = []
+    left, asked = [], wanted.recall.at if wanted.recall is not None else None
     for rank, one in enumerate(sorted(points, key=lambda one: one.point.order, reverse=True)):
-        if rank and (rank >= wanted.keep or now - one.point.made_at > wanted.keep_for):
+        meant = asked is not None and one.point.made_at <= asked
+        if rank and not meant and (rank >= wanted.keep or now - one.point.made_at > wanted.keep_for):
             shelf.drop(one)
         else:
             left.append(one)

@@ -73,9 +73,8 @@ class Prover:
             if found is not None:
                 newest[database] = found
             elif not wrong:
-                sick.append(
-                    Sickness(database=database, ailment=Ailment.NONE, text=_none(all_of_it, counting, wanted))
-                )
+                text, earlier = _none(all_of_it, counting, wanted), not counting and database not in self._live
+                sick.append(Sickness(database=database, ailment=Ailment.NONE, text=text, earlier=earlier))
         for database in sorted(self._live.keys() - seen):
             sick.append(Sickness(database=database, ailment=Ailment.NONE, text="no point of it has ever arrived"))
         self._verdicts = {path: kept for path, kept in self._verdicts.items() if path.exists()}

@@ -24,6 +24,7 @@ from failoverd.guard.files import copied, inside, quoted, shown, unquoted
 from failoverd.guard.journal import Journal, journal_at
 from failoverd.guard.pace import Pace
 from failoverd.guard.place import Blocked, Placer
+from failoverd.guard.points import find
 from failoverd.guard.proof import Absent
 from failoverd.guard.shelf import Lying
 from failoverd.guard.sqlite import Sick
@@ -44,6 +45,10 @@ class Past:
     last: Lying
     until: datetime
     """The last moment, up to the wanted one, at which that one is known to have held everything."""
+
+    def meant(self, moment: datetime | None) -> Lying:
+        """The one to put back as of `moment`; never one newer than was wanted, whatever the others' moment is."""
+        return shelf.in_turn([one for one in self.points if one.point.order <= self.last.point.order], moment)[0]
 
 
 class Recaller:
@@ -74,14 +79,20 @@ class Recaller:
         self._said = found
         return found
 
+    def forget(self) -> None:
+        """What was answered may be true no more: something else was wanted since."""
+        self._said = None
+
     def plan(self, wanted: Wanted, recall: Recall, pace: Pace) -> Journal:
         """What is to be placed. Raises Blocked, Sick, Halt, OSError, ValueError."""
         if recall.at is None:
             sets = self._lying_sets(recall)
             return self._placer.plan_copies(wanted, sets, pace, lambda path: self._merged(path, pace))
+        # looked for anew: one whose points are gone since it was asked about must not be left out of that moment
+        live = {one.database for one in find(self._root, [], pace)}
         meant = {}
-        for name, past in self._pasts(wanted, recall, recall.at, (), {}).items():
-            meant[name] = shelf.in_turn(past.points, wanted.as_of)[0]
+        for name, past in self._pasts(wanted, recall, recall.at, live, {}).items():
+            meant[name] = past.meant(wanted.as_of)
             self._proven(meant[name], past, pace)
         return self._placer.plan_points(wanted, meant)
 
@@ -102,7 +113,7 @@ class Recaller:
             raise Blocked(f"no moment is held by points of all databases: they begin at {oldest:%H:%M:%S} UTC{times}")
         size = 0
         for past in pasts.values():
-            meant = shelf.in_turn(past.points, moment)[0]
+            meant = past.meant(moment)
             self._proven(meant, past, pace)
             size += meant.point.size
         self._has_room(size)

@@ -139,7 +139,8 @@ class Guards:
         if key in self.stuck:
             return Placed(move=wanted.move, done=False, why=self.stuck[key])
         if wanted.lay:
-            return Placed(move=wanted.move, done=False, laid=True) if self.lays else None
+            there = tuple(names)
+            return Placed(move=wanted.move, done=False, laid=True, databases=there) if self.lays else None
         if (key, wanted.move) not in [(where, move) for where, move, _ in self.placing]:
             self.placing.append((key, wanted.move, writing))
         aside = tuple(f".failoverd/moves/m/0000/{name}" for name in names)

@@ -219,3 +219,16 @@ def test_a_manifest_that_cannot_be_believed_is_said_and_skipped(standby: Path, o
     found.turn(PROVE, Clock(), FREE)
     assert serials(found) == [2]
     assert any(why in one.text for one in found.sick), found.sick
+
+
+def test_of_a_database_deleted_before_this_epoch_only_its_old_points_are_left(tmp_path: Path) -> None:
+    root, clock = tmp_path / "data", Clock()
+    for name in ("kept.db", "raw.db", "deleted.db"):
+        database(root / name)
+    Maker(root, Site.PRIMARY).turn(wanted(), clock, Pace())
+    (root / "deleted.db").unlink()
+    prover = Prover(root, tmp_path)
+    prover.turn(wanted(duty=Duty.PROVE, epoch=4), clock, Pace())
+    found = {one.database: (one.ailment, one.earlier) for one in prover.sick}
+    none = Ailment.NONE
+    assert found == {"kept.db": (none, False), "raw.db": (none, False), "deleted.db": (none, True)}
