@@ -8,9 +8,9 @@ import pytest
 from failoverd.core import names
 from failoverd.core.memory import Phase
 from failoverd.core.model import CommandKind, PatchApplier, Suspension, Unknown, Why
-from failoverd.core.rules import Applier, ApplierKind
-from tests.core.build import KEY, W1, B, P
-from tests.core.life import Life, kinds
+from failoverd.core.rules import Applier, ApplierKind, Failback
+from tests.core.build import KEY, W1, B, P, an_app
+from tests.core.life import Life, healthy, kinds
 from tests.core.objects import TRACKING
 from tests.core.objects import applied as new
 from tests.core.test_gitops import (
@@ -252,3 +252,25 @@ def test_no_workload_is_stopped_while_another_one_is_named_that_is_suspended_by_
     life.run(10)
     assert "PatchWorkload" not in kinds(life.world.did[before:])
     assert "the configuration names" in life.decision.apps[KEY].waiting
+
+
+@pytest.mark.parametrize(("labels", "text"), [({names.HOLD: "disabled"}, None), ({}, "Disabled")])
+def test_a_workload_that_somebody_holds_in_other_words_starts_again_and_keeps_their_hold(labels, text, monkeypatch):
+    life = healthy(an_app(failback=Failback.MANUAL))
+    meta = life.world.raw[KEY]["metadata"]
+    meta["labels"] |= labels
+    meta["annotations"] |= {names.HOLD: text} if text else {}
+    read = life.world.workload
+
+    def folded(key: str):  # the adapter looks at both places, and at no case
+        found = read(key)
+        return found if isinstance(found, Unknown) else replace(found, held=True)
+
+    monkeypatch.setattr(life.world, "workload", folded)
+    was = life.world.raw[KEY]
+    away(life)
+    home(life)
+    life.run(5)
+    for one in (was, life.world.raw[KEY]):
+        one["metadata"].pop("resourceVersion", None)
+    assert life.world.raw[KEY] == was
