@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from failoverd import older
 from failoverd.codec import Tree, Undecodable, apply, decode
 from failoverd.core.model import Decision, Now, Snapshot, Watch
 from failoverd.core.rules import Rules
@@ -42,6 +43,8 @@ class Header:
     config: str
     """Hash of the configuration."""
     rules: Rules
+    older: bool = False
+    """Whether what follows bears names of before there were appliers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +166,7 @@ def _header(path: Path, line: dict[str, Any]) -> Header:
     if form > FORMAT:
         raise BadRecording(f"{path}:1: has format {form}, this version knows up to {FORMAT}: use a newer failoverd")
     try:
+        before = older.is_older(line["rules"])
         return Header(
             path=path,
             version=decode(str, line["failoverd"]),
@@ -170,7 +174,8 @@ def _header(path: Path, line: dict[str, Any]) -> Header:
             run=decode(str, line["run"]),
             part=decode(int, line["part"]),
             config=decode(str, line["config"]),
-            rules=decode(Rules, line["rules"]),
+            rules=decode(Rules, older.rules(line["rules"]) if before else line["rules"]),
+            older=before,
         )
     except (Undecodable, KeyError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else error
@@ -191,12 +196,13 @@ def _tick(header: Header, number: int, line: dict[str, Any], state: Tree) -> tup
         state = apply(given, line["out"])
         memory = {key: part for key, part in state["memory"].items() if key != "is"}
         answer = {"memory": memory, "watch": state["watch"], **state["decision"]}
+        answer = older.answer(answer) if header.older else answer
         decision = decode(Decision, answer)
     seen = Seen(
         rules=header.rules,
         memory=decode(Remembered, given["memory"]),
         watch=decode(Watch, given["watch"]),
-        snapshot=decode(Snapshot, given["snapshot"]),
+        snapshot=decode(Snapshot, older.snapshot(given["snapshot"]) if header.older else given["snapshot"]),
         now=decode(Now, given["now"]),
         decision=decision,
     )

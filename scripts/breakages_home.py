@@ -17,7 +17,7 @@ HOME = (
         "I8",
         "what an app is applied from stays suspended at home",
         "failoverd/core/gitops.py",
-        ("        return list(resume(case)), []", "        return [], []"),
+        ("        return list(resume(case)), [Objection", "        return [], [Objection"),
         "tests/core/test_gitops.py",
     ),
     _row(
@@ -89,6 +89,20 @@ HOME = (
         "failoverd/core/intent.py",
         ("    if workload.epoch is None:\n        return now\n", "    return now\n"),
         "tests/core/test_lost_memory.py",
+    ),
+    _row(
+        "I8",
+        "a setting that names another Application while the app is away has that one suspended",
+        "failoverd/core/gitops.py",
+        ("ApplierReading) or _misnamed(case, workload):", "ApplierReading):"),
+        "tests/core/test_gitops_odd.py",
+    ),
+    _row(
+        "I8",
+        "a hold that held nothing is taken off at home",
+        "failoverd/core/gitops.py",
+        ("ops.append(gone if ours.hold is None else", "ops.append(gone if True else"),
+        "tests/core/test_gitops_odd.py",
     ),
     _row(
         "I8",

@@ -213,3 +213,14 @@ async def test_the_daemon_records_what_its_adapters_read(tmp_path: Path, recordi
     assert len(ticks) >= 7
     assert any(isinstance(one, Folder) for tick in ticks for one in tick.seen.snapshot.folders.values())
     assert main(["replay", str(recordings)]) == Exit.OK
+
+
+def test_a_recording_of_before_there_were_applications_is_decided_again_exactly_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["replay", str(ROOT / "tests/data/recordings/before_appliers.jsonl.gz")]) == Exit.OK
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.endswith("UTC: every decision is the recorded one\n")
+    assert "patch applier media/sonarr: failover to backup" in said.out
+    assert "HelmRelease media/sonarr to be suspended" in said.out

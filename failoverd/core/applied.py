@@ -29,7 +29,8 @@ class Owner(StrEnum):
 _SWITCHES = {ApplierKind.HELM_RELEASE: "suspend", ApplierKind.APPLICATION: "skip-reconcile"}
 _SUSPENSION = re.compile(
     r"failoverd: (\S+), epoch ([0-9]{1,18}), (.*); before: "
-    r"(suspend(?= absent| true| false)|skip-reconcile(?= absent| \")) (.*), hold (absent|present)(?:; since (\S+))?"
+    r"(suspend(?= absent| true| false)|skip-reconcile(?= absent| \")) (.*), "
+    r"hold (absent|present|\"[^;,]*\")(?:; since (\S+))?"
 )
 
 
@@ -45,6 +46,8 @@ class Suspension:
     """What stood at its switch; None where nothing did."""
     held: bool
     """Whether somebody else's hold was on it before ours."""
+    hold: str | None = None
+    """What stood where ours is now and held nothing; None where nothing did."""
     since: datetime | None = None
     """When it was suspended, by the API server's clock; of an Application only."""
 
@@ -53,7 +56,7 @@ class Suspension:
         if self.kind is ApplierKind.APPLICATION and self.before is not None:
             text = _quoted(self.before)
         before = f"{_SWITCHES[self.kind]} {text}"
-        hold = "present" if self.held else "absent"
+        hold = "present" if self.held else "absent" if self.hold is None else _quoted(self.hold).replace(",", "\\x2c")
         since = f"; since {self.since.isoformat()}" if self.since else ""
         return f"failoverd: {self.app}, epoch {self.epoch}, {self.why}; before: {before}, hold {hold}{since}"
 
@@ -73,15 +76,16 @@ class Suspension:
     def _read(cls, found: re.Match[str]) -> Suspension:
         app, epoch, why, switch, before, hold, since = found.groups()
         kind = next(kind for kind, word in _SWITCHES.items() if word == switch)
-        if before != "absent":
-            before = _unquoted(before) if kind is ApplierKind.APPLICATION else before
+        if kind is ApplierKind.HELM_RELEASE and before not in ("absent", "true", "false"):
+            raise ValueError(before)
         return cls(
             kind=kind,
             app=app,
             epoch=int(epoch),
             why=why,
-            before=None if before == "absent" else before,
+            before=None if before == "absent" else _unquoted(before) if before.startswith('"') else before,
             held=hold == "present",
+            hold=_unquoted(hold) if hold.startswith('"') else None,
             since=datetime.fromisoformat(since) if since else None,
         )
 
@@ -117,6 +121,8 @@ class ApplierReading:
     """None where nobody of us suspended it."""
     held: bool = False
     """Whether its Kustomization leaves it alone."""
+    hold: str | None = None
+    """The annotation by which we have that; None where it is absent."""
     owner: Owner = Owner.NONE
     owner_name: str = ""
     busy: str = ""

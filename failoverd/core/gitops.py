@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from failoverd.core import names, patch
-from failoverd.core.case import Case
-from failoverd.core.memory import Move, Phase
+from failoverd.core.case import NOT_SEEN, Case
+from failoverd.core.memory import AppMemory, Move, Phase
 from failoverd.core.model import (
     Action,
     ApplierReading,
@@ -37,9 +37,12 @@ GOES_ON = timedelta(seconds=60)
 
 
 def is_suspended(workload: Workload) -> bool:
-    """Whether no applier can undo a patch of ours; True where there is none, False while it is unread."""
+    """Whether no applier can undo a patch of ours; True where there is none, False while it is unread.
+
+    One that is configured counts also where the workload has lost every trace of it.
+    """
     applier = workload.applier
-    if workload.owner not in OWNERS:
+    if workload.owner not in OWNERS and applier is None:
         return True
     if not isinstance(applier, ApplierReading):
         return False
@@ -53,7 +56,7 @@ def suspend(case: Case, why: str) -> tuple[PatchApplier, ...]:
     workload, wanted = case.workload, case.app.applier
     if isinstance(workload, Unknown) or wanted is None or is_suspended(workload):
         return ()
-    if not isinstance(workload.applier, ApplierReading):
+    if not isinstance(workload.applier, ApplierReading) or _misnamed(case, workload):
         return ()
     ops = _suspended(case, workload.applier, why)
     return (PatchApplier(app=case.app.key, applier=wanted, ops=ops, reason=why),)
@@ -68,6 +71,7 @@ def _suspended(case: Case, applier: ApplierReading, why: str) -> tuple[PatchOp, 
         why=why,
         before=ours.before if ours else applier.switch,
         held=ours.held if ours else applier.held,
+        hold=ours.hold if ours else None if applier.held else applier.hold,
         since=case.date if kind is ApplierKind.APPLICATION else None,
     )
     ops = [patch.test("/metadata/uid", applier.uid), patch.test("/metadata/resourceVersion", applier.version)]
@@ -100,9 +104,11 @@ def resume(case: Case) -> tuple[PatchApplier, ...]:
         ops.append(patch.test(switch, _value(applier.kind, applier.switch)))
         back = PatchOp(op="remove", path=switch) if ours.before is None else None
         ops.append(back or PatchOp(op="replace", path=switch, value=_value(applier.kind, ours.before or "")))
-    if applier.held and not ours.held:
-        ops.append(patch.test(patch.annotation(names.HOLD), names.HOLD_VALUE))
-        ops.append(PatchOp(op="remove", path=patch.annotation(names.HOLD)))
+    if applier.hold == names.HOLD_VALUE and not ours.held:  # not one that somebody has written in its place
+        path = patch.annotation(names.HOLD)
+        ops.append(patch.test(path, names.HOLD_VALUE))
+        gone = PatchOp(op="remove", path=path)
+        ops.append(gone if ours.hold is None else PatchOp(op="replace", path=path, value=ours.hold))
     ops.append(PatchOp(op="remove", path=patch.annotation(names.SUSPENDED)))
     why = "no app of ours needs it suspended any more"
     return (PatchApplier(app=case.app.key, applier=wanted, ops=tuple(ops), reason=why),)
@@ -114,21 +120,40 @@ def _needed(case: Case) -> bool:
         if app.applier != case.app.applier:
             continue
         was = case.was if app.key == case.app.key else case.memory.apps.get(app.key)
-        workload = case.snapshot.workloads.get(app.key)
-        if not isinstance(workload, Workload) or patch.is_marked(workload):
+        workload = case.snapshot.workloads.get(app.key, NOT_SEEN)
+        unread = isinstance(workload, Unknown) and not workload.gone  # nothing of ours is on what does not exist
+        if unread or (isinstance(workload, Workload) and patch.is_marked(workload)) or _is_out(was):
             return True
-        if was is not None and was.phase is not Phase.RELEASED and (was.move is not None or was.undo is not None):
-            return True
-    return False
+    return bool(_forgotten(case))
+
+
+def _is_out(was: AppMemory | None) -> bool:
+    """Whether an app moves or lives away from home."""
+    return was is not None and was.phase is not Phase.RELEASED and (was.move is not None or was.undo is not None)
+
+
+def _forgotten(case: Case) -> str:
+    """The app for which we suspended it, where that is away from home and no longer configured; empty for none."""
+    applier = case.workload.applier if isinstance(case.workload, Workload) else None
+    ours = applier.ours if isinstance(applier, ApplierReading) else None
+    if ours is None or any(app.key == ours.app for app in case.rules.apps):
+        return ""
+    return ours.app if _is_out(case.memory.apps.get(ours.app)) else ""
 
 
 def tend(case: Case) -> tuple[list[Action], list[Objection]]:
     """For an app at rest: what it is applied from suspended again, with an alarm, or resumed."""
     workload = case.workload
-    if isinstance(workload, Unknown) or not isinstance(workload.applier, ApplierReading):
+    if isinstance(workload, Unknown):
+        return [], []
+    if case.was.undo is not None and (wrong := _misnamed(case, workload)):
+        return [], [Objection(why=Why.RESUMED, text=f"{wrong}: nothing sees to it that it stays suspended")]
+    if not isinstance(workload.applier, ApplierReading):
         return [], []
     if case.was.undo is None:
-        return list(resume(case)), []
+        lost = _forgotten(case)
+        text = f"{case.app.applier} stays suspended: {lost} is away from home and not configured any more"
+        return list(resume(case)), [Objection(why=Why.RESUMED, text=text)] if lost else []
     if is_suspended(workload):
         heedless = _heedless(case.app.applier, workload.applier)
         return [], [Objection(why=Why.RESUMED, text=heedless)] if heedless else []
@@ -153,13 +178,19 @@ def _heedless(name: Applier | None, applier: ApplierReading) -> str:
 def waits(case: Case, move: Move, workload: Workload) -> str:
     """What a first stop waits for: the suspension, then what runs already and would undo it; empty for nothing."""
     applier = workload.applier
+    if wrong := _misnamed(case, workload):
+        return f"what it is applied from to be suspended: {wrong}"
     if not is_suspended(workload):
         why = f": {applier.why}" if isinstance(applier, Unknown) else ""
         return f"{case.app.applier} to be suspended{why}"
+    ours = applier.ours if isinstance(applier, ApplierReading) else None
+    of_this = ours is not None and (ours.app, ours.epoch) == (case.app.key, move.epoch)
+    if f"{PatchApplier.__name__} {case.app.applier}" in case.snapshot.in_flight and not of_this:
+        return f"a patch of {case.app.applier} on its way to be answered: it may resume it"
     if not move.kind.planned or not isinstance(applier, ApplierReading) or not applier.busy:
         return ""
     # An Application says nothing new of itself once it is suspended: only for its own move can it still be at work.
-    told = applier.kind is ApplierKind.HELM_RELEASE or (applier.ours and applier.ours.epoch == move.epoch)
+    told = applier.kind is ApplierKind.HELM_RELEASE or of_this
     return f"{case.app.applier} to be at rest: {applier.busy}" if told else ""
 
 
@@ -174,13 +205,22 @@ def objections(case: Case, workload: Workload, *, planned: bool) -> Iterator[Obj
     elif wanted is None:
         hint = f'set {SETTINGS[kind]} = "{workload.owner_name}" for it, and grant what `failoverd config rbac` prints'
         yield _object(f"{key} belongs to {kind} {workload.owner_name}, which would undo the patch: {hint} then")
-    elif kind is not wanted.kind or workload.owner_name not in _known_as(wanted):
-        yield _object(f"{key} belongs to {kind} {workload.owner_name}, the configuration names {_told(wanted, kind)}")
+    elif wrong := _misnamed(case, workload):
+        yield _object(wrong)
     elif not isinstance(workload.applier, ApplierReading):
         why = workload.applier.why if workload.applier else "not read yet"
         yield _object(f"{wanted}, which {key} is applied from: {why}")
     else:
         yield from _of_applier(case, wanted, workload.applier, planned=planned)
+
+
+def _misnamed(case: Case, workload: Workload) -> str:
+    """That the workload names another applier than the configuration does; empty where it does not, or names none."""
+    wanted, kind = case.app.applier, OWNERS.get(workload.owner)
+    if kind is None or (wanted and wanted.kind is kind and workload.owner_name in _known_as(wanted)):
+        return ""
+    named = _told(wanted, kind) if wanted else "none"
+    return f"{case.app.key} belongs to {kind} {workload.owner_name}, the configuration names {named}"
 
 
 def _known_as(applier: Applier) -> tuple[str, ...]:

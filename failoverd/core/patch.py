@@ -170,7 +170,8 @@ def start(app: App, workload: Workload, was: AppMemory, site: Site, place: Place
     Going home restores everything we touched and removes the hold with it.
     """
     ops = [*_token(workload), test("/spec/replicas", 0)]
-    if workload.held:
+    theirs = was.undo is not None and was.undo.held  # perhaps a label, or in capitals: not ours to name
+    if workload.held and not theirs:
         ops.append(test(annotation(workload.owner.hold), names.HOLD_VALUE))
     ops += _point_at(app, workload, site)
     if was.undo is not None and is_home(app, was.undo, site):

@@ -37,6 +37,16 @@ def patience(case: Case, wish: Wish) -> Iterator[Objection]:
         )
 
 
+def announced(case: Case, wish: Wish) -> Iterator[Objection]:
+    """Nothing is taken by plan to a node that is about to be rebooted: it is cordoned a moment later only."""
+    reading = case.snapshot.nodes.get(case.place(wish.target).node)
+    node = reading.node if reading else None
+    if wish.kind.planned and wish.target is not case.was.active and node and not isinstance(node, Unknown):
+        if node.rebooting:
+            text = f"target {case.place(wish.target).node} is being rebooted by {node.rebooting}"
+            yield Objection(why=Why.PLANNED, text=text)
+
+
 def departure(case: Case) -> Wish | None:
     """The switchover that a drain of the active node calls for, where the rules want one."""
     active, node = case.was.active, case.place(case.was.active).node

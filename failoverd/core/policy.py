@@ -366,6 +366,7 @@ GUARDS: tuple[Guard, ...] = (
     occupied,
     lost_side,
     planned.patience,
+    planned.announced,
     domains,
     *room.GUARDS,
     target_claims,

@@ -61,6 +61,7 @@ class Applied:
             annotations=bool(marks),
             ours=Suspension.of(marks[names.SUSPENDED]) if names.SUSPENDED in marks else None,
             held=render.held(self.raw),
+            hold=marks.get(names.HOLD),
             owner=render.owner(meta["labels"], marks),
             owner_name="flux-system/apps",
             busy=self.busy,

@@ -48,7 +48,8 @@ def test_who_holds_the_lock(raw, found):
 @pytest.mark.parametrize(
     "value",
     ["", "w1", "[]", "null", {}, {"nodeID": 7}, several("w1"), {"locks": "w1"}, {"nodeID": "w1", "TTL": "1h"},
-     lock("w1", timedelta(hours=1), created="noon"), lock("w1", timedelta(hours=1), created="2026-11-27T11:50:00")],
+     lock("w1", timedelta(hours=1), created="noon"), lock("w1", timedelta(hours=1), created="2026-11-27T11:50:00"),
+     lock("w1") | {"TTL": 10**30}, "[" * 100_000, "1" * 5_000],
 )  # fmt: skip
 def test_what_cannot_be_understood_is_unknown_and_names_the_annotation(value):
     found = holders(daemon_set(value), NOW)

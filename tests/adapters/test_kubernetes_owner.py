@@ -103,6 +103,25 @@ def test_a_helm_release_that_we_suspended():
 
 
 @pytest.mark.parametrize(
+    ("label", "note", "held"),
+    [
+        ("enabled", "disabled", True),
+        ("Disabled", None, True),
+        ("disabled", "enabled", True),
+        ("enabled", None, False),
+    ],
+)
+def test_a_label_or_an_annotation_holds_whatever_the_other_says(label, note, held):
+    def change(raw):
+        raw["metadata"]["labels"][names.HOLD] = label
+        raw["metadata"]["annotations"] = {} if note is None else {names.HOLD: note}
+
+    found = read(change)
+    assert isinstance(found, ApplierReading)
+    assert (found.held, found.hold) == (held, note)
+
+
+@pytest.mark.parametrize(
     ("reason", "message", "busy"),
     [
         ("Progressing", "Running 'upgrade' action with timeout of 5m0s", True),

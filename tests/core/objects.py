@@ -91,6 +91,7 @@ def parse_applier(which: Applier, raw: dict[str, Any]) -> ApplierReading:
         annotations=bool(marks),
         ours=Suspension.of(marks[names.SUSPENDED]) if names.SUSPENDED in marks else None,
         held=marks.get(names.HOLD) == names.HOLD_VALUE,
+        hold=marks.get(names.HOLD),
         owner=Owner.FLUX if names.FLUX_NAME in meta.get("labels", {}) else Owner.NONE,
         busy=raw.get("busy", ""),
         applies=raw.get("applies", True),

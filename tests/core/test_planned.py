@@ -171,6 +171,16 @@ def test_with_both_nodes_cordoned_nothing_moves():
     assert (life.app().active, life.why()) == (P, {Why.TARGET_CORDONED})
 
 
+def test_nothing_is_taken_by_plan_to_a_node_that_is_about_to_be_rebooted_and_a_failover_is():
+    life = in_work(KURED, drain=Drain.SWITCHOVER)
+    life.world.nodes[W2] = {"node": KURED}
+    life.run(120)
+    assert life.app().active is P
+    assert "target w2 is being rebooted by kured" in life.told()
+    life.world.off.add(W1)
+    life.until(lambda life: life.app().active is B, PATIENCE + 200)
+
+
 def test_observe_mode_offers_and_moves_nothing():
     life = healthy()
     life.world.rules = replace(life.world.rules, drain=Drain.SWITCHOVER, mode=Mode.OBSERVE)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from failoverd.adapters.kubernetes.owner import APPLICATION_CONTROLLER, owner
+from failoverd.adapters.kubernetes.owner import APPLICATION_CONTROLLER, is_held, owner
 from failoverd.adapters.kubernetes.parse_tools import Malformed, Raw, dig, need
 from failoverd.core import names
 from failoverd.core.model import ApplierReading, Owner, Suspension, Unknown
@@ -61,14 +61,14 @@ def _application(raw: Raw, app: App) -> ApplierReading:
 
 def _common(meta: Raw) -> dict[str, Any]:
     annotations = dig(meta, "annotations", kind=Mapping) or {}
-    labels = dig(meta, "labels", kind=Mapping) or {}
-    hold = labels.get(names.HOLD) or annotations.get(names.HOLD) or ""
+    hold = annotations.get(names.HOLD)
     return {
         "uid": need(meta, "uid", kind=str),
         "version": need(meta, "resourceVersion", kind=str),
         "annotations": bool(annotations),
         "ours": _suspension(annotations),
-        "held": str(hold).casefold() == names.HOLD_VALUE,
+        "held": is_held(meta, names.HOLD),
+        "hold": None if hold is None else str(hold),
         "deleting": dig(meta, "deletionTimestamp") is not None,
     }
 

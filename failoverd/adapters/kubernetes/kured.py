@@ -65,12 +65,12 @@ def holders(raw: Raw, now: datetime) -> frozenset[str] | Unknown:
         single = "locks" not in lock and "maxOwners" not in lock
         locks = [lock] if single else dig(lock, "locks", kind=list) or []
         return frozenset(need(one, "nodeID", kind=str) for one in locks if not _expired(one, now))
-    except (Malformed, ValueError) as error:
+    except (Malformed, ValueError, OverflowError, RecursionError) as error:  # whatever stands there, the tick goes on
         return Unknown(f"annotation {LOCK}: {error}")
 
 
 def _expired(lock: Any, now: datetime) -> bool:
-    """Whether kured itself would take it for forgotten. Raises Malformed, ValueError."""
+    """Whether kured itself would take it for forgotten. Raises Malformed, ValueError, OverflowError."""
     lasts = dig(lock, "TTL", kind=int)
     if not lasts or lasts < 0:
         return False

@@ -64,6 +64,12 @@ def owner(meta: Mapping[str, Any], *, but: str = "") -> tuple[Owner, str]:
     return Owner.NONE, ""
 
 
+def is_held(meta: Mapping[str, Any], hold: str) -> bool:
+    """Whether the object is held by `hold`: a label or an annotation, in any case; one of them is enough for Flux."""
+    marks = (_texts(meta.get("labels")), _texts(meta.get("annotations")))
+    return any(one.get(hold, "").casefold() == names.HOLD_VALUE for one in marks)
+
+
 def _application(tracked: str) -> str:
     """An Application as Argo CD names it in labels and annotations: outside its own namespace with that before it."""
     return tracked.replace("_", "/", 1)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from failoverd.adapters.kubernetes import fit
-from failoverd.adapters.kubernetes.owner import owner
+from failoverd.adapters.kubernetes.owner import is_held, owner
 from failoverd.adapters.kubernetes.parse_tools import Malformed, Raw, dig, met, need
 from failoverd.adapters.kubernetes.rbac import sources
 from failoverd.core import names
@@ -59,11 +59,9 @@ def workload(raw: Raw, app: App, pods: Sequence[Raw]) -> Workload | Unknown:
         template = need(spec, "template", "spec", kind=Mapping)
         claims = template_claims(template)
         annotations = dig(meta, "annotations", kind=Mapping) or {}
-        labels = dig(meta, "labels", kind=Mapping) or {}
         selector = dig(template, "nodeSelector", kind=Mapping)
         generation = need(meta, "generation", kind=int)
         who, owner_name = owner(meta)
-        hold = labels.get(who.hold) or annotations.get(who.hold) or ""
         uid = need(meta, "uid", kind=str)
         return Workload(
             uid=uid,
@@ -75,7 +73,7 @@ def workload(raw: Raw, app: App, pods: Sequence[Raw]) -> Workload | Unknown:
             epoch=_number(annotations, names.EPOCH),
             leader=_number(annotations, names.LEADER),
             active=_active(annotations),
-            held=str(hold).casefold() == names.HOLD_VALUE,
+            held=is_held(meta, who.hold),
             owner=who,
             owner_name=owner_name,
             shape=shape(raw, app, claims),
