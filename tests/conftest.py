@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does; what hangs is ended by the test's own limit.
+settings.register_profile("failoverd", deadline=None)
+settings.load_profile("failoverd")
 
 LAB = "FAILOVERD_LAB_STATE"
 """Where the lab of the e2e suite is."""

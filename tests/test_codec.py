@@ -45,7 +45,7 @@ def through(kind: Any, value: object) -> object:
 
 
 @pytest.mark.parametrize("kind", [Snapshot, Remembered, Watch, Decision, Rules, Now], ids=str)
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_every_noun_comes_back_as_it_went(kind: Any, data: st.DataObject) -> None:
     value = data.draw(st.from_type(kind))
@@ -54,7 +54,7 @@ def test_every_noun_comes_back_as_it_went(kind: Any, data: st.DataObject) -> Non
     assert type(back) is type(value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(before=JSON, after=JSON)
 def test_changes_lead_from_one_tree_to_the_other_in_the_same_order(before: Any, after: Any) -> None:
     made = json.loads(json.dumps(changes(before, after)))
@@ -62,7 +62,7 @@ def test_changes_lead_from_one_tree_to_the_other_in_the_same_order(before: Any, 
     assert changes(after, after) == []
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(before=st.from_type(Snapshot), after=st.from_type(Snapshot))
 def test_a_snapshot_is_rebuilt_from_another_one_and_the_changes(before: Snapshot, after: Snapshot) -> None:
     trees = [encode(Snapshot, one) for one in (before, after)]

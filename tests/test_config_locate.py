@@ -87,7 +87,7 @@ def paths(value: object, path: Path = ()) -> list[Path]:
     return [found for key, one in inner for found in ((*path, key), *paths(one, (*path, key)))]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.text("abc-_", min_size=1, max_size=4), VALUES, max_size=5))
 def test_exactly_the_keys_that_the_parser_finds_are_found(document: dict[str, Any]) -> None:
     text = tomlkit.dumps(document)

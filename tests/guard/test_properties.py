@@ -103,7 +103,7 @@ def judge(app: App, one: shelf.Lying, earliest: int) -> int:
     return int(n)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     wal=st.booleans(),
     seed=st.integers(0, 2**32),
