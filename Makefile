@@ -54,7 +54,7 @@ kills: .venv ## the daemon killed before and after every request of every kind o
 faults: .venv ## an answer spoilt at every request of every kind of move, resumable: make faults ARGS='--jobs 2'
 	$(BIN)/python -m tests.kill faults $(ARGS)
 
-kills-real: .venv ## the same by SIGKILL at a real API server, resumable: make kills-real ARGS='--jobs 8 --minutes 40'
+kills-real: .venv ## the same by SIGKILL at a real API server, resumable: make kills-real ARGS='--jobs 14 --minutes 40'
 	$(BIN)/python -m tests.kill.real kills $(ARGS)
 
 faults-real: .venv ## the real API server's answers spoilt, tokens revoked, rights withdrawn, resumable

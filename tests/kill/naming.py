@@ -69,7 +69,7 @@ def name_of(front: str, method: str, path: str, query: Mapping[str, str], body: 
         wanted = _json(_json(body).get("data", {}).get("wanted", "{}"))
         return f"{verb} {short} {wanted.get('duty')}{' and place' if wanted.get('move') else ''}"
     if method == "POST" and short in ("configmaps", "leases"):
-        return f"{verb} {short}/{_json(body).get('metadata', {}).get('name')}"
+        return f"{verb} {short}/{_LANE.sub('', str(_json(body).get('metadata', {}).get('name')))}"
     return f"{verb} {short}"
 
 
