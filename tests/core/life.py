@@ -99,6 +99,19 @@ def at_rest(life: Life) -> bool:
     return isinstance(life.memory, Memory) and life.phase() is Phase.WATCHING
 
 
+def last(life: Life) -> Any:
+    return life.app().moves[-1]
+
+
+def ended(life: Life) -> bool:
+    return at_rest(life) and bool(life.app().moves)
+
+
+def spec(life: Life) -> Any:
+    raw = life.world.raw[KEY]
+    return raw["spec"], raw["metadata"].get("annotations")
+
+
 _WATCHED: dict[tuple[Rules, float], bytes] = {}
 """Rules and seconds -> the daemon that has watched by them. Most tests begin with one of a few of these minutes."""
 

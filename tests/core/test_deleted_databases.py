@@ -7,8 +7,8 @@ from failoverd.core.model import Why
 from failoverd.core.points import Ailment, Sickness
 from tests.core.build import W1, B, P
 from tests.core.guarded import HERE, THERE, age, guarded
-from tests.core.life import Life, at_rest
-from tests.core.test_recalling import ask, ended
+from tests.core.life import Life, at_rest, ended
+from tests.core.test_recalling import ask
 
 OLD = Sickness(database="old.db", ailment=Ailment.NONE, text="no point of epoch 4 from primary", earlier=True)
 

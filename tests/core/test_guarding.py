@@ -26,9 +26,9 @@ from tests.core.guarded import (
     muted,
     order,
 )
-from tests.core.life import at_rest, healthy
+from tests.core.life import at_rest, ended, healthy
 from tests.core.test_moves import arrived, powered_off, switch
-from tests.core.test_restoring import FILE, ask, ended
+from tests.core.test_restoring import FILE, ask
 
 
 def test_only_without_guards_it_is_said_that_nothing_proves_a_database():

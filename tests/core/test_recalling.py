@@ -16,7 +16,7 @@ from failoverd.core.recall import Recall
 from failoverd.core.rules import Site
 from tests.core.build import KEY, W1, B, P, an_app
 from tests.core.guarded import HERE, THERE, age, guarded, marks, order
-from tests.core.life import Life, at_rest, command, healthy
+from tests.core.life import Life, at_rest, command, ended, healthy, last, spec
 
 CONFIG = (KEY, "config", P)
 
@@ -26,19 +26,6 @@ def ask(life: Life, number: str = "r1", before: float = 7, **recall: Any) -> Non
     restore = Restore(recall=Recall(**{**wanted, **recall}))
     made = command(CommandKind.RESTORE, id=number, target=life.app().active, restore=restore)
     life.commands = (*life.commands, made)
-
-
-def last(life: Life) -> Any:
-    return life.app().moves[-1]
-
-
-def ended(life: Life) -> bool:
-    return at_rest(life) and bool(life.app().moves)
-
-
-def spec(life: Life) -> Any:
-    raw = life.world.raw[KEY]
-    return raw["spec"], raw["metadata"].get("annotations")
 
 
 def until_marked(life: Life, name: str) -> None:

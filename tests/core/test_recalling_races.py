@@ -11,8 +11,8 @@ from failoverd.core.model import Pod, Why
 from failoverd.core.points import Duty
 from tests.core.build import KEY, W1
 from tests.core.guarded import HERE, guarded, order
-from tests.core.life import Life
-from tests.core.test_recalling import CONFIG, ask, both, ended, last, until_marked
+from tests.core.life import Life, ended, last
+from tests.core.test_recalling import CONFIG, ask, both, until_marked
 
 JOB = Pod(name="backup-job", uid="j", node=W1, claims=("pvc-sonarr",), owned=False)
 

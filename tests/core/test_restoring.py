@@ -21,7 +21,7 @@ from failoverd.core.model import (
 )
 from failoverd.core.rules import Site
 from tests.core.build import KEY, W1, B, P
-from tests.core.life import Life, at_rest, command, healthy, kinds
+from tests.core.life import Life, at_rest, command, ended, healthy, kinds, last, spec
 
 HERE = (KEY, "data", P)
 FILE = Version(path="config.xml", at="2026-01-05T11:00:00Z", modified="2026-01-05T10:00:00Z", size=5)
@@ -42,19 +42,6 @@ def keeping(**rules: Any) -> Life:
 
 def folder(life: Life, **changes: Any) -> None:
     life.world.folders[HERE] = replace(life.world.folders[HERE], **changes)
-
-
-def last(life: Life) -> Any:
-    return life.app().moves[-1]
-
-
-def ended(life: Life) -> bool:
-    return at_rest(life) and bool(life.app().moves)
-
-
-def spec(life: Life) -> Any:
-    raw = life.world.raw[KEY]
-    return raw["spec"], raw["metadata"].get("annotations")
 
 
 def test_the_file_is_fetched_between_a_stop_and_a_start_with_versions_on_and_off_around_it():

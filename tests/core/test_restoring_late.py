@@ -11,8 +11,8 @@ from failoverd.core.memory import Kind, Phase
 from failoverd.core.model import CommandKind, FetchVersions, FindVersions, Pod, Receipt, SetRole, Want, Why
 from tests.core.build import KEY, W1, B
 from tests.core.guarded import guarded
-from tests.core.life import Life, at_rest, command
-from tests.core.test_restoring import FILE, HERE, OTHER, ask, ended, keeping, last
+from tests.core.life import Life, at_rest, command, ended, last
+from tests.core.test_restoring import FILE, HERE, OTHER, ask, keeping
 
 DB, WAL = replace(FILE, path="app.db"), replace(FILE, path="app.db-wal")
 

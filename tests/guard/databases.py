@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -109,3 +110,27 @@ def writing(path: Path, pause: float = 0.0, width: int = 2000) -> Iterator[Write
             yield Writer(process)
         finally:
             process.kill()
+
+
+def killed_after(count: int, act: Callable[[Callable[[], None]], bool]) -> bool:
+    """`act` in a child that dies before its operation `count` + 1; False when it had ended before, and well.
+
+    It calls what it is given before each operation, and says whether it ended well.
+    """
+    child = os.fork()
+    if not child:
+        calls = 0
+
+        def still() -> None:
+            nonlocal calls
+            calls += 1
+            if calls > count:
+                os._exit(9)
+
+        try:
+            os._exit(0 if act(still) else 1)
+        finally:
+            os._exit(2)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, 9)
+    return status == 9

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from failoverd.guard.pace import Halt, Pace
 from failoverd.guard.place import Placer
 from failoverd.guard.points import Maker
 from failoverd.guard.proof import Prover
-from tests.guard.databases import Clock, connect, database, numbers, wanted
+from tests.guard.databases import Clock, connect, database, killed_after, numbers, wanted
 
 FREE = Pace()
 MOVE = "media/sonarr#4@20260105T090050Z"
@@ -94,29 +95,12 @@ def unharmed(root: Path, before: dict[str, bytes], points: set[bytes]) -> None:
         assert everything.count(old) >= list(before.values()).count(old), f"{name} is gone"
 
 
+def placed(root: Path, still: Callable[[], None]) -> bool:
+    return place(root, still).done
+
+
 def point_files(root: Path) -> set[bytes]:
     return {path.read_bytes() for path in root.rglob("*.sqlite")}
-
-
-def killed_after(root: Path, count: int) -> bool:
-    """Placing in a child that dies before its operation `count` + 1; False when it had ended before."""
-    child = os.fork()
-    if not child:
-        calls = 0
-
-        def still() -> None:
-            nonlocal calls
-            calls += 1
-            if calls > count:
-                os._exit(9)
-
-        try:
-            os._exit(0 if place(root, still).done else 1)
-        finally:
-            os._exit(2)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, 9)
-    return status == 9
 
 
 def finished(root: Path, before: dict[str, bytes], said: Placed) -> None:
@@ -150,7 +134,7 @@ def test_placing_killed_after_any_operation_is_resumed_and_never_pairs_a_databas
     while True:
         root = tmp_path / "again"
         shutil.copytree(target, root, symlinks=True)
-        died = killed_after(root, count)
+        died = killed_after(count, partial(placed, root))
         unharmed(root, before, points)
         finished(root, before, place(root))
         shutil.rmtree(root)
@@ -165,7 +149,7 @@ def test_placing_that_is_killed_again_and_again_ends_all_the_same(target: Path) 
     before, points = content(target), point_files(target)
     # Twice as far each time: the first operations are those of looking at what is there.
     for count in (12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32):
-        killed_after(target, count)
+        killed_after(count, partial(placed, target))
         unharmed(target, before, points)
     finished(target, before, place(target))
 
@@ -244,7 +228,7 @@ def test_an_app_that_was_started_meanwhile_blocks_it(target: Path) -> None:
     """Its new, empty database stands where the old one was moved away from: nobody may overwrite it unseen."""
     count = 0
     while True:
-        killed_after(target, count)
+        killed_after(count, partial(placed, target))
         if not (target / "app.db").exists():
             break
         count += 1
@@ -257,7 +241,7 @@ def test_an_app_that_was_started_meanwhile_blocks_it(target: Path) -> None:
 def test_a_wal_that_appears_meanwhile_blocks_it_too(target: Path) -> None:
     count = 0
     while not (target / "gone").exists():
-        killed_after(target, count)
+        killed_after(count, partial(placed, target))
         count += 1
     (target / f"{BARE}-wal").write_bytes(b"of whom?")
     said = place(target)
@@ -285,7 +269,7 @@ def test_a_journal_of_the_other_site_means_nothing_here(target: Path) -> None:
 
 def test_an_unfinished_placing_of_an_earlier_move_is_finished_first(target: Path) -> None:
     before, points = content(target), point_files(target)
-    assert killed_after(target, 24)
+    assert killed_after(24, partial(placed, target))
     unharmed(target, before, points)
     scratch, want = target.parent / "scratch", wanted(duty=Duty.PROVE, move="media/sonarr#5@later")
     prover = Prover(target, scratch)
@@ -302,7 +286,7 @@ def test_an_unfinished_placing_leaves_alone_what_came_after_it(target: Path) -> 
     count = 0
     while not list(target.rglob("backup.json")):
         count += 1
-        assert killed_after(target, count)
+        assert killed_after(count, partial(placed, target))
     for part in ("", "-wal", "-shm", "-journal"):
         Path(f"{target / 'app.db'}{part}").unlink()
     database(target / "app.db", rows=99)

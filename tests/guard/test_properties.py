@@ -6,9 +6,11 @@ import os
 import random
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from failoverd.guard import shelf
 from failoverd.guard.files import hashed
 from failoverd.guard.pace import Pace
 from failoverd.guard.points import Maker
-from tests.guard.databases import Clock, connect, database, wanted
+from tests.guard.databases import Clock, connect, database, killed_after, wanted
 
 FREE = Pace()
 STEPS = (
@@ -152,7 +154,7 @@ def test_a_guard_killed_anywhere_leaves_only_points_that_are_true(tmp_path: Path
     while died:
         again = tmp_path / "again"
         shutil.copytree(root, again)
-        died = killed_after(again, count)
+        died = killed_after(count, partial(make, again))
         wrong: list[Sickness] = []
         there = list(shelf.lying(again, wrong))
         assert wrong == []
@@ -169,25 +171,9 @@ def test_a_guard_killed_anywhere_leaves_only_points_that_are_true(tmp_path: Path
     assert count > 8
 
 
-def killed_after(root: Path, count: int) -> bool:
-    child = os.fork()
-    if not child:
-        calls = 0
-
-        def still() -> None:
-            nonlocal calls
-            calls += 1
-            if calls > count:
-                os._exit(9)
-
-        try:
-            Maker(root, Site.PRIMARY).turn(wanted(), Clock(), Pace(still=still))
-            os._exit(0)
-        finally:
-            os._exit(2)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, 9)
-    return status == 9
+def make(root: Path, still: Callable[[], None]) -> bool:
+    Maker(root, Site.PRIMARY).turn(wanted(), Clock(), Pace(still=still))
+    return True
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs a small filesystem of its own, which only root may mount")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from failoverd.guard.pace import Pace
 from failoverd.guard.place import Placer
 from failoverd.guard.proof import Prover
 from failoverd.guard.recall import Recaller
-from tests.guard.databases import connect, numbers, wanted
+from tests.guard.databases import connect, killed_after, numbers, wanted
 from tests.guard.test_recall import MOVE, Side, here, rows
 
 __all__ = ["here"]  # a fixture
@@ -111,33 +112,15 @@ def test_where_two_sites_moved_databases_of_one_name_nobody_guesses(here: Side) 
 # -------------------------------------------------------------------- killed
 
 
-def killed_after(here: Side, count: int, order: Wanted) -> bool:
-    """The order in a child that dies before its operation `count` + 1; False when it had ended before."""
-    child = os.fork()
-    if not child:
-        calls = 0
-
-        def still() -> None:
-            nonlocal calls
-            calls += 1
-            if calls > count:
-                os._exit(9)
-
-        try:
-            scratch = here.root.parent / "scratch"
-            placer = Placer(here.root, Site.PRIMARY, scratch)
-            recaller = Recaller(here.root, scratch, placer, Prover(here.root, scratch).prove)
-            pace = Pace(still=still)
-            assert order.recall is not None
-            recall = order.recall
-            for one in (replace(order, lay=True), order):
-                placer.carry(one, lambda one=one: recaller.plan(one, recall, pace), pace)  # type: ignore[misc]
-            os._exit(0)
-        finally:
-            os._exit(2)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, 9)
-    return status == 9
+def put_back(here: Side, order: Wanted, still: Callable[[], None]) -> bool:
+    scratch = here.root.parent / "scratch"
+    placer = Placer(here.root, Site.PRIMARY, scratch)
+    recaller = Recaller(here.root, scratch, placer, Prover(here.root, scratch).prove)
+    pace, recall = Pace(still=still), order.recall
+    assert recall is not None
+    for one in (replace(order, lay=True), order):
+        placer.carry(one, lambda one=one: recaller.plan(one, recall, pace), pace)  # type: ignore[misc]
+    return True
 
 
 @pytest.mark.parametrize("what", ["point", "set"])
@@ -154,7 +137,7 @@ def test_killed_after_any_operation_it_is_resumed_and_never_stands_beside_a_fore
     while True:
         shutil.rmtree(here.root)
         shutil.copytree(original, here.root)
-        died = killed_after(here, count, order)
+        died = killed_after(count, partial(put_back, here, order))
         for name in ("app.db", "logs.db"):
             path = here.root / name
             if path.exists() and numbers_of(path, tmp_path) == meant:
