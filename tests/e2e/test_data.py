@@ -154,8 +154,12 @@ def kept(world: World, name: str, volume: Volume, gone: list[Row]) -> None:
     if volume.kind == "files":
         put_aside(world, name, volume, gone)
     elif gone:
-        numbers = set().union(*(opened(path, versions) for path in versions if path.suffix == ".db"))
-        assert {row.n for row in gone} <= numbers, f"{name} {volume.name}: gone without a trace"
+        found = {path: opened(path, versions) for path in versions if path.suffix == ".db"}
+        left = {row.n for row in gone} - set().union(*found.values())
+        if left:
+            shutil.copytree(world.copy("k3s-w1", name, volume), PASSED.parent / f"lost-{name}", dirs_exist_ok=True)
+        held = {str(path): f"to {max(numbers, default=0)}" for path, numbers in found.items()}
+        assert left == set(), f"{name} {volume.name}: gone without a trace; what is kept: {held}, {versions}"
 
 
 def opened(path: Path, versions: list[Path]) -> set[int]:
