@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from failoverd.core import ahead, asking, databases
+from failoverd.core import ahead, asking, clearing, databases
 from failoverd.core.case import Case, Wish
-from failoverd.core.memory import Kind, Move, Phase, Standing, TakeBackStep
-from failoverd.core.model import Action, Folder, GuardReading, Objection, Role, ScanPoints, Unknown, Want, Why
+from failoverd.core.memory import Kind, Move, Phase, Standing
+from failoverd.core.model import Action, GuardReading, Objection, ScanPoints, Unknown, Want, Why
 from failoverd.core.points import Ailment, Duty, Placed, Wanted
 from failoverd.core.rules import SITES, Mode, Site, Volume
 
@@ -52,6 +52,8 @@ def _stands(read: GuardReading, wanted: Wanted) -> bool:
 def _why(wanted: Wanted) -> str:
     if wanted.recall is not None:
         return asking.why(wanted)
+    if wanted.clear:
+        return "the lost side's databases are moved aside before anything replaces them"
     if wanted.move:
         return "the newest points that open become the databases"
     words = {Duty.MAKE: "it is active", Duty.PROVE: "its copy may be needed", Duty.REST: "nothing to do here now"}
@@ -71,9 +73,11 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
     duty = _duty(case, volume, site)
     placing = duty is Duty.PROVE and _places(case)
     move = case.was.move.id if placing and case.was.move is not None else ""
-    lost = None
-    if site is not case.was.active and _aside_is_due(case, volume):
-        move, lost = _aside_id(case), ahead.lost(case.was, site)
+    clear, lost = site is not case.was.active and clearing.may_clear(case, volume), None
+    if clear and not clearing.in_use(case, volume, site):
+        move = clearing.first_order_id(case)
+    elif site is not case.was.active and clearing.is_due(case, volume):
+        move, lost = clearing.order_id(case), ahead.lost(case.was, site)
     wanted = Wanted(
         duty=duty,
         epoch=epoch,
@@ -85,6 +89,7 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
         move=move,
         place=case.app.place,
         as_of=case.was.move.as_of if placing and case.was.move is not None else None,
+        clear=clear and move != "",
         lost=lost.id if lost is not None else "",
         rewound=databases.rewound(case.was),
     )
@@ -99,7 +104,8 @@ def _duty(case: Case, volume: Volume, site: Site) -> Duty:
         if site is was.active:
             return Duty.MAKE
         clean = case.copy(volume, site).standing is Standing.CLEAN
-        return Duty.PROVE if clean or _may_put_aside(case, volume) else Duty.REST
+        used = clean or clearing.may_put_aside(case, volume) or clearing.may_clear(case, volume)
+        return Duty.PROVE if used else Duty.REST
     if move.kind is Kind.FAILOVER:
         if was.phase is Phase.FENCING:  # it may be called off yet
             return Duty.MAKE if site is move.source else Duty.PROVE
@@ -231,83 +237,6 @@ def alarms(case: Case) -> list[Objection]:
                 text = f"{volume.name} at {site}: placing for {said.placed.move}: {said.placed.why}"
                 found.append(Objection(why=Why.NOT_OPEN, text=text))
     return found
-
-
-# -------------------------------------------------------------------- what a returned side had
-
-
-def put_aside(case: Case, volume: Volume) -> tuple[str, tuple[str, ...] | None]:
-    """What a take-back waits for before it overrides, and the databases put aside by now; None where none will be.
-
-    A database that never rests is never pulled whole: its old files would lie at the returned side for good, or be
-    replaced some day with nothing to keep them. So the guard there places the newest point, as at a failover: that
-    moves the old files aside together, and the take-back's own revert carries them to the versions.
-    """
-    site = case.was.active.other
-    found = databases.beside(case, volume)
-    if found is None:
-        return f"the guard at {site.other} to say which databases there are", None
-    if not found or databases.silent(case, volume, site):
-        return "", None
-    done = databases.placed(case, volume, site, _aside_id(case))
-    if done is None or not _by_order(case, volume, site):
-        if used := _in_use(case, volume, site):
-            return used, None
-        return f"the guard at {site} to put {', '.join(sorted(found))} aside", None
-    if not done.done:
-        return f"the guard at {site} to put databases aside: {done.why}", None
-    return "", done.databases
-
-
-def may_yet_put_aside(case: Case, volume: Volume) -> bool:
-    """Whether a take-back that went on without could have databases put aside by now: both guards are heard."""
-    return bool(databases.beside(case, volume)) and not databases.silent(case, volume, case.was.active.other)
-
-
-def _by_order(case: Case, volume: Volume, site: Site) -> bool:
-    """Whether what was put aside is what the standing order asked for: an earlier take-back's has the same name."""
-    read = databases.reading(case, volume, site)
-    ordered = isinstance(read, GuardReading) and read.wanted is not None and read.wanted.move == _aside_id(case)
-    return ordered and databases.after_order(databases.seen(case, volume, site))
-
-
-def _may_put_aside(case: Case, volume: Volume) -> bool:
-    """Whether a take-back has begun, nothing was put aside yet, and the survivor has databases with points."""
-    copy = case.copy(volume, case.was.active.other)
-    begun = copy.standing is Standing.TAKING_BACK and copy.step is TakeBackStep.PREPARE and copy.aside is None
-    return begun and bool(databases.beside(case, volume))
-
-
-def _in_use(case: Case, volume: Volume, site: Site) -> str:
-    """Who may have the databases of one copy open, which are not to be moved under it; empty where nobody can."""
-    if isinstance(case.workload, Unknown):  # its pods are not known either
-        return f"the workload can be read: {case.workload.why}"
-    names = ", ".join(f"{pod.name} on {pod.node or 'no node'}" for pod in case.mounting(volume, site))
-    return (
-        f"pods to go that mount {volume.copy(site).claim}, whose databases are to be put aside: {names}"
-        if names
-        else ""
-    )
-
-
-def _aside_is_due(case: Case, volume: Volume) -> bool:
-    """Whether the returned side only receives, keeps what it loses, is used by nobody, and has a point that opens of
-    every database of the survivor: one without would stay where it is.
-    """
-    if case.was.move is not None or case.was.phase is not Phase.WATCHING or not _may_put_aside(case, volume):
-        return False
-    if _in_use(case, volume, case.was.active.other):
-        return False
-    folder = case.folder(volume, case.was.active.other)
-    if not (isinstance(folder, Folder) and folder.type == Role.RECEIVE_ONLY and folder.versioning):
-        return False
-    there = databases.said_at(case, volume, case.was.active.other, Duty.PROVE)
-    proven = {one.database for one in there.proven} if there is not None else set()
-    return proven >= (databases.beside(case, volume) or frozenset())
-
-
-def _aside_id(case: Case) -> str:
-    return f"back-{case.was.epoch}"
 
 
 # -------------------------------------------------------------------- placing

@@ -113,6 +113,9 @@ class Wanted:
     """Databases to be put back at the active side: without `move` a question, what of them can be had."""
     lay: bool = False
     """With `recall` and `move`: lay the copies beside their databases, and move nothing yet."""
+    clear: bool = False
+    """With `move`, at a returned side that receives nothing yet: its databases are moved aside, each with all that
+    belongs to it, and nothing takes their place."""
     lost: str = ""
     """With `move`, at a returned side: the failover by which it lost, whose points its databases are held against."""
     rewound: bool = False

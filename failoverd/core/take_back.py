@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from failoverd.core import databases, guarding, proof
+from failoverd.core import clearing, databases, guarding, proof
 from failoverd.core.again import replace
 from failoverd.core.case import Case
 from failoverd.core.memory import CopyMemory, Kind, Standing, TakeBackStep, VolumeMemory
@@ -74,14 +74,7 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
         begun = replace(copy, standing=Standing.TAKING_BACK, step=TakeBackStep.PREPARE, device=standby.device)
         return Tended(memory=with_standby(memory, site, begun), waiting=f"take-back of {site}: begins")
     if standby.type != Role.RECEIVE_ONLY or (step is not TakeBackStep.FINISH and not standby.versioning):
-        act = SetRole(
-            **where,
-            site=site,
-            role=Role.RECEIVE_ONLY,
-            keep=True,
-            reason=f"{site} lost; what it displaces is kept",
-        )
-        return Tended(memory=memory, actions=(act,), waiting=f"take-back of {site}: receiveonly, keeping versions")
+        return _receive(case, volume)
     if step is not TakeBackStep.PREPARE and active.sequence < copy.scanned:
         # its index began anew: the numbers of the one before are never reached again
         anew = replace(copy, step=TakeBackStep.PREPARE, scanned=0)
@@ -93,7 +86,7 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
     if not proof.lacks_only(active, hot):
         return _override_again(case, volume, active)
     missing = _equal_for_take_back(standby, copy, hot) or _unheard(active, standby)
-    if missing and copy.aside is None and guarding.may_yet_put_aside(case, volume):
+    if missing and copy.aside is None and clearing.may_yet_put_aside(case, volume):
         anew = replace(copy, step=TakeBackStep.PREPARE, scanned=0)
         told = f"take-back of {site}: begins again, for its databases can be put aside now"
         return Tended(memory=with_standby(memory, site, anew), waiting=told)
@@ -117,12 +110,27 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
     return _finish(case, volume, standby)
 
 
+def _receive(case: Case, volume: Volume) -> Tended:
+    memory, site = case.was.volumes[volume.name], case.was.active.other
+    if waits := clearing.cleared(case, volume):
+        return Tended(memory=memory, waiting=f"take-back of {site}: {waits}")
+    act = SetRole(
+        app=case.app.key,
+        volume=volume.name,
+        site=site,
+        role=Role.RECEIVE_ONLY,
+        keep=True,
+        reason=f"{site} lost; what it displaces is kept",
+    )
+    return Tended(memory=memory, actions=(act,), waiting=f"take-back of {site}: receiveonly, keeping versions")
+
+
 def _prepare(case: Case, volume: Volume, active: Folder, standby: Folder) -> Tended:
     memory, site = case.was.volumes[volume.name], case.was.active.other
     copy = memory.copies[site]
     waits = _unheard(active, standby)  # an override beats only what the survivor has heard of
     if not waits and copy.aside is None:
-        waits, aside = guarding.put_aside(case, volume)
+        waits, aside = clearing.put_aside(case, volume)
         if aside is not None and scanned(case, volume, site) is None:
             # unnoticed, it would go on announcing the old ones: no override ever beats that with files that change
             scan = Scan(app=case.app.key, volume=volume.name, site=site, reason="its databases were put aside")

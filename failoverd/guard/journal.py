@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from failoverd.core.points import Sickness
 from failoverd.core.rules import Site
+from failoverd.guard.files import unquoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +21,15 @@ class Entry:
     point: str
     """The copy that it is made of; empty: it was laid beside its database when this was planned."""
     sha256: str
+    """Of that copy; empty where the database is moved aside and nothing takes its place."""
     size: int
     mode: int
     had: tuple[str, ...]
     salt: str = ""
     frame: int = 0
     """Where the WAL was when the point was made, as its manifest says."""
+    lost: bool = False
+    """Whether a database of the lost side makes room for it, or has been moved aside before."""
     ahead: int | None = None
     """Transactions that the displaced database had beyond the point that was placed where its app went on."""
 
@@ -55,3 +60,20 @@ def journal_at(path: Path) -> Journal | None:
         return JOURNAL.validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError):
         return None
+
+
+def aside(folder: Path, journal: Journal, entry: Entry, part: str) -> Path:
+    """Where a part of the database that makes room lies then, `folder` being that of its move."""
+    return folder / f"{journal.entries.index(entry):04d}" / (Path(unquoted(entry.database)).name + part)
+
+
+def moved_away(moves: Path, site: Site, database: str) -> Path | None:
+    """Where the old files of a database lie that was moved aside before its side received anything. Raises OSError."""
+    for folder in sorted(moves.iterdir()) if moves.is_dir() else []:
+        journal = journal_at(folder / f"{site}.json")
+        for entry in journal.entries if journal is not None else ():
+            if journal is not None and entry.database == database and not entry.sha256:
+                where = aside(folder, journal, entry, "")
+                if os.path.lexists(where):
+                    return where
+    return None

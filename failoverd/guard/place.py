@@ -39,16 +39,16 @@ from failoverd.guard.files import (
     unquoted,
     write_whole,
 )
-from failoverd.guard.journal import JOURNAL, Entry, Journal, journal_at
+from failoverd.guard.journal import JOURNAL, Entry, Journal, aside, journal_at, moved_away
 from failoverd.guard.pace import Pace
 from failoverd.guard.proof import Prover, live_opens
 from failoverd.guard.shelf import Lying
 from failoverd.guard.sqlite import Sick
 
 PARTS = ("", *sqlite.SIDECARS)
+"""A database and what belongs to it, in the order in which they are moved aside."""
 PASSING = (Ailment.NO_ROOM, Ailment.UNREADABLE)
 """What says nothing of a point: a plan without its database would be kept for good, and the app start without it."""
-"""A database and what belongs to it, in the order in which they are moved aside."""
 
 
 Opens = Callable[[Path], AbstractContextManager[Path]]
@@ -142,13 +142,16 @@ class Placer:
 
     def _plan(self, wanted: Wanted, prover: Prover, pace: Pace) -> Journal:
         entries, live, sick = [], [], []
-        names = sorted(prover.newest.keys() | prover.live.keys())
+        names = sorted(prover.live if wanted.clear else prover.newest.keys() | prover.live.keys())
         for unsure in prover.sick:
             if unsure.database not in names and unsure.ailment in PASSING:
                 raise Blocked(f"{unsure.database}: {unsure.ailment}: {unsure.text}")
         for database in names:
             point = prover.newest.get(database) if wanted.place is Placing.NEWEST else None
             path = self._path(database)
+            if wanted.clear:
+                entries.append(Entry(database=database, point="", sha256="", size=0, mode=0, had=self._had(path)))
+                continue
             same = point is not None and not wanted.rewound
             if point is not None and not (same and self._live_is_as_new(path, point, wanted.as_of is not None, pace)):
                 entries.append(self._compared(self._entry(database, path, point), path, wanted, pace))
@@ -243,12 +246,16 @@ class Placer:
         )
 
     def _compared(self, entry: Entry, path: Path, wanted: Wanted, pace: Pace) -> Entry:
-        """`entry` with what the database that makes room has beyond the point which the failover placed elsewhere."""
+        """`entry` with what the database that makes room, or has made it, is ahead of the point placed elsewhere."""
         journal = journal_at(self._folder(wanted.lost) / f"{self._site.other}.json") if wanted.lost else None
         base = [one for one in journal.entries if one.database == entry.database] if journal is not None else []
-        if not base or "" not in entry.had:
+        had = moved_away(self._root / GUARD_FOLDER / "moves", self._site, entry.database) or (
+            path if "" in entry.had else None
+        )
+        if not wanted.lost or had is None:
             return entry
-        return replace(entry, ahead=ahead.beyond(path, base[0].salt, base[0].frame, pace))
+        beyond = ahead.beyond(had, base[0].salt, base[0].frame, pace) if base else None
+        return replace(entry, lost=True, ahead=beyond)
 
     # -- doing it
 
@@ -268,11 +275,15 @@ class Placer:
 
     def _in_place(self, journal: Journal, entry: Entry) -> bool:
         target = self._root / unquoted(entry.database)
+        if not entry.sha256:
+            return not any(os.path.lexists(source) for source, _ in self._to_move(journal, entry, target))
         moved = "" not in entry.had or os.path.lexists(self._aside(journal, entry, ""))
         return moved and os.path.lexists(target) and not os.path.lexists(self._staged(journal, entry))
 
     def _stage(self, journal: Journal, entry: Entry, pace: Pace) -> None:
         """A copy, because the point itself must stay: the app may yet break what it is started with."""
+        if not entry.sha256:
+            return
         staged = self._staged(journal, entry)
         pace()
         try:
@@ -292,18 +303,19 @@ class Placer:
 
     def _swap(self, journal: Journal, entry: Entry, pace: Pace) -> None:
         target = inside(self._root, unquoted(entry.database))
-        for part in entry.had:
-            source, aside = Path(f"{target}{part}"), self._aside(journal, entry, part)
+        for source, away in self._to_move(journal, entry, target):
             if not os.path.lexists(source):
                 continue
-            if os.path.lexists(aside):
+            if os.path.lexists(away):
                 raise Blocked(f"{shown(source)} is there again after it was moved aside: was the app started?")
             pace()
-            aside.parent.mkdir(parents=True, exist_ok=True)
+            away.parent.mkdir(parents=True, exist_ok=True)
             pace()
-            source.rename(aside)
-            sync_folder(aside.parent)
+            source.rename(away)
+            sync_folder(away.parent)
             sync_folder(source.parent)
+        if not entry.sha256:
+            return
         for part in PARTS:
             if os.path.lexists(f"{target}{part}"):
                 raise Blocked(f"{shown(target)}{part} appeared after placing began: was the app started?")
@@ -311,6 +323,11 @@ class Placer:
         self._staged(journal, entry).rename(target)
         sync_folder(target.parent)
         pace()
+
+    def _to_move(self, journal: Journal, entry: Entry, target: Path) -> list[tuple[Path, Path]]:
+        """From where to where. What has come in place of a part is not moved after it where nothing was to come."""
+        parts = [(Path(f"{target}{part}"), self._aside(journal, entry, part)) for part in entry.had]
+        return [pair for pair in parts if entry.sha256 or not os.path.lexists(pair[1])]
 
     # -- where things are
 
@@ -321,8 +338,7 @@ class Placer:
         return self._root / GUARD_FOLDER / "moves" / name
 
     def _aside(self, journal: Journal, entry: Entry, part: str) -> Path:
-        slot = f"{journal.entries.index(entry):04d}"
-        return self._folder(journal.move) / slot / (Path(unquoted(entry.database)).name + part)
+        return aside(self._folder(journal.move), journal, entry, part)
 
     def _staged(self, journal: Journal, entry: Entry) -> Path:
         mark = hashlib.sha256(f"{journal.move}\n{entry.database}".encode()).hexdigest()[:16]
@@ -373,6 +389,6 @@ class Placer:
             ahead=tuple(
                 Ahead(database=entry.database, transactions=entry.ahead)
                 for entry in journal.entries
-                if journal.compared and "" in entry.had
+                if journal.compared and entry.lost
             ),
         )

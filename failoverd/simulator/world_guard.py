@@ -274,7 +274,14 @@ class Guards:
             self.world.accuse("I1", f"{' '.join(guard.key)}: databases were placed under a running app")
         sick: tuple[Sickness, ...] = ()
         placed = Placed(move=wanted.move, done=True, live=(DATABASE,) if DATABASE in disk.files else ())
-        if point is not None and wanted.place is Placing.NEWEST:
+        if wanted.clear:
+            lost = disk.files.pop(DATABASE, None)
+            if lost is not None:
+                disk.versions.append((ASIDE, lost.content))
+                disk.files.pop(SHM, None)
+                disk.torn = False
+            placed = Placed(move=wanted.move, done=True, databases=(DATABASE,) if lost is not None else ())
+        elif point is not None and wanted.place is Placing.NEWEST:
             old = disk.files.get(DATABASE)
             aside = (ASIDE,) if old is not None else ()
             if old is not None:

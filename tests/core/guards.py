@@ -43,6 +43,8 @@ class Guards:
     """Why placing does not get done."""
     live: tuple[str, ...] = ()
     """Databases left as they are when the others are placed."""
+    left: tuple[str, ...] = ()
+    """Databases that a guard of another version left where they are when all were to be moved aside."""
     points: dict[tuple[str, str, int, Site], Kept] = field(default_factory=dict)
     """Newest point by app, volume, epoch and site that made it."""
     placing: list[tuple[Key, str, bool]] = field(default_factory=list)
@@ -113,7 +115,7 @@ class Guards:
             if name not in {one.database for one in proven}
         ]
         said = replace(said, proven=tuple(proven), sick=(*broken, *none), findings=self.findings.get(key, ()))
-        return replace(said, placed=self._placed(key, wanted, proven, writing)) if wanted.move else said
+        return replace(said, placed=self._placed(key, wanted, well, proven, writing)) if wanted.move else said
 
     def _point(self, key: Key, wanted: Wanted, name: str, date: datetime) -> Kept:
         where = (f"{key[0]} {name}", key[1], wanted.epoch, key[2])
@@ -146,15 +148,19 @@ class Guards:
         aside = tuple(f".failoverd/moves/m/0000/{name}" for name in names)
         return Placed(move=wanted.move, done=True, databases=tuple(names), displaced=aside)
 
-    def _placed(self, key: Key, wanted: Wanted, proven: list[Proven], writing: bool) -> Placed:
+    def _placed(self, key: Key, wanted: Wanted, well: list[str], proven: list[Proven], writing: bool) -> Placed:
         if key in self.stuck:
             return Placed(move=wanted.move, done=False, why=self.stuck[key])
         if (key, wanted.move) not in [(where, move) for where, move, _ in self.placing]:
             self.placing.append((key, wanted.move, writing))
-        names = tuple(one.database for one in proven if one.database not in self.live)
-        displaced = tuple(f".failoverd/moves/m/0000/{name}" for name in names)
         ahead = self.ahead if wanted.lost in self.compared else ()
-        return Placed(move=wanted.move, done=True, databases=names, live=self.live, displaced=displaced, ahead=ahead)
+        if wanted.clear:
+            return Placed(move=wanted.move, done=True, databases=tuple(well), live=self.left, ahead=ahead)
+        names = [one.database for one in proven if one.database not in self.live]
+        displaced = tuple(f".failoverd/moves/m/0000/{name}" for name in names)
+        return Placed(
+            move=wanted.move, done=True, databases=tuple(names), live=self.live, displaced=displaced, ahead=ahead
+        )
 
 
 def _news(said: Observed) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from failoverd.core.clearing import PATIENCE
 from failoverd.core.memory import Kind, Phase
 from failoverd.core.model import Override, Pod, Scan, SetRole, Want, Why
 from failoverd.core.points import Ahead, Ailment, Duty, Sickness
@@ -18,7 +19,7 @@ from tests.core.test_moves import arrived, powered_off
 
 HOT = (DATABASE, f"{DATABASE}-wal")
 LOCKED = Sickness(database=DATABASE, ailment=Ailment.LOCKED, text="by the app, for longer than 2 s")
-BACK = "back-1"
+BACK, LOST = "back-1", "lost-1"
 
 
 def never_arrives(life, key, files=HOT, **changes):
@@ -139,8 +140,8 @@ def first(acts, kind, **fields):
     )
 
 
-def aside(acts):
-    return next(at for at, act in enumerate(acts) if isinstance(act, Want) and act.wanted.move == BACK)
+def aside(acts, move=BACK):
+    return next(at for at, act in enumerate(acts) if isinstance(act, Want) and act.wanted.move == move)
 
 
 def test_a_returned_side_is_taken_back_though_its_raw_database_never_arrives():
@@ -151,11 +152,57 @@ def test_a_returned_side_is_taken_back_though_its_raw_database_never_arrives():
     kept = first(acts, SetRole, site=P, keep=True)
     ended = first(acts, SetRole, site=P, keep=False)
     scanned = first(acts, Scan, site=P)
-    assert kept < aside(acts) < scanned < first(acts, Override) < ended
+    assert aside(acts, LOST) < kept < aside(acts) < scanned < first(acts, Override) < ended
     assert [(where, move, writing) for where, move, writing in life.world.guards.placing if move == BACK] == [
         (HERE, BACK, False)
     ]
     assert len([act for act in acts if isinstance(act, Override)]) == 1
+
+
+def receives(life):
+    return [act for act in life.world.did if isinstance(act, SetRole) and act.site is P and act.keep]
+
+
+def test_nothing_is_received_before_the_lost_side_s_databases_are_moved_aside():
+    """Else Syncthing replaces them one by one, and an old log comes to lie beside the survivor's database."""
+    life = returned(lambda one: one.world.guards.stuck.update({HERE: "read only file system"}))
+    life.run(400)
+    assert receives(life) == []
+    assert life.decision.apps[KEY].waiting == (
+        "data: take-back of primary: the guard at primary to move databases aside: read only file system"
+    )
+    assert order(life, HERE).clear
+    life.world.guards.stuck.clear()
+    life.until(is_back, 200)
+    (_, move, writing), *_ = [one for one in life.world.guards.placing if one[0] == HERE]
+    assert (move, writing) == (LOST, False)
+
+
+def test_a_guard_of_another_version_that_leaves_them_where_they_are_is_waited_for():
+    def older(life):
+        life.world.guards.left = (DATABASE,)
+
+    life = returned(older)
+    life.run(400)
+    assert receives(life) == []
+    assert life.decision.apps[KEY].waiting.endswith(f"to move databases aside: it left {DATABASE} where they are")
+
+
+def test_a_guard_that_comes_up_late_is_waited_for_and_one_that_never_comes_is_not():
+    life = returned(lambda one: one.world.guards.mute.add(HERE))
+    life.until(lambda one: one.standings()["data"][0] == "taking back", 400)
+    life.run(PATIENCE.total_seconds() - 10)
+    assert receives(life) == []
+    life.run(40)
+    assert len(receives(life)) == 1
+
+
+def test_the_order_that_moves_them_aside_stands_while_their_syncthing_cannot_be_read():
+    life = returned(lambda one: one.world.guards.stuck.update({HERE: "busy"}))
+    life.until(lambda one: order(one, HERE).clear, 400)
+    life.world.unread[HERE] = "no answer within 2 s"
+    life.run(10)
+    assert order(life, HERE).clear
 
 
 def failover(life):
@@ -220,6 +267,10 @@ def test_a_survivor_that_lacks_an_ordinary_file_too_overrides_again_and_says_whi
     said = life.decision.apps[KEY].waiting
     assert said == f"data: take-back of primary: overriding 2 items ({HOT[1]}, config.xml)"
     assert len([act for act in life.world.did if isinstance(act, Override)]) > 1
+
+
+def receiving(life):
+    return life.world.folders[HERE].type == "receiveonly"
 
 
 def test_what_its_guard_left_in_its_place_is_waited_for():
@@ -304,10 +355,13 @@ def test_databases_are_not_put_aside_under_a_pod_that_mounts_the_returned_copy(o
     assert [(where, move) for where, move, _ in life.world.guards.placing if move == BACK] == [(HERE, BACK)]
 
 
+@pytest.mark.parametrize("begun", [lambda _: True, receiving], ids=["sends", "receives"])
 @pytest.mark.parametrize("owned", [True, False], ids=["of the app", "a stranger"])
-def test_an_order_to_put_databases_aside_is_taken_back_when_a_pod_comes_to_mount_them(owned):
-    life = returned(lambda one: one.world.guards.stuck.update({HERE: "no space left on device"}))
-    life.until(lambda one: bool(orders_that_place(one)), 400)
+def test_an_order_to_put_databases_aside_is_taken_back_when_a_pod_comes_to_mount_them(owned, begun):
+    life = returned()
+    life.until(begun, 400)
+    life.world.guards.stuck[HERE] = "no space left on device"
+    life.until(lambda one: order(one, HERE).move in (LOST, BACK) and receiving(one) == (begun is receiving), 400)
     mounts(life, owned)
     life.run(30)
     assert (order(life, HERE).duty, order(life, HERE).move) == (Duty.PROVE, "")

@@ -62,6 +62,13 @@ class Pair:
         prover.turn(order, self.clock, FREE)
         return Placer(root, site, self.scratch).turn(order, prover, FREE)
 
+    def clear(self) -> Placed:
+        """As it is done before the lost side receives anything."""
+        order = wanted(duty=Duty.PROVE, epoch=4, active=Site.BACKUP, move="lost-4", clear=True)
+        prover = Prover(self.lost, self.scratch)
+        prover.turn(order, self.clock, FREE)
+        return Placer(self.lost, Site.PRIMARY, self.scratch).turn(order, prover, FREE)
+
     def put_aside(self, lost: str = LOST) -> Placed:
         return self.place(self.lost, Site.PRIMARY, 4, Site.BACKUP, "back-4", lost)
 
@@ -92,6 +99,15 @@ def test_every_transaction_after_the_point_is_counted_once(pair: Pair) -> None:
     write(pair.live, *range(200, 237))
     grown(pair.live)
     assert count(pair) == known(38)
+
+
+def test_it_is_counted_where_the_database_was_moved_aside_before(pair: Pair) -> None:
+    pair.point()
+    write(pair.live, *range(200, 237))
+    pair.fail_over()
+    assert pair.clear().done
+    assert pair.put_aside().ahead == known(37)
+    assert pair.put_aside(lost="").ahead == known(37), "the journal tells"
 
 
 def test_a_lost_side_that_had_nothing_more_was_ahead_by_none(pair: Pair) -> None:

@@ -343,3 +343,72 @@ def test_a_full_scratch_is_waited_for_and_no_plan_leaves_a_database_out(
     assert not waits.done
     assert waits.why.startswith("app.db: no room: ")
     assert placed().databases == ("app.db",)
+
+
+# -------------------------------------------------------------------- clearing
+
+
+def lost_side(folder: Path) -> tuple[Path, dict[str, bytes]]:
+    """A side that lost, whose app died: two databases with what belongs to them; and these files."""
+    root = folder / "lost"
+    for name in ("app.db", ODD):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        stale(root / name)
+    (root / "config.xml").write_text("mine")
+    (folder / "scratch").mkdir()
+    return root, {name: raw for name, raw in content(root).items() if name != "config.xml"}
+
+
+def clear(root: Path, still: Callable[[], None] = lambda: None) -> Placed:
+    return place(root, still, clear=True, epoch=9)
+
+
+def cleared(root: Path, still: Callable[[], None]) -> None:
+    clear(root, still)
+
+
+def moved(root: Path) -> dict[str, bytes]:
+    folders = sorted((root / ".failoverd" / "moves").glob("*/[0-9]*"))
+    named = dict(zip(folders, ("app.db", ODD), strict=False))
+    return {
+        str(Path(name).with_name(path.name)): path.read_bytes()
+        for folder, name in named.items()
+        for path in folder.iterdir()
+    }
+
+
+def test_clearing_moves_every_database_aside_with_all_that_belongs_to_it(tmp_path: Path) -> None:
+    root, had = lost_side(tmp_path)
+    said = clear(root)
+    assert (said.done, said.live) == (True, ())
+    assert [unquoted(name) for name in said.databases] == ["app.db", ODD]
+    assert moved(root) == had
+    assert set(content(root)) == {"config.xml"}
+    assert clear(root) == said
+
+
+def test_clearing_killed_after_any_operation_is_resumed_and_leaves_no_wal_behind(tmp_path: Path) -> None:
+    origin, had = lost_side(tmp_path)
+    count, died = 0, True
+    while died:
+        root = tmp_path / "again"
+        shutil.copytree(origin, root, symlinks=True)
+        died = killed_after(count, partial(cleared, root))
+        assert {**content(root), **moved(root)} == {**had, "config.xml": b"mine"}
+        clear(root)
+        assert moved(root) == had
+        shutil.rmtree(root)
+        count += 1
+    assert count > 16
+
+
+def test_what_comes_in_the_place_of_a_cleared_database_is_left_alone(tmp_path: Path) -> None:
+    root, had = lost_side(tmp_path)
+    # Far enough that the first file of the first database is away.
+    count = next(n for n in range(60) if killed_after(n, partial(cleared, root)) and moved(root))
+    assert count
+    (root / "app.db").write_bytes(b"the survivor's")
+    assert clear(root).done
+    assert (root / "app.db").read_bytes() == b"the survivor's"
+    assert moved(root) == had
+    assert set(content(root)) == {"app.db", "config.xml"}
