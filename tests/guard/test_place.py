@@ -363,8 +363,8 @@ def clear(root: Path, still: Callable[[], None] = lambda: None) -> Placed:
     return place(root, still, clear=True, epoch=9)
 
 
-def cleared(root: Path, still: Callable[[], None]) -> None:
-    clear(root, still)
+def cleared(root: Path, still: Callable[[], None]) -> bool:
+    return clear(root, still).done
 
 
 def moved(root: Path) -> dict[str, bytes]:
