@@ -66,8 +66,8 @@ GUARD_MUTANTS = (
         "the -wal of a displaced database is not kept with it",
         "failoverd/guard/place.py",
         (
-            "        for part in entry.had:\n            source, aside",
-            "        for part in entry.had[:1]:\n            source, aside",
+            "self._aside(journal, entry, part)) for part in entry.had]",
+            "self._aside(journal, entry, part)) for part in entry.had[:1]]",
         ),
         "tests/guard/test_place.py",
     ),
@@ -368,8 +368,25 @@ GUARD_MUTANTS = (
     ),
     row(
         "I10",
+        "daemon: a lost side receives before its databases are moved aside",
+        "failoverd/core/take_back.py",
+        ("    if waits := clearing.cleared(case, volume):", '    if waits := "":'),
+        "tests/core/test_restless.py",
+    ),
+    row(
+        "I10",
+        "a cleared database leaves its -wal behind when the guard dies between the two",
+        "failoverd/guard/place.py",
+        (
+            "not any(os.path.lexists(source) for source, _ in self._to_move(journal, entry, target))",
+            "not os.path.lexists(target)",
+        ),
+        "tests/guard/test_place.py",
+    ),
+    row(
+        "I10",
         "daemon: what an earlier take-back put aside counts for the next",
-        "failoverd/core/guarding.py",
+        "failoverd/core/clearing.py",
         ("    if done is None or not _by_order(case, volume, site):", "    if done is None:"),
         "tests/core/test_restless.py",
     ),
@@ -383,7 +400,7 @@ GUARD_MUTANTS = (
     row(
         "I10",
         "daemon: a database without a point that opens at the returned side is left where it lies",
-        "failoverd/core/guarding.py",
+        "failoverd/core/clearing.py",
         ("    return proven >= (databases.beside(case, volume) or frozenset())", "    return True"),
         "tests/core/test_restless.py",
     ),

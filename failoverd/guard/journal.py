@@ -68,7 +68,7 @@ def aside(folder: Path, journal: Journal, entry: Entry, part: str) -> Path:
 
 
 def moved_away(moves: Path, site: Site, database: str) -> Path | None:
-    """Where the old files of a database lie that was moved aside before its side received anything. Raises OSError."""
+    """Where the files of a database lie that was moved aside before its side received anything. Raises OSError."""
     for folder in sorted(moves.iterdir()) if moves.is_dir() else []:
         journal = journal_at(folder / f"{site}.json")
         for entry in journal.entries if journal is not None else ():
