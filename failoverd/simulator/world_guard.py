@@ -280,6 +280,7 @@ class Guards:
                 disk.versions.append((ASIDE, lost.content))
                 disk.files.pop(SHM, None)
                 disk.torn = False
+                self.world.tell(f"moved aside {' '.join(guard.key)} {DATABASE}")
             placed = Placed(move=wanted.move, done=True, databases=(DATABASE,) if lost is not None else ())
         elif point is not None and wanted.place is Placing.NEWEST:
             old = disk.files.get(DATABASE)
