@@ -27,8 +27,10 @@ def cleared(case: Case, volume: Volume) -> str:
     """
     site = case.was.active.other
     read, seen = databases.reading(case, volume, site), databases.seen(case, volume, site)
-    if not may_clear(case, volume) or not isinstance(read, GuardReading) or read.trouble:
+    if not may_clear(case, volume):
         return ""
+    if isinstance(read, Unknown):  # whether they are out of the way is not known either
+        return f"the order for {volume.name} at {site} can be read: {read.why}"
     if used := in_use(case, volume, site):
         return used
     ordered = read.wanted is not None and read.wanted.move == first_order_id(case)
@@ -53,6 +55,9 @@ def may_clear(case: Case, volume: Volume) -> bool:
     rests = case.was.move is None and case.was.phase is Phase.WATCHING
     if not (begun and rests and databases.in_force(case.rules, case.app)):
         return False
+    survivor = case.folder(volume, case.was.active)
+    if isinstance(survivor, Folder) and survivor.type != Role.SEND_ONLY:
+        return False  # it would take over that they are gone
     if isinstance(folder, Folder):
         return folder.type != Role.RECEIVE_ONLY
     # unread in this tick: what was ordered stands

@@ -87,7 +87,7 @@ class Placer:
                 # Only where its database is away: whatever stands in its place came later, and is this move's affair.
                 self._carry_out(journal, [entry for entry in journal.entries if self._hole(journal, entry)], pace)
             own = self._read(self._folder(wanted.move))
-            if own is None or self._cleared(own):
+            if own is None or self._cleared(own) or (wanted.clear and own.live and not own.entries):
                 own = plan()
                 pace()
                 self._write(own)
@@ -142,7 +142,7 @@ class Placer:
 
     def _plan(self, wanted: Wanted, prover: Prover, pace: Pace) -> Journal:
         entries, live, sick = [], [], []
-        names = sorted(prover.live if wanted.clear else prover.newest.keys() | prover.live.keys())
+        names = sorted(self._to_clear(prover) if wanted.clear else prover.newest.keys() | prover.live.keys())
         for unsure in prover.sick:
             if unsure.database not in names and unsure.ailment in PASSING:
                 raise Blocked(f"{unsure.database}: {unsure.ailment}: {unsure.text}")
@@ -171,6 +171,10 @@ class Placer:
             sick=tuple(sick),
             compared=bool(wanted.lost),
         )
+
+    def _to_clear(self, prover: Prover) -> set[str]:
+        """Databases, and what is none any more but left a `-wal`: the survivor's would come to lie beside that."""
+        return prover.live.keys() | {one.database for one in prover.sick if any(self._had(self._path(one.database)))}
 
     def _path(self, database: str) -> Path:
         """Where a database is or will be. Raises ValueError where a link is: before anything is planned."""
