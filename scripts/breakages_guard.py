@@ -375,13 +375,23 @@ GUARD_MUTANTS = (
     ),
     row(
         "I10",
+        "daemon: a guard that could not be read once is leave to receive",
+        "failoverd/core/clearing.py",
+        (
+            '        return f"the order for {volume.name} at {site} can be read: {read.why}"\n    if used',
+            '        return ""\n    if used',
+        ),
+        "tests/core/test_cleared.py",
+    ),
+    row(
+        "I10",
         "a cleared database leaves its -wal behind when the guard dies between the two",
         "failoverd/guard/place.py",
         (
             "not any(os.path.lexists(source) for source, _ in self._to_move(journal, entry, target))",
             "not os.path.lexists(target)",
         ),
-        "tests/guard/test_place.py",
+        "tests/guard/test_clear.py",
     ),
     row(
         "I10",
