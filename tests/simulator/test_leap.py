@@ -173,7 +173,7 @@ AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
     ],
 )
 def test_what_moves_along_or_counts_goes_on(before, after, later):
-    assert Beyond(PERIOD, 2).of(before, after) == later
+    assert Beyond(PERIOD).of(before, after).at(2) == later
 
 
 @pytest.mark.parametrize(
@@ -194,12 +194,12 @@ def test_what_moves_along_or_counts_goes_on(before, after, later):
 )
 def test_anything_else_is_not_guessed(before, after):
     with pytest.raises(NotSteady):
-        Beyond(PERIOD, 2).of(before, after)
+        Beyond(PERIOD).of(before, after)
 
 
 def test_what_was_one_object_stays_one():
     before, after = Stretch("pod", Site.BACKUP, 7, 0), Stretch("pod", Site.BACKUP, 7, 30_000)
-    one, other = Beyond(PERIOD, 5).of((before, before), (after, after))
+    one, other = Beyond(PERIOD).of((before, before), (after, after)).at(5)
     assert one is other
     assert one == replace(after, until_ms=180_000)
 
