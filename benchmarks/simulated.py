@@ -92,7 +92,7 @@ def samples(runs: int) -> dict[str, list[float]]:
 
 
 def figures(runs: int) -> Iterator[Figure]:
-    """The bars of the simulator: of the days that `make chaos` plays by the thousand, compiled where that can be done."""
+    """Interpreted, and compiled as `make chaos` plays: the bars are of that. Raises RuntimeError where it cannot be."""
     yield from _figures("interpreted", samples(runs), judged=False)
     try:
         folder = compiled.build(compiled.compiler(), compiled.modules())

@@ -109,6 +109,18 @@ def test_a_quiet_day_costs_few_ticks():
     assert Played(quiet, leap=True).ticks < 150
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        5_000_000,  # two standbys that can never be completed: each is tried again in a rhythm of its own
+        5_000_011,  # two instances whose ticks share a moment
+    ],
+)
+def test_a_day_that_settles_is_leapt_over(seed):
+    played = Played(draw(seed), HOUR_MS, leap=True)
+    assert played.leaper.leapt_ms > HOUR_MS
+
+
 def worded(monkeypatch, words):
     """Ticks and leaps of 25 quiet minutes in which the daemon's words are these, by what it decides."""
     monkeypatch.setattr(sleeper, "sketch", words)
