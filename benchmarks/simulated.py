@@ -92,7 +92,7 @@ def samples(runs: int) -> dict[str, list[float]]:
 
 
 def figures(runs: int) -> Iterator[Figure]:
-    """Interpreted, and compiled as `make chaos` plays: the bars are of that. Raises RuntimeError where it cannot be."""
+    """Interpreted, and compiled as `make chaos` plays; the bars are of that. Raises RuntimeError: not compiled."""
     yield from _figures("interpreted", samples(runs), judged=False)
     try:
         folder = compiled.build(compiled.compiler(), compiled.modules())
