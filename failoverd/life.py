@@ -17,7 +17,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from failoverd import logs
+from failoverd import heap, logs
 from failoverd.adapters.kubernetes.client import KubeError
 from failoverd.config import Config, ConfigError, ConfigSource, load
 from failoverd.core.model import Note
@@ -41,6 +41,7 @@ def run(config: Config, kubeconfig: Path | None = None, files_in: Path | None = 
     `kubeconfig` comes from the command line, and goes before the file's; `files_in` is where the files are that the
     configuration names.
     """
+    heap.give_back()
     configure_logs(config)
     return asyncio.run(_run(ConfigSource(config.path, files_in), kubeconfig))
 
@@ -50,6 +51,7 @@ def run_shared(mirror: Mirror, kubeconfig: Path | None = None) -> int:
 
     Raises ConfigError where neither can be used, KubeError where there is no copy and the cluster does not answer.
     """
+    heap.give_back()
     logs.configure(form=logs.LogFormat.AUTO, level="info", secrets=())
     return asyncio.run(_run_shared(mirror, kubeconfig))
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from failoverd.cli.exits import Exit
 from failoverd.cli.parts import part
-from failoverd.config import Config, ConfigError, Problem, load, reference, show
+from failoverd.config import Config, ConfigError, Problem, load
 
+REFERENCE = "failoverd.config.reference"
 DEFAULT = Path("/etc/failoverd/config.toml")
 ELSEWHERE = "; if it lies elsewhere on this machine: --files DIR"
 BESIDE = f"{ELSEWHERE}; if it is only where the daemon runs, do this there"
@@ -62,20 +63,21 @@ def check(arguments: argparse.Namespace) -> int:
 def print_shown(arguments: argparse.Namespace) -> int:
     """Print the configuration in force."""
     config = _looked_over(arguments)
-    text = show.as_toml(config) if arguments.output == "toml" else json.dumps(show.shown(config), indent=2) + "\n"
-    print(text, end="")
+    as_toml = arguments.output == "toml"
+    shown = part("failoverd.config.show", "as_toml" if as_toml else "shown")(config)
+    print(shown if as_toml else json.dumps(shown, indent=2) + "\n", end="")
     return Exit.OK
 
 
 def print_schema(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes them
     """Print the JSON schema."""
-    print(json.dumps(reference.schema(), indent=2))
+    print(json.dumps(part(REFERENCE, "schema")(), indent=2))
     return Exit.OK
 
 
 def print_example(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes them
     """Print the example."""
-    print(reference.example(), end="")
+    print(part(REFERENCE, "example")(), end="")
     return Exit.OK
 
 

@@ -16,7 +16,8 @@ from failoverd.core.rules import SITES, App, Site, Volume
 APART_FOR = timedelta(seconds=30)
 """How long the same two processes must have contradicted each other. What heals by itself has done so by then: a
 side that says connected is asked again every 10 s, and one that has just started dials after 0.6, 5.6, 10.6, 15.6
-and 23.6 s, then ever more rarely, up to every 60 s (measured): it was turned away five times."""
+and 23.6 s, then ever more rarely, up to every 60 s (measured): it was turned away five times. Unheard of for longer
+than this they begin anew."""
 AGAIN_AFTER = timedelta(minutes=5)
 """Between two attempts at one volume of which the first mended nothing: that would mend nothing at once either. One
 that did is forgotten: a node that loses its power again leaves another dead connection."""
@@ -29,10 +30,12 @@ def watch_connection(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snap
         dropped_at = now.mono
     elif dropped_at is not None and _linked(app, volume, snapshot):
         dropped_at = None
-    apart = _apart(app, volume, snapshot, now)
-    was = seen.apart
-    if apart and was and (was.holder, was.processes) == (apart.holder, apart.processes):
-        apart = was
+    apart, was = _apart(app, volume, snapshot, now), seen.apart
+    if was is not None and now.mono - was.heard <= APART_FOR:
+        if apart is None and not _both_read(app, volume, snapshot):
+            apart = was  # on a busy node one read in ten fails: none of them says that the connection lives
+        elif apart is not None and (was.holder, was.processes) == (apart.holder, apart.processes):
+            apart = replace(apart, since=was.since)
     if apart is was and dropped_at == seen.dropped_at:
         return seen
     return replace(seen, apart=apart, dropped_at=dropped_at)
@@ -55,6 +58,10 @@ def _linked(app: App, volume: Volume, snapshot: Snapshot) -> bool:
     return all(isinstance(folder, Folder) and folder.connected for folder in folders)
 
 
+def _both_read(app: App, volume: Volume, snapshot: Snapshot) -> bool:
+    return all(isinstance(snapshot.folders.get((app.key, volume.name, site)), Folder) for site in SITES)
+
+
 def _apart(app: App, volume: Volume, snapshot: Snapshot, now: Now) -> Apart | None:
     """The contradiction of this tick. A side that cannot be read, or that a human has paused, contradicts nobody."""
     for site in SITES:
@@ -63,7 +70,8 @@ def _apart(app: App, volume: Volume, snapshot: Snapshot, now: Now) -> Apart | No
         if not isinstance(holder, Folder) or not isinstance(other, Folder):
             return None
         if holder.connected and not other.connected and not (holder.peer_paused or other.peer_paused):
-            return Apart(holder=site, processes=(holder.started, other.started), since=now.mono)
+            processes = (holder.started, other.started)
+            return Apart(holder=site, processes=processes, since=now.mono, heard=now.mono)
     return None
 
 
@@ -76,7 +84,8 @@ def mend(case: Case, planned: tuple[Action, ...]) -> tuple[list[Action], list[Ob
         if apart is None or case.now.mono - apart.since < APART_FOR:
             continue
         dead.append(f"{volume.name}: {apart.holder} holds a dead connection, and {apart.holder.other} is turned away")
-        if not _busy(case, volume, apart.holder, planned) and _due(case, volume):
+        heard = apart.heard == case.now.mono
+        if heard and not _busy(case, volume, apart.holder, planned) and _due(case, volume):
             acts.append(_drop(case, volume, apart))
     return acts, [*_alarm(Why.DEAD_CONNECTION, dead), *_alarm(Why.PEER_PAUSED, _paused(case))]
 

@@ -317,6 +317,8 @@ class Apart:
     processes: tuple[str, str]
     """Start of the holder's process, and of the other's: with another process all begins anew."""
     since: timedelta
+    heard: timedelta
+    """When both were last read and said so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from failoverd import logs
+from failoverd import heap, logs
 from failoverd.adapters.kubernetes.client import Client, KubeError
 from failoverd.adapters.kubernetes.guards import GuardObject, Unreadable
 from failoverd.clock import SystemClock
@@ -157,6 +157,7 @@ def _news(said: Observed) -> Observed:
 
 def main(setting: Setting) -> int:
     """Guard until SIGTERM or SIGINT. Returns the exit status."""
+    heap.give_back()
     logs.configure()
     return asyncio.run(_main(setting))
 

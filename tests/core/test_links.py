@@ -73,13 +73,42 @@ def test_what_heals_within_the_dwell_is_left_alone():
 
 
 @pytest.mark.parametrize("key", [HERE, THERE])
-def test_a_reading_that_fails_begins_the_dwell_anew(key):
+def test_readings_that_fail_in_between_neither_hide_a_dead_connection_nor_are_acted_on(key):
+    """On a busy node one read in ten failed: a dwell that began anew with each left a copy to age for minutes."""
     life = apart(healthy())
-    for _ in range(6):
+    for well, ill in ((8, 4), (DWELL - 16, 12)):
+        life.run(well)
+        life.world.unread[key] = "no answer within 2 s"
+        life.run(ill)
+        assert drops(life) == []
+        life.world.unread.clear()
+    life.run(2)
+    assert [act.site for act in drops(life)] == [B]
+
+
+@pytest.mark.parametrize("key", [HERE, THERE])
+def test_a_side_unread_for_as_long_as_the_dwell_begins_it_anew(key):
+    life = apart(healthy())
+    for _ in range(4):
+        life.run(DWELL - 10)
+        life.world.unread[key] = "no answer within 2 s"
+        life.run(DWELL + 4)
+        assert alarms(life) & {Why.DEAD_CONNECTION} == set()
+        life.world.unread.clear()
+    assert drops(life) == []
+
+
+@pytest.mark.parametrize("key", [HERE, THERE])
+def test_one_look_at_a_connection_that_lives_begins_it_anew(key):
+    life = apart(healthy())
+    for _ in range(4):
         life.run(DWELL - 10)
         life.world.unread[key] = "no answer within 2 s"
         life.run(2)
         life.world.unread.clear()
+        life.world.pinned.clear()
+        life.run(2)
+        apart(life)
     assert drops(life) == []
 
 

@@ -18,6 +18,7 @@ from tests.e2e.world import APPS, NODE, World
 from tests.lab.layout import NODE_IMAGE, LabError
 from tests.lab.manifests.apps import App, Peers, repo_files
 from tests.lab.standins.deploy import wire
+from tests.weight import Weighed
 
 SETTLE = 400
 """Seconds that everything may take to be well again once the last fault is over: one app may still have to be taken
@@ -32,7 +33,7 @@ class Sample:
 
     at: float
     apps: Table
-    rss_mib: float | None
+    weight: Weighed | None
     up: frozenset[str]
 
 
@@ -65,7 +66,7 @@ class Watcher:
             except (OSError, http.client.HTTPException, LookupError, ValueError):
                 # A killed daemon, or a stalled API server: neither says anything of the apps.
                 continue
-            self.samples.append(Sample(at=time.time(), apps=apps, rss_mib=resident(self.world), up=up))
+            self.samples.append(Sample(at=time.time(), apps=apps, weight=weighed(self.world), up=up))
 
     def untold(self) -> list[str]:
         """Apps that were down for long while `/status` had neither a move of theirs nor a reason."""
@@ -81,19 +82,20 @@ class Watcher:
                     found.append(f"{name} {sample.at - since[name]:.0f} s: {app}")
         return found
 
-    def heaviest(self) -> tuple[float, float]:
-        """The most it weighed in the first and in the last third of the time, MiB."""
-        third = len(self.samples) // 3
-        first, last = self.samples[:third], self.samples[-third:]
-        return tuple(max(one.rss_mib or 0 for one in part) for part in (first, last))  # type: ignore[return-value]
+    def weights(self) -> list[Weighed]:
+        """What the daemon weighed, all along."""
+        return [one.weight for one in self.samples if one.weight is not None]
 
 
-def resident(world: World) -> float | None:
-    """What the daemon weighs now, MiB; None while there is none."""
+def weighed(world: World) -> Weighed | None:
+    """What the daemon weighs now; None while there is none."""
+    pid = world.daemon.pid
+    if pid is None:
+        return None
     try:
-        for line in Path(f"/proc/{world.daemon.pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
+                return Weighed(at=time.monotonic(), pid=pid, mib=int(line.split()[1]) / 1024)
     except OSError:
         return None
     return None

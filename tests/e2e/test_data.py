@@ -154,21 +154,26 @@ def kept(world: World, name: str, volume: Volume, gone: list[Row]) -> None:
     if volume.kind == "files":
         put_aside(world, name, volume, gone)
     elif gone:
-        numbers = set().union(*(opened(path, versions) for path in versions if path.suffix == ".db"))
-        assert {row.n for row in gone} <= numbers, f"{name} {volume.name}: gone without a trace"
+        found = {path: opened(path, versions) for path in versions if path.suffix == ".db"}
+        # The survivor goes on with the same numbers: what it wrote itself is no trace of these.
+        left = {(row.n, row.at) for row in gone} - set().union(*found.values())
+        if left:
+            shutil.copytree(world.copy("k3s-w1", name, volume), PASSED.parent / f"lost-{name}", dirs_exist_ok=True)
+        held = {str(path): f"to {max(rows, default=0)}" for path, rows in found.items()}
+        assert left == set(), f"{name} {volume.name}: gone without a trace; what is kept: {held}, {versions}"
 
 
-def opened(path: Path, versions: list[Path]) -> set[int]:
-    """The numbers in a database that was put aside, with each of the logs that were put aside beside it."""
+def opened(path: Path, versions: list[Path]) -> set[tuple[int, float]]:
+    """The rows of a database that was put aside, with each of the logs that were put aside beside it."""
     logs = [None, *(one for one in versions if one.parent == path.parent and one.suffix == ".db-wal")]
-    found: set[int] = set()
+    found: set[tuple[int, float]] = set()
     for log in logs:
         with tempfile.TemporaryDirectory() as place, suppress(sqlite3.DatabaseError):
             shutil.copy(path, f"{place}/app.db")
             if log is not None:
                 shutil.copy(log, f"{place}/app.db-wal")
             with closing(sqlite3.connect(f"{place}/app.db")) as db:
-                found |= {n for (n,) in db.execute("SELECT n FROM t")}
+                found |= set(db.execute("SELECT n, at FROM t"))
     return found
 
 

@@ -298,9 +298,9 @@ class World:
         """What lies on the other node's disk or among the versions of either; of a database nothing is looked for."""
         if volume.kind != "files":
             return []
-        kept = [path for one in NODE.values() for path in self.kept(one, name, volume) if path.name[0].isdigit()]
+        kept = [row for one in NODE.values() for row in self.kept_rows(one, name, volume)]
         there = [self.copy(other, name, volume) for other in NODE.values() if other != node]
-        return [row for folder in there for row in _files(folder)] + [_row(path) for path in kept]
+        return [row for folder in there for row in _files(folder)] + kept
 
     def gone(self, node: str, name: str, volume: Volume) -> set[int]:
         """Numbers missing in a copy of which there is no trace anywhere.
@@ -332,6 +332,10 @@ class World:
     def kept(self, node: str, name: str, volume: Volume) -> list[Path]:
         """The versions that a take-back has put aside there."""
         return sorted(self.copy(node, name, volume).glob(".stversions/**/*.*"))
+
+    def kept_rows(self, node: str, name: str, volume: Volume) -> list[Row]:
+        """What those of files hold."""
+        return [_row(path) for path in self.kept(node, name, volume) if path.name[0].isdigit()]
 
     def copy(self, node: str, name: str, volume: Volume) -> Path:
         """The folder of an app's volume on the disk of a node, which is there without power too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +31,11 @@ class _Connection(http.client.HTTPSConnection):
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
 
 
+@cache
+def _trusting(authority: str) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=authority)
+
+
 def request(
     layout: Layout,
     method: str,
@@ -46,7 +52,7 @@ def request(
     Raises OSError, http.client.HTTPException.
     """
     server = urlsplit(layout.api)
-    context = ssl.create_default_context(cafile=str(layout.pki / "ca.crt"))
+    context = _trusting((layout.pki / "ca.crt").read_text())
     from_host = source or layout.host(HostName.PVE)
     connection = _Connection(from_host, str(server.hostname), int(server.port or 443), timeout, context)
     token = token_of(layout.kubeconfig(user))
