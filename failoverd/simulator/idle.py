@@ -48,6 +48,9 @@ class Idling:
     """How readings looked when `decide` had its present words to say and no others; more are added."""
     asked: int = 0
     """How often `decide` was asked."""
+    over: bool = False
+    """Whether something else lies ahead: the next tick decides it, or something happens."""
+    _until_ms: int = 0
     _rounds: list[Round] = field(default_factory=list)
     _found: dict[int, tuple[Tick, Decision]] = field(default_factory=dict)
     """By the ids of ticks: what `decide` said of them."""
@@ -56,19 +59,25 @@ class Idling:
     _looked: dict[int, int] = field(default_factory=dict)
     """Up to which of these changes each instance has looked."""
 
-    def play(self, first: Round, most: int) -> list[Round]:
-        """Rounds of idle ticks after `first`, the last of which stands; the world is as that one left it."""
-        self._rounds = [first]
-        checked, ended = 0, False
-        while not ended and len(self._rounds) <= most:
-            ended = not self._some(min(CHECKED_AFTER, most + 1 - len(self._rounds)))
+    def play(self, first: Round, most: int, until_ms: int) -> list[Round]:
+        """Up to so many rounds of idle ticks after `first`, until that moment; the last of them stands, and the world
+        is as it left it."""
+        self._rounds, self._until_ms = [first], until_ms
+        checked = 0
+        self.over = False
+        self.known.update([self._looks(index, tick) for index, tick in enumerate(first.ticks)])
+        while not self.over and len(self._rounds) <= most and not self._reached(self._rounds[-1]):
+            self.over = not self._some(min(CHECKED_AFTER, most + 1 - len(self._rounds)))
             self._trim(checked)
             before, checked = checked, self._agreed(checked)
-            ended = ended or checked < len(self._rounds) - 1 or checked == before
+            self.over = self.over or checked < len(self._rounds) - 1 or checked == before
             del self._rounds[checked + 1 :]
-        self.known.update(self._looks(index, tick) for index, tick in enumerate(first.ticks))
         self._trim(0)
         return self._rounds
+
+    def _reached(self, found: Round) -> bool:
+        """Whether the play may end here: ticks of several instances may share a round, so rounds do not tell time."""
+        return found.world.now_ms >= self._until_ms and self._at_rest(found)
 
     def _trim(self, checked: int) -> None:
         """End with a round that a real one can follow, and take the world back to that."""
@@ -104,6 +113,8 @@ class Idling:
                 self._changes += 1
                 return False
             self._rounds.append(found)
+            if self._reached(found):
+                break
         return True
 
     def _expected(self, last: Round, found: Round) -> bool:
@@ -112,7 +123,7 @@ class Idling:
             if tick is last.ticks[index]:
                 continue
             looks = self._looks(index, tick)
-            if looks in self.known or looks == self._looks(index, self._rounds[0].ticks[index]):
+            if looks in self.known:
                 continue
             if not self._agrees(index, tick):
                 return False

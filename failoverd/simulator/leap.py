@@ -17,6 +17,7 @@ from math import lcm
 from typing import Any
 
 from failoverd.core.decide import decide
+from failoverd.core.model import Decision
 from failoverd.loop import Loop
 from failoverd.simulator import sleeper
 from failoverd.simulator.clock import WorldClock
@@ -49,6 +50,20 @@ class Mark:
     """What must be the same again."""
     steady: tuple[Any, ...]
     """What may have moved along: of the instances, of the store, of every copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The whole state after so many more periods."""
+
+    times: int
+    states: tuple[Any, ...]
+    """Of the instances."""
+    decisions: tuple[Decision, ...]
+    """Theirs, then."""
+    stored: tuple[Any, ...]
+    sides: tuple[Any, ...]
+    guards: tuple[Any, ...]
 
 
 @dataclass(slots=True)
@@ -113,13 +128,14 @@ class Leaper:
         if self._known is None or self._known[0] != words:
             self._known = words, set()
         idling = Idling(self.world, instances, self._horizon(), sleeper.sketch, self._known[1])
-        most = max(self._period_ms() // (min(one.pause for one in instances) // MS), 4) * len(instances)
+        period_ms = self._period_ms()
+        most = max(period_ms // (min(one.pause for one in instances) // MS), 4) * len(instances)
         first = Round(
             tuple([one.last() for one in instances]),
             tuple(range(len(instances))),
             Held.of(self.world, pairs(self.world)),
         )
-        rounds = idling.play(first, most)
+        rounds = idling.play(first, most, self.world.time.now_ms + period_ms)
         for index in sorted(range(len(instances)), key=lambda index: rounds[-1].slept[index]):
             one, tick = instances[index], rounds[-1].ticks[index]
             if tick is not first.ticks[index]:
@@ -129,7 +145,7 @@ class Leaper:
                 one.clock.plan(one.decision.wake_at // MS - self.world.time.now_ms)
         # what has been decided otherwise soon after it began may well be so again
         self._tired = 2 if len(rounds) <= 2 * len(instances) and idling.asked else 0
-        self._over = len(rounds) <= most
+        self._over = idling.over
         return len(rounds) > 1
 
     def _rest(self) -> None:
@@ -205,23 +221,23 @@ class Leaper:
         if any(one.reworded_ms[0] > before.at_ms for one in self._sleepers.values()):
             return False  # words that come and go may belong to one place of the period alone
         try:
-            times, later = self._same(before, here, period_ms, far)
+            later = self._farthest(before, here, period_ms, far)
         except NotSteady:
             return False
+        times = later.times if later is not None else 0
         if times < far:
             self._turn = here.at_ms + times * period_ms, here.at_ms + (times + 1) * period_ms
-        if times < 1:
+        if later is None:
             return False
-        states, stored, sides, guards = later
         world = self.world
         world.time.leap(times * period_ms)
-        world.stored.memory, world.stored.version, world.revision = stored
-        for side, steady in zip(self._sides(), sides, strict=True):
+        world.stored.memory, world.stored.version, world.revision = later.stored
+        for side, steady in zip(self._sides(), later.sides, strict=True):
             _become(side, steady)
-        for guard, state in zip(self._guards(), guards, strict=True):
+        for guard, state in zip(self._guards(), later.guards, strict=True):
             guard.state = state
-        for one, state in zip(self._sleepers.values(), states, strict=True):
-            one.become(state)
+        for one, state, decision in zip(self._sleepers.values(), later.states, later.decisions, strict=True):
+            one.become(state, decision)
         self.leapt_ms += times * period_ms
         return True
 
@@ -243,40 +259,44 @@ class Leaper:
         # nothing at all lies ahead: then nobody waits for anything either
         return min((at_ms for at_ms in found if at_ms is not None and at_ms > looked_ms), default=looked_ms)
 
-    def _same(self, before: Mark, here: Mark, period_ms: int, far: int) -> tuple[int, tuple[Any, ...]]:
-        """The most periods, up to `far`, after which every instance still decides as it did, and all there is then.
+    def _farthest(self, before: Mark, here: Mark, period_ms: int, far: int) -> Later | None:
+        """After the most periods, up to `far`, after which every instance still decides as it did; None after none.
 
         Raises NotSteady.
         """
         passed_ms = here.at_ms - before.at_ms
-        passed, parts = timedelta(milliseconds=passed_ms), passed_ms // period_ms
+        beyond = Beyond(timedelta(milliseconds=passed_ms), passed_ms // period_ms)
+        instances = beyond.of(before.steady[0], here.steady[0])
+        others = beyond.of(before.steady[1:], here.steady[1:])
 
-        def later(times: int, *, instances: bool) -> Any:
-            one, other = (before.steady[0], here.steady[0]) if instances else (before.steady, here.steady)
-            return Beyond(passed, times, parts).of(one, other)
+        def tried(times: int) -> Later | None:
+            states = instances.at(times)
+            decisions = self._agreed(states)
+            return Later(times, states, decisions, *others.at(times)) if decisions is not None else None
 
-        everything = later(far, instances=False)
-        if self._agree(everything[0]):
-            return far, everything
-        low, high, reach = 0, far, 1
+        best = tried(far)
+        low, high, reach = 0, far if best is None else 0, 1
         while high - low > 1:
             times = min(reach, (low + high) // 2)  # what ends a stretch is seldom far away
-            if self._agree(later(times, instances=True)):
-                low, reach = times, 2 * times
+            found = tried(times)
+            if found is not None:
+                best, low, reach = found, times, 2 * times
             else:
                 high = reach = times
-        return low, later(low, instances=False) if low else here.steady
+        return best
 
-    def _agree(self, states: tuple[Any, ...]) -> bool:
-        """Whether every instance, brought so far, decides as it does now."""
+    def _agreed(self, states: tuple[Any, ...]) -> tuple[Decision, ...] | None:
+        """What every instance, brought so far, decides; None where one decides otherwise than it does now."""
+        found = []
         for one, (_, _, answered, seen) in zip(self._sleepers.values(), states, strict=True):
             assert one.seen is not None
             decision = decide(one.seen[0], *seen)
             if (decision.memory, decision.watch, decision.wake_at, decision.confirm) != answered:
-                return False
+                return None
             if decision.actions or decision.notes or sleeper.sketch(decision) != one.words:
-                return False
-        return True
+                return None
+            found.append(decision)
+        return tuple(found)
 
 
 def _fixed(side: Side) -> tuple[Any, ...]:

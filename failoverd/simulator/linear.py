@@ -1,16 +1,18 @@
 """What goes on steadily: from two states one period apart to the one any number of periods later.
 
 Every leaf of a state either stays, is a moment that moves along with time, or counts on by the same number each
-period. Where that is not so there is no answer (`NotSteady`), and nothing is guessed.
+period. Where that is not so there is no answer (`NotSteady`), and nothing is guessed. The two states are compared
+once, and what stays is not looked at again, however many moments are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
+
+from failoverd.core.again import replace
 
 NOTHING = timedelta(0)
 MS = timedelta(milliseconds=1)
@@ -20,104 +22,186 @@ class NotSteady(Exception):
     """The two states differ by more than time going on."""
 
 
+class Course:
+    """What something is now, and what it will be."""
+
+    def __init__(self, now: Any) -> None:
+        self.now = now
+
+    def at(self, times: int) -> Any:
+        """What it will be so many parts later."""
+        del times
+        return self.now
+
+
+class _Moves(Course):
+    def __init__(self, now: Any, each: Any) -> None:
+        super().__init__(now)
+        self.each = each
+
+    def at(self, times: int) -> Any:
+        return self.now + times * self.each
+
+
+class _Stamp(Course):
+    """A moment in the words of the systems that write it down."""
+
+    def __init__(self, now: str, moment: datetime, each: timedelta) -> None:
+        super().__init__(now)
+        self.moment, self.each = moment, each
+
+    def at(self, times: int) -> Any:
+        return (self.moment + times * self.each).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+class _Whole(Course):
+    """Something of which parts move: what was one object stays one."""
+
+    def __init__(self, now: Any, moving: dict[Any, Course]) -> None:
+        super().__init__(now)
+        self.moving = moving
+        self.last, self.then = 0, now
+
+    def at(self, times: int) -> Any:
+        if times != self.last:
+            self.last, self.then = times, self.made(times)
+        return self.then
+
+    def made(self, times: int) -> Any:
+        return replace(self.now, **{name: one.at(times) for name, one in self.moving.items()})
+
+
+class _Tuple(_Whole):
+    def made(self, times: int) -> Any:
+        made = list(self.now)
+        for place, one in self.moving.items():
+            made[place] = one.at(times)
+        return tuple(made)
+
+
+class _Dict(_Whole):
+    def made(self, times: int) -> Any:
+        made = dict(self.now)
+        for key, one in self.moving.items():
+            made[key] = one.at(times)
+        return made
+
+
 class Beyond:
-    """Extrapolates by `times` whole parts, where so many `parts` of equal length passed within `period`."""
+    """Extrapolates by whole parts, so many `parts` of equal length having passed within `period`."""
 
-    def __init__(self, period: timedelta, times: int, parts: int = 1) -> None:
-        self._period, self._times, self._parts = period, times, parts
-        self._known: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
+    def __init__(self, period: timedelta, parts: int = 1) -> None:
+        self._period, self._parts = period, parts
+        self._each, self._period_ms = period // parts, period // MS
+        self._known: dict[tuple[int, int], tuple[Any, Any, Course | None]] = {}
 
-    def of(self, before: Any, after: Any) -> Any:
-        """What `after` will be, when it was `before` one `period` ago. Raises NotSteady."""
+    def of(self, before: Any, after: Any) -> Course:
+        """The course of what is `after`, and was `before` one `period` ago. Raises NotSteady."""
+        return self._of(before, after) or Course(after)
+
+    def _of(self, before: Any, after: Any) -> Course | None:
+        """None for what stays. Raises NotSteady."""
         if before is after:
-            return after
-        kind = type(after)
+            return None
+        kind: Any = type(after)
         if type(before) is not kind:
             raise NotSteady(f"{before!r} became {after!r}")
-        go = _BY_TYPE.get(kind)
-        if go is not None:
-            return go(self, before, after)
+        if kind is timedelta or kind is datetime:
+            return self._moment(before, after)
+        if kind is tuple:
+            if len(before) != len(after):
+                raise NotSteady(f"{len(before)} became {len(after)}")
+            moving = self._parted(before, after)
+            return _Tuple(after, moving) if moving else None
+        if kind is dict:
+            return self._dict(before, after)
+        if kind is int:
+            return self._number(before, after)
         if is_dataclass(kind):
             return self._object(before, after)
         if before == after and (issubclass(kind, Enum) or kind in (str, bool, float, frozenset, set, bytes)):
-            return after
+            return None
         if kind is str:
             return self._stamp(before, after)
         raise NotSteady(f"{before!r} became {after!r}")
 
-    def _object(self, before: Any, after: Any) -> Any:
+    def _object(self, before: Any, after: Any) -> Course | None:
         known = self._known.get((id(before), id(after)))
         if known is not None:  # what was one object stays one
             return known[2]
-        changed: dict[str, Any] = {}
-        same = True
-        for name, go in _names(type(after)):
-            value = getattr(after, name)
-            changed[name] = go(self, getattr(before, name), value)
-            same = same and changed[name] is value
-        made = after if same else type(after)(**changed)
+        moving: dict[Any, Course] = {}
+        for name, is_ms in _names(type(after)):
+            one, other = getattr(before, name), getattr(after, name)
+            if one is not other:
+                found = self._ms(one, other) if is_ms else self._of(one, other)
+                if found is not None:
+                    moving[name] = found
+        made = _Whole(after, moving) if moving else None
         self._known[id(before), id(after)] = before, after, made  # kept alive, so that the ids stay theirs
         return made
 
-    def _number(self, before: int, after: int) -> int:
+    def _parted(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> dict[Any, Course]:
+        moving: dict[Any, Course] = {}
+        for place, other in enumerate(after):
+            one = before[place]
+            if one is not other:
+                found = self._of(one, other)
+                if found is not None:
+                    moving[place] = found
+        return moving
+
+    def _dict(self, before: dict[Any, Any], after: dict[Any, Any]) -> Course | None:
+        if list(before) != list(after):
+            raise NotSteady(f"{list(before)} became {list(after)}")
+        moving: dict[Any, Course] = {}
+        for key, other in after.items():
+            one = before[key]
+            if one is not other:
+                found = self._of(one, other)
+                if found is not None:
+                    moving[key] = found
+        return _Dict(after, moving) if moving else None
+
+    def _number(self, before: int, after: int) -> Course | None:
+        if before == after:
+            return None
         each, rest = divmod(after - before, self._parts)
         if rest:
             raise NotSteady(f"{before} became {after} in {self._parts} equal parts")
-        return after + self._times * each
+        return _Moves(after, each)
 
-    def _moment(self, before: Any, after: Any) -> Any:
+    def _moment(self, before: Any, after: Any) -> Course | None:
         gone = after - before
         if gone == NOTHING:
-            return after
+            return None
         if gone != self._period:
             raise NotSteady(f"{before} became {after}")
-        return after + self._times * gone // self._parts
+        return _Moves(after, self._each)
 
-    def _ms(self, before: int | None, after: int | None) -> int | None:
+    def _ms(self, before: Any, after: Any) -> Course | None:
         """A moment in whole milliseconds."""
         if before == after or before is None or after is None:
-            return self.of(before, after)  # type: ignore[no-any-return]
-        gone = after - before
-        if gone != self._period // MS:
+            return self._of(before, after)
+        if after - before != self._period_ms:
             raise NotSteady(f"{before} ms became {after} ms")
-        return after + self._times * gone // self._parts
+        return _Moves(after, self._period_ms // self._parts)
 
-    def _stamp(self, before: str, after: str) -> str:
-        """A moment in the words of the systems that write it down."""
+    def _stamp(self, before: str, after: str) -> Course:
         try:
-            moment: datetime = self._moment(datetime.fromisoformat(before), datetime.fromisoformat(after))
+            moment = datetime.fromisoformat(after)
+            moves = self._moment(datetime.fromisoformat(before), moment)
         except ValueError:
             raise NotSteady(f"{before!r} became {after!r}") from None
-        return moment.isoformat(timespec="microseconds")[:-6] + "Z"
-
-    def _tuple(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(before) != len(after):
-            raise NotSteady(f"{len(before)} became {len(after)}")
-        made = tuple([self.of(one, other) for one, other in zip(before, after, strict=True)])
-        return after if all(one is other for one, other in zip(made, after, strict=True)) else made
-
-    def _dict(self, before: dict[Any, Any], after: dict[Any, Any]) -> dict[Any, Any]:
-        if list(before) != list(after):
-            raise NotSteady(f"{list(before)} became {list(after)}")
-        made = {key: self.of(before[key], value) for key, value in after.items()}
-        return after if all(made[key] is value for key, value in after.items()) else made
+        return _Stamp(after, moment, self._each if moves is not None else NOTHING)
 
 
-_BY_TYPE: dict[type, Callable[[Beyond, Any, Any], Any]] = {
-    int: Beyond._number,
-    timedelta: Beyond._moment,
-    datetime: Beyond._moment,
-    tuple: Beyond._tuple,
-    dict: Beyond._dict,
-}
-_NAMES: dict[type, tuple[tuple[str, Callable[[Beyond, Any, Any], Any]], ...]] = {}
+_NAMES: dict[type, tuple[tuple[str, bool], ...]] = {}
 
 
-def _names(kind: type) -> tuple[tuple[str, Callable[[Beyond, Any, Any], Any]], ...]:
-    """Every field with what extrapolates it; numbers called `…_ms` are moments, others count."""
+def _names(kind: type) -> tuple[tuple[str, bool], ...]:
+    """Every field, and whether it is a moment though a number: those are called `…_ms`; others count."""
     found = _NAMES.get(kind)
     if found is None:
-        names = [field.name for field in fields(kind)]
-        found = tuple((name, Beyond._ms if name.endswith("_ms") else Beyond.of) for name in names)
+        found = tuple([(field.name, field.name.endswith("_ms")) for field in fields(kind)])
         _NAMES[kind] = found
     return found

@@ -9,7 +9,6 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from failoverd.core.decide import decide
 from failoverd.core.memory import Memory
 from failoverd.core.model import Decision, Now, Scan, ScanPoints, Snapshot, Unknown, Watch
 from failoverd.core.rules import Rules
@@ -108,14 +107,14 @@ class Sleeper:
         self.seen = (self.seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
         self.decision = loop.decision = decision
 
-    def become(self, state: tuple[Any, ...]) -> None:
-        """Be as if all the ticks up to `state` had been."""
+    def become(self, state: tuple[Any, ...], decision: Decision) -> None:
+        """Be as if all the ticks up to `state` had been, of which the last ended in `decision`."""
         loop = self.loop
         assert self.seen is not None
         (loop.watch, loop.memory, loop.turned_at, loop._due, *_), counted, _, seen = state
         self.store.version, self.leadership._last_ok_ms = counted[0], counted[1] // MS
         self.seen = (self.seen[0], *seen)
-        self.decision = loop.decision = decide(*self.seen)
+        self.decision = loop.decision = decision
 
 
 # -------------------------------------------------------------------- what a reader would notice

@@ -83,6 +83,8 @@ class World:
     control: Control = field(init=False)
     flux: Flux = field(init=False)
     guards: Guards | None = field(init=False, default=None)
+    _wall: tuple[int, datetime] | None = None
+    """What `wall` answered last: a tick asks for one moment several times."""
 
     def __post_init__(self) -> None:
         self.spec.check()
@@ -181,7 +183,10 @@ class World:
 
     def wall(self, offset_ms: int = 0) -> datetime:
         """The API server's clock, or one that is ahead of it."""
-        return self.spec.beginning + timedelta(milliseconds=self.time.now_ms + offset_ms)
+        at_ms = self.time.now_ms + offset_ms
+        if self._wall is None or self._wall[0] != at_ms:
+            self._wall = at_ms, self.spec.beginning + timedelta(milliseconds=at_ms)
+        return self._wall[1]
 
     def place(self, truth: AppTruth, site: Site) -> Place:
         """Where the app runs when it runs at `site`."""

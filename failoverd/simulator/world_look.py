@@ -54,7 +54,14 @@ class Look:
         """What did not answer at all: the real look waits for it, long the first time and hardly afterwards."""
         self.reaches_api = host.linked and world.api_up
         """Whether the API server answers this host."""
-        self._ready = {name: node.ready(self.now_ms) == "True" for name, node in world.nodes.items()}
+        self._known: dict[str, bool] | None = None
+
+    @property
+    def _ready(self) -> dict[str, bool]:
+        """Which nodes are Ready: an idle tick never asks."""
+        if self._known is None:
+            self._known = {name: node.ready(self.now_ms) == "True" for name, node in self.world.nodes.items()}
+        return self._known
 
     @property
     def _no_api(self) -> Unknown:
@@ -78,7 +85,7 @@ class Look:
             lease: Lease | Unknown = self._no_api
             shown: NodeObject | Unknown = self._no_api
         else:
-            lease = _lease(self.world.spec.beginning, node.renewal_ms(self.now_ms))
+            lease = self._lease(node)
             shown = world_room.shown(node, ready=self._ready[name])
         return NodeReading(
             lease=lease,
@@ -93,7 +100,7 @@ class Look:
         """The readings of a node about which nothing has changed but its lease and the uptime of its guest."""
         lease = before.lease
         if isinstance(lease, Lease) and not node.deleted:
-            lease = _lease(self.world.spec.beginning, node.renewal_ms(self.now_ms))
+            lease = self._lease(node)
         guest = before.guest
         if isinstance(guest, Guest) and node.powered:
             uptime = timedelta(milliseconds=node.uptime_ms(self.now_ms))
@@ -112,6 +119,12 @@ class Look:
             guest=guest,
             used=before.used,
         )
+
+    def _lease(self, node: Node) -> Lease:
+        at_ms = node.renewal_ms(self.now_ms)
+        if node.shown is None or node.shown[0] != at_ms:
+            node.shown = at_ms, Lease(stamp=_stamp(self.world.spec.beginning, at_ms))
+        return node.shown[1]
 
     def _kubelet(self, node: Node) -> Kubelet | Unknown:
         if self.now_ms - node.renewal_ms(self.now_ms) <= PROBE_AFTER_MS:
@@ -249,11 +262,6 @@ class Look:
             ignores=side.ignores,
             versioning=side.versioning,
         )
-
-
-@lru_cache(maxsize=1024)
-def _lease(beginning: datetime, at_ms: int) -> Lease:
-    return Lease(stamp=_stamp(beginning, at_ms))
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from failoverd.core import names
-from failoverd.core.model import GuestState
+from failoverd.core.model import GuestState, Lease
 
 OUT_OF_SERVICE = f"{names.OUT_OF_SERVICE}={names.OUT_OF_SERVICE_VALUE}:{names.OUT_OF_SERVICE_EFFECT}"
 RENEW_MS = 10_000
@@ -72,6 +72,8 @@ class Node:
     renewing_since_ms: int | None = 0
     """When it began to reach the API server; None while it does not."""
     last_renewal_ms: int = 0
+    shown: tuple[int, Lease] | None = None
+    """What was shown of its lease last, and for which renewal."""
     relisted_ms: int = 0
     """From when its kubelet knows again what it should run (after a heal)."""
 

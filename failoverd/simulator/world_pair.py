@@ -188,7 +188,8 @@ class SyncPair:
         if arrived:
             self.kick()
         elif one.errors or other.errors:
-            self._beat("retry", RETRY_MS, self._exchange)
+            # counted from one try to the next: what can never be completed keeps a steady rhythm
+            self._beat("retry", RETRY_MS - self.pull_ms % RETRY_MS, self._exchange)
         self.changed()
 
     def _beat(self, what: str, delay_ms: int, act: Callable[[], None]) -> None:

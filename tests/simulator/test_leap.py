@@ -109,6 +109,18 @@ def test_a_quiet_day_costs_few_ticks():
     assert Played(quiet, leap=True).ticks < 150
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        5_000_000,  # two standbys that can never be completed: each is tried again in a rhythm of its own
+        5_000_011,  # two instances whose ticks share a moment
+    ],
+)
+def test_a_day_that_settles_is_leapt_over(seed):
+    played = Played(draw(seed), HOUR_MS, leap=True)
+    assert played.leaper.leapt_ms > HOUR_MS
+
+
 def worded(monkeypatch, words):
     """Ticks and leaps of 25 quiet minutes in which the daemon's words are these, by what it decides."""
     monkeypatch.setattr(sleeper, "sketch", words)
@@ -173,7 +185,7 @@ AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
     ],
 )
 def test_what_moves_along_or_counts_goes_on(before, after, later):
-    assert Beyond(PERIOD, 2).of(before, after) == later
+    assert Beyond(PERIOD).of(before, after).at(2) == later
 
 
 @pytest.mark.parametrize(
@@ -194,12 +206,12 @@ def test_what_moves_along_or_counts_goes_on(before, after, later):
 )
 def test_anything_else_is_not_guessed(before, after):
     with pytest.raises(NotSteady):
-        Beyond(PERIOD, 2).of(before, after)
+        Beyond(PERIOD).of(before, after)
 
 
 def test_what_was_one_object_stays_one():
     before, after = Stretch("pod", Site.BACKUP, 7, 0), Stretch("pod", Site.BACKUP, 7, 30_000)
-    one, other = Beyond(PERIOD, 5).of((before, before), (after, after))
+    one, other = Beyond(PERIOD).of((before, before), (after, after)).at(5)
     assert one is other
     assert one == replace(after, until_ms=180_000)
 
