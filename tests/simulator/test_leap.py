@@ -118,6 +118,7 @@ def test_a_quiet_day_costs_few_ticks():
 )
 def test_a_day_that_settles_is_leapt_over(seed):
     played = Played(draw(seed), HOUR_MS, leap=True)
+    assert played.leaper is not None
     assert played.leaper.leapt_ms > HOUR_MS
 
 
