@@ -33,27 +33,21 @@ def cleared(case: Case, volume: Volume) -> str:
         return f"the order for {volume.name} at {site} can be read: {read.why}"
     if used := in_use(case, volume, site):
         return used
-    ordered = read.wanted is not None and read.wanted.move == first_order_id(case)
-    done = databases.placed(case, volume, site, first_order_id(case))
+    ordered, done = _ordered(read, first_order_id(case)), databases.placed(case, volume, site, first_order_id(case))
     if ordered and done is not None and databases.after_order(seen):
         left = f"it left {', '.join(done.live)} where they are" if done.live else done.why
         return "" if done.done and not done.live else f"the guard at {site} to move databases aside: {left}"
-    if ordered and databases.silent(case, volume, site) and _overdue(case, seen.wanted_at):
+    overdue = seen.wanted_at is not None and case.now.mono - seen.wanted_at >= PATIENCE
+    if ordered and overdue and databases.silent(case, volume, site):
         return ""
     return f"the guard at {site} to move databases aside"
-
-
-def _overdue(case: Case, since: timedelta | None) -> bool:
-    return since is not None and case.now.mono - since >= PATIENCE
 
 
 def may_clear(case: Case, volume: Volume) -> bool:
     """Whether a take-back has begun at a side that receives nothing yet, and whose guard can be asked."""
     site = case.was.active.other
-    copy, folder, read = case.copy(volume, site), case.folder(volume, site), databases.reading(case, volume, site)
-    begun = copy.standing is Standing.TAKING_BACK and copy.step is TakeBackStep.PREPARE and copy.aside is None
-    rests = case.was.move is None and case.was.phase is Phase.WATCHING
-    if not (begun and rests and databases.in_force(case.rules, case.app)):
+    folder, read = case.folder(volume, site), databases.reading(case, volume, site)
+    if not (_begun(case, volume) and _rests(case) and databases.in_force(case.rules, case.app)):
         return False
     survivor = case.folder(volume, case.was.active)
     if isinstance(survivor, Folder) and survivor.type != Role.SEND_ONLY:
@@ -94,16 +88,27 @@ def may_yet_put_aside(case: Case, volume: Volume) -> bool:
 
 def _by_order(case: Case, volume: Volume, site: Site) -> bool:
     """Whether what was put aside is what the standing order asked for: an earlier take-back's has the same name."""
-    read = databases.reading(case, volume, site)
-    ordered = isinstance(read, GuardReading) and read.wanted is not None and read.wanted.move == order_id(case)
+    ordered = _ordered(databases.reading(case, volume, site), order_id(case))
     return ordered and databases.after_order(databases.seen(case, volume, site))
+
+
+def _ordered(read: GuardReading | Unknown, move: str) -> bool:
+    return isinstance(read, GuardReading) and read.wanted is not None and read.wanted.move == move
+
+
+def _begun(case: Case, volume: Volume) -> bool:
+    """Whether a take-back has begun, and nothing was put aside yet."""
+    copy = case.copy(volume, case.was.active.other)
+    return copy.standing is Standing.TAKING_BACK and copy.step is TakeBackStep.PREPARE and copy.aside is None
+
+
+def _rests(case: Case) -> bool:
+    return case.was.move is None and case.was.phase is Phase.WATCHING
 
 
 def may_put_aside(case: Case, volume: Volume) -> bool:
     """Whether a take-back has begun, nothing was put aside yet, and the survivor has databases with points."""
-    copy = case.copy(volume, case.was.active.other)
-    begun = copy.standing is Standing.TAKING_BACK and copy.step is TakeBackStep.PREPARE and copy.aside is None
-    return begun and bool(databases.beside(case, volume))
+    return _begun(case, volume) and bool(databases.beside(case, volume))
 
 
 def in_use(case: Case, volume: Volume, site: Site) -> str:
@@ -122,7 +127,7 @@ def is_due(case: Case, volume: Volume) -> bool:
     """Whether the returned side only receives, keeps what it loses, is used by nobody, and has a point that opens of
     every database of the survivor: one without would stay where it is.
     """
-    if case.was.move is not None or case.was.phase is not Phase.WATCHING or not may_put_aside(case, volume):
+    if not _rests(case) or not may_put_aside(case, volume):
         return False
     if in_use(case, volume, case.was.active.other):
         return False

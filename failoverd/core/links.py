@@ -33,7 +33,7 @@ def watch_connection(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snap
     apart, was = _apart(app, volume, snapshot, now), seen.apart
     if was is not None and now.mono - was.heard <= APART_FOR:
         if apart is None and not _both_read(app, volume, snapshot):
-            apart = was  # on a busy node one read in ten fails: none of them says that the connection lives
+            apart = was  # on a busy node reads fail now and then: none of them says that the connection lives
         elif apart is not None and (was.holder, was.processes) == (apart.holder, apart.processes):
             apart = replace(apart, since=was.since)
     if apart is was and dropped_at == seen.dropped_at:

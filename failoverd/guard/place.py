@@ -251,12 +251,14 @@ class Placer:
 
     def _compared(self, entry: Entry, path: Path, wanted: Wanted, pace: Pace) -> Entry:
         """`entry` with what the database that makes room, or has made it, is ahead of the point placed elsewhere."""
-        journal = journal_at(self._folder(wanted.lost) / f"{self._site.other}.json") if wanted.lost else None
+        if not wanted.lost:
+            return entry
+        journal = journal_at(self._folder(wanted.lost) / f"{self._site.other}.json")
         base = [one for one in journal.entries if one.database == entry.database] if journal is not None else []
         had = moved_away(self._root / GUARD_FOLDER / "moves", self._site, entry.database) or (
             path if "" in entry.had else None
         )
-        if not wanted.lost or had is None:
+        if had is None:
             return entry
         beyond = ahead.beyond(had, base[0].salt, base[0].frame, pace) if base else None
         return replace(entry, lost=True, ahead=beyond)

@@ -74,7 +74,7 @@ def test_what_heals_within_the_dwell_is_left_alone():
 
 @pytest.mark.parametrize("key", [HERE, THERE])
 def test_readings_that_fail_in_between_neither_hide_a_dead_connection_nor_are_acted_on(key):
-    """On a busy node one read in ten failed: a dwell that began anew with each left a copy to age for minutes."""
+    """On a busy node reads fail now and then: a dwell that began anew with each left a copy to age for minutes."""
     life = apart(healthy())
     for well, ill in ((8, 4), (DWELL - 16, 12)):
         life.run(well)

@@ -56,18 +56,17 @@ class Pair:
         Maker(self.survivor, Site.BACKUP).turn(wanted(epoch=4, active=Site.BACKUP), self.clock, FREE)
         shutil.copytree(self.survivor / ".failoverd", self.lost / ".failoverd", dirs_exist_ok=True)
 
-    def place(self, root: Path, site: Site, epoch: int, active: Site, move: str, lost: str) -> Placed:
-        order = wanted(duty=Duty.PROVE, epoch=epoch, active=active, move=move, lost=lost)
+    def place(
+        self, root: Path, site: Site, epoch: int, active: Site, move: str, lost: str, *, clear: bool = False
+    ) -> Placed:
+        order = wanted(duty=Duty.PROVE, epoch=epoch, active=active, move=move, lost=lost, clear=clear)
         prover = Prover(root, self.scratch)
         prover.turn(order, self.clock, FREE)
         return Placer(root, site, self.scratch).turn(order, prover, FREE)
 
     def clear(self) -> Placed:
         """As it is done before the lost side receives anything."""
-        order = wanted(duty=Duty.PROVE, epoch=4, active=Site.BACKUP, move="lost-4", clear=True)
-        prover = Prover(self.lost, self.scratch)
-        prover.turn(order, self.clock, FREE)
-        return Placer(self.lost, Site.PRIMARY, self.scratch).turn(order, prover, FREE)
+        return self.place(self.lost, Site.PRIMARY, 4, Site.BACKUP, "lost-4", "", clear=True)
 
     def put_aside(self, lost: str = LOST) -> Placed:
         return self.place(self.lost, Site.PRIMARY, 4, Site.BACKUP, "back-4", lost)
