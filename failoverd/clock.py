@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from failoverd.core.model import Now
 
@@ -32,9 +34,26 @@ async def sleep(duration: timedelta) -> None:
     await asyncio.sleep(duration.total_seconds())
 
 
-def spent() -> tuple[float, float]:
-    """CPU seconds this thread has used so far, and the monotonic clock's seconds: what a pace is kept by."""
-    return time.thread_time(), time.monotonic()
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a thread has had so far, in seconds: of a core, of waiting for one, and of the monotonic clock."""
+
+    cpu: float
+    queued: float
+    mono: float
+
+
+def spent() -> Spent:
+    """What this thread has had so far, which a pace is kept by.
+
+    How long it waited for a core is told by Linux alone (the second number of `/proc/thread-self/schedstat`, in
+    nanoseconds: Documentation/scheduler/sched-stats); elsewhere it is 0.
+    """
+    try:
+        queued = int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        queued = 0.0
+    return Spent(time.thread_time(), queued, time.monotonic())
 
 
 def pause(seconds: float) -> None:

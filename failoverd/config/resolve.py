@@ -312,7 +312,13 @@ def _guard(settings: Settings) -> Guarding | None:
     table = settings.guard
     if not table.enabled:
         return None
-    return Guarding(interval=table.interval, keep=table.keep, keep_for=table.keep_for, share=table.share)
+    return Guarding(
+        interval=table.interval,
+        keep=table.keep,
+        keep_for=table.keep_for,
+        share=table.share,
+        io_share=table.io_share,
+    )
 
 
 def _hash(settings: Settings) -> str:

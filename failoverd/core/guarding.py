@@ -86,6 +86,7 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
         keep=told.keep,
         keep_for=told.keep_for,
         share=told.share,
+        io_share=told.io_share,
         move=move,
         place=case.app.place,
         as_of=case.was.move.as_of if placing and case.was.move is not None else None,

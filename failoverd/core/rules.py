@@ -246,6 +246,7 @@ class Guarding:
     keep: int = 10
     keep_for: timedelta = timedelta(hours=1)
     share: float = 0.1
+    io_share: float = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,7 +96,7 @@ class Keeper:
         if (wanted.duty, wanted.epoch) != self._since:
             # What was looked at under other orders is looked at again.
             self._since, self._checked, self._stocked = (wanted.duty, wanted.epoch), None, None
-        pace = Pace(1.0 if wanted.move else wanted.share, still)
+        pace = Pace(still=still) if wanted.move else Pace(wanted.share, still, io_share=wanted.io_share)
         said = Observed(site=self._site, at=self.now().wall, duty=wanted.duty, epoch=wanted.epoch)
         if wanted.duty is not Duty.MAKE:
             self._recaller.forget()
@@ -136,7 +136,7 @@ class Keeper:
         if self._unfinished:
             why = "begun and not finished; it is not gone on with where the app may be running"
             placed = Placed(move=self._unfinished[0], done=False, why=why)
-        pace.share = 1.0  # somebody waits for the answer
+        pace.share = pace.io_share = 1.0  # somebody waits for the answer
         recalled = self._recaller.look(wanted, self._maker.found, self._maker.kept, pace)
         said = replace(said, kept=self._maker.kept, sick=self._maker.sick, placed=placed, recalled=recalled)
         return replace(said, asked=wanted.ask)
@@ -156,7 +156,7 @@ class Keeper:
 
     def _prove(self, said: Observed, wanted: Wanted, pace: Pace) -> Observed:
         anew = wanted.ask not in ("", self._asked)
-        fast = replace(wanted, share=pace.share)
+        fast = replace(wanted, share=pace.share, io_share=pace.io_share)
         self._prover.turn(fast, self.now, pace, anew)
         if self._time_to_check() or anew or wanted.move:
             self._findings = obstacles(self.root, wanted, pace)

@@ -1,4 +1,4 @@
-"""How fast the guard may work: a share of one core, and only while it may work at all."""
+"""How fast the guard may work: a share of one core and of the disk's time, and only while it may work at all."""
 
 from __future__ import annotations
 
@@ -15,28 +15,39 @@ class Halt(Exception):
 
 
 class Pace:
-    """Called between pieces of work of one thread; waits so that its CPU time stays within `share` of one core.
+    """Called between pieces of work of one thread; waits so that, of the time that passes, the thread uses at most
+    `share` of one core and is held up by the disk for at most `io_share`.
 
-    A debt is paid after the piece that made it, so a piece that cannot be divided (SQLite's check of a file) runs at
-    full speed and is followed by the wait that makes up for it. Idle time is no credit.
+    Held up is what neither a core was used for nor waited for; a lock of the app counts as well, nothing tells the
+    two apart. A debt is paid after the piece that made it, so a piece that cannot be divided (SQLite's check of a
+    file) runs at full speed and is followed by the wait that makes up for it. Idle time is no credit.
     """
 
-    def __init__(self, share: float = 1.0, still: Callable[[], None] = lambda: None) -> None:
-        self.share = share
+    def __init__(
+        self, share: float = 1.0, still: Callable[[], None] = lambda: None, *, io_share: float = 1.0
+    ) -> None:
+        self.share, self.io_share = share, io_share
         self._still = still
-        self._cpu, self._mono = spent()
-        self._owed = 0.0
+        self._last = spent()
+        self._paused = 0.0
+        self._owed_cpu = self._owed_io = 0.0
 
     def __call__(self) -> None:
         """Pay what is owed. Raises whatever `still` raises, `Halt` above all."""
         self._still()
         while (owed := self._debt()) > 0.001:
-            pause(min(owed, SLICE))
+            self._pause(min(owed, SLICE))
             self._still()
 
+    def _pause(self, seconds: float) -> None:
+        pause(seconds)
+        self._paused += seconds
+
     def _debt(self) -> float:
-        cpu, mono = spent()
-        self._owed += (cpu - self._cpu) / self.share - (mono - self._mono)
-        self._owed = max(self._owed, 0.0)
-        self._cpu, self._mono = cpu, mono
-        return self._owed
+        now, last = spent(), self._last
+        used, took = now.cpu - last.cpu, now.mono - last.mono
+        held = max(took - used - (now.queued - last.queued) - self._paused, 0.0)
+        self._owed_cpu = max(self._owed_cpu + used / self.share - took, 0.0)
+        self._owed_io = max(self._owed_io + held / self.io_share - took, 0.0)
+        self._last, self._paused = now, 0.0
+        return max(self._owed_cpu, self._owed_io)

@@ -213,7 +213,7 @@ class Maker:
 
     def turn(self, wanted: Wanted, clock: Callable[[], Now], pace: Pace) -> None:
         """Walk where that is due, and make what is due. Raises Halt; whatever else went wrong is in `sick`."""
-        pace.share = wanted.share
+        pace.share, pace.io_share = wanted.share, wanted.io_share
         if wanted.epoch != self._epoch:
             # A point is due at once: those of another epoch do not count any more.
             self._epoch, self._due = wanted.epoch, {}

@@ -54,7 +54,7 @@ class Prover:
 
     def turn(self, wanted: Wanted, clock: Callable[[], Now], pace: Pace, anew: bool = False) -> None:
         """Look at every database's points until one opens; `anew` believes nothing of before. Raises Halt."""
-        pace.share = wanted.share
+        pace.share, pace.io_share = wanted.share, wanted.io_share
         if anew:
             self._verdicts.clear()
         self._walk(clock().mono, anew, pace)

@@ -145,13 +145,13 @@ class _Progress:
     def __init__(self, pace: Step, unpaced: bool) -> None:
         self._pace = pace
         self._unpaced = unpaced
-        self._began = spent()[1]
+        self._began = spent().mono
         self._left = -1
         self._restarts = 0
 
     def __call__(self, status: int, remaining: int, total: int) -> None:
         if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            if spent()[1] - self._began > LOCK_WAIT:
+            if spent().mono - self._began > LOCK_WAIT:
                 raise Sick(Ailment.LOCKED, f"locked by the app for longer than {LOCK_WAIT:g} s")
             return
         # A copy begun anew has as many pages left after its first step as the one before had, or more.

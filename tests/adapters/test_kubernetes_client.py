@@ -161,6 +161,37 @@ async def test_a_refused_identity_makes_the_credentials_be_read_again(server, tm
     await client.close()
 
 
+async def test_a_watch_outlives_however_many_changes_of_identity(server, tmp_path, monkeypatch):
+    client = await Client.load(kubeconfig(tmp_path, server.port))
+    monkeypatch.setattr("failoverd.adapters.kubernetes.client.RELOAD_EVERY", timedelta(0))
+    server.bookmarks = False
+    server.put(THING, {})
+    events: list[Any] = []
+    task = asyncio.create_task(collect(client, events, idle=timedelta(seconds=20)))
+    await until(lambda: len(events) == 2)
+    server.fault = lambda _: web.json_response(status(401, "Unauthorized"), status=401)
+    for _ in range(5):
+        assert (await failure(client.request("GET", THING))).status == 401
+    server.fault = None
+    server.put(THING, {"data": {}})
+    await until(lambda: len(events) == 3)
+    assert len(client._retired) == 1  # and no more than what still serves is kept
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert client._retired == []
+    await client.close()
+
+
+async def test_a_watch_whose_connections_were_closed_under_it_ends_after_its_idle_time(server, client):
+    server.bookmarks = False
+    events: list[Any] = []
+    task = asyncio.create_task(collect(client, events, idle=SOON))
+    await until(lambda: len(events) == 1)
+    await client._now.close()
+    error = await failure(asyncio.wait_for(task, 5))
+    assert (error.status, error.retryable) == (0, True)
+
+
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "a: b", '{"current-context": "x", "contexts": []}'])
 async def test_a_kubeconfig_that_cannot_be_used_is_one_line_naming_it(tmp_path, text):
     path = tmp_path / "config"

@@ -360,13 +360,14 @@ def test_at_most_the_share_of_a_core_is_used_and_the_age_that_means_is_shown(tmp
     path = database(tmp_path / "app.db", rows=6000, width=4000)
     pace = Pace(share=0.2)
     maker, clock = Maker(tmp_path, Site.PRIMARY), Clock()
-    cpu, mono = spent()
+    before = spent()
     for n in (1, 2):
         with closing(connect(path)) as live:
             live.execute("UPDATE t SET x = 'x' WHERE n = ?", (n,))
         maker.turn(wanted(interval=timedelta(seconds=0.01), share=0.2), clock, pace)
     pace()
-    used, took = [after - before for after, before in zip(spent(), (cpu, mono), strict=True)]
+    after = spent()
+    used, took = after.cpu - before.cpu, after.mono - before.mono
     assert used / took < 0.22
     assert took > 0.3
     (kept,) = maker.kept

@@ -147,7 +147,7 @@ async def test_nothing_is_done_before_anything_is_wanted_or_by_what_cannot_be_un
     async with running.guarding(Site.PRIMARY):
         await until(lambda: running.server.count("GET", path) > 3)
         good = json.loads(guards.wanted_text(wanted(interval=QUICK)))
-        for wrong in ({"share": 0.0}, {"schema": 99}, {"duty": "delete"}, {"epoch": "3"}):
+        for wrong in ({"share": 0.0}, {"io_share": 1.5}, {"schema": 99}, {"duty": "delete"}, {"epoch": "3"}):
             running.server.put(path, {"data": {"wanted": json.dumps(good | wrong)}})
             before = running.server.count("GET", path)
             await until(lambda seen=before: running.server.count("GET", path) > seen + 3)  # type: ignore[misc]

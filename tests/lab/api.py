@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import threading
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +37,10 @@ def _trusting(authority: str) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=authority)
 
 
+_kept: dict[tuple[int, str, str], _Connection] = {}
+"""Connections for reads: of one thread, from one host, to the server of one authority."""
+
+
 def request(
     layout: Layout,
     method: str,
@@ -47,21 +52,49 @@ def request(
     timeout: float = 10.0,
     source: Host | None = None,
 ) -> tuple[int, bytes]:
-    """One request as `user` (a kubeconfig's name): status and body.
+    """One request as `user` (a kubeconfig's name): status and body. Reads share a connection.
 
     Raises OSError, http.client.HTTPException.
     """
-    server = urlsplit(layout.api)
-    context = _trusting((layout.pki / "ca.crt").read_text())
+    authority = (layout.pki / "ca.crt").read_text()
     from_host = source or layout.host(HostName.PVE)
-    connection = _Connection(from_host, str(server.hostname), int(server.port or 443), timeout, context)
-    token = token_of(layout.kubeconfig(user))
+    headers = {"Authorization": f"Bearer {token_of(layout.kubeconfig(user))}", "Accept": JSON, **headers}
+    key = (threading.get_ident(), from_host.namespace, authority)
+    kept = _kept.pop(key, None) if method == "GET" else None
+    if kept is not None and kept.sock is not None:
+        kept.sock.settimeout(timeout)
+        try:
+            return _exchange(kept, key, method, path, body, headers)
+        except TimeoutError:
+            raise
+        except (OSError, http.client.HTTPException):
+            pass  # the server closed it, or was restarted: reading twice does no harm
+    server = urlsplit(layout.api)
+    made = _Connection(from_host, str(server.hostname), int(server.port or 443), timeout, _trusting(authority))
+    return _exchange(made, key, method, path, body, headers)
+
+
+def _exchange(
+    connection: _Connection,
+    key: tuple[int, str, str],
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: dict[str, str],
+) -> tuple[int, bytes]:
+    """One request over it; after a read it is kept for the next."""
+    whole = False
     try:
-        connection.request(method, path, body, {"Authorization": f"Bearer {token}", "Accept": JSON, **headers})
+        connection.request(method, path, body, headers)
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        found = answer.status, answer.read()
+        whole = method == "GET"
+        return found
     finally:
-        connection.close()
+        if whole:
+            _kept[key] = connection
+        else:
+            connection.close()
 
 
 def call(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -176,22 +177,26 @@ class Client:
         """
         asked = dict(query) | {"watch": "true", "allowWatchBookmarks": "true"}
         asked["timeoutSeconds"] = max(1, int(duration.total_seconds()))
-        limits = aiohttp.ClientTimeout(
-            total=None, sock_connect=CONNECT.total_seconds(), sock_read=idle.total_seconds()
-        )
-        what = f"watch {path}"
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT.total_seconds())
+        silence, what = idle.total_seconds(), f"watch {path}"
         try:
-            answer = await self._call(_Sent(method="GET", path=path, headers={}, query=asked), limits)
-            try:
-                if answer.status != 200:
-                    async with asyncio.timeout(TIMEOUT.total_seconds()):
-                        raw = await answer.response.read()
-                    raise refusal("watch", path, answer.status, raw)
-                yield WatchEvent(type="OPENED", object={})
-                async for line in answer.response.content:
-                    yield _event(what, line)
-            finally:
-                answer.response.close()
+            async with self._ways() as ways:
+                async with asyncio.timeout(silence):
+                    answer = await self._call(ways, _Sent(method="GET", path=path, headers={}, query=asked), limits)
+                try:
+                    if answer.status != 200:
+                        async with asyncio.timeout(TIMEOUT.total_seconds()):
+                            raw = await answer.response.read()
+                        raise refusal("watch", path, answer.status, raw)
+                    yield WatchEvent(type="OPENED", object={})
+                    while True:
+                        async with asyncio.timeout(silence):
+                            line = await answer.response.content.readline()
+                        if not line:
+                            break
+                        yield _event(what, line)
+                finally:
+                    answer.response.close()
         except LIBRARY as error:
             raise no_answer(what, error, idle) from None
 
@@ -199,8 +204,8 @@ class Client:
         total = within.total_seconds()
         limits = aiohttp.ClientTimeout(total=total, sock_connect=min(total, CONNECT.total_seconds()))
         try:
-            async with asyncio.timeout(total):
-                answer = await self._call(sent, limits)
+            async with asyncio.timeout(total), self._ways() as ways:
+                answer = await self._call(ways, sent, limits)
                 try:
                     return answer.status, answer.headers, await answer.response.read()
                 finally:
@@ -208,8 +213,7 @@ class Client:
         except LIBRARY as error:
             raise no_answer(f"{sent.method} {sent.path}", error, within) from None
 
-    async def _call(self, sent: _Sent, limits: aiohttp.ClientTimeout) -> RESTResponse:
-        ways = await self._ready()
+    async def _call(self, ways: transport.Transports, sent: _Sent, limits: aiohttp.ClientTimeout) -> RESTResponse:
         try:
             method, url, headers, body, _ = await ways.kept.param_serialize(
                 sent.method,
@@ -228,12 +232,19 @@ class Client:
         self._refused = answer.status == 401
         return answer
 
-    async def _ready(self) -> transport.Transports:
+    @asynccontextmanager
+    async def _ways(self) -> AsyncIterator[transport.Transports]:
         if self._now is None:
             raise KubeError(0, "the Kubernetes client is closed", retryable=False)
         if self._refused and self._clock.now().mono - self._loaded_at >= RELOAD_EVERY:
             await self._load()
-        return self._now
+        ways = self._now
+        ways.users += 1
+        try:
+            yield ways
+        finally:
+            ways.users -= 1
+            await self._close_unused()
 
     async def _load(self) -> None:
         """Read the credentials; connections made with older ones serve on until what they carry ends."""
@@ -242,8 +253,13 @@ class Client:
         if self._now is not None:
             self._retired.append(self._now)
         self._now = ways
-        while len(self._retired) > 2:
-            await self._retired.pop(0).close()
+        await self._close_unused()
+
+    async def _close_unused(self) -> None:
+        unused = [ways for ways in self._retired if not ways.users]
+        self._retired = [ways for ways in self._retired if ways.users]
+        for ways in unused:
+            await ways.close()
 
 
 def _event(what: str, line: bytes) -> WatchEvent:

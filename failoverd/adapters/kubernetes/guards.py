@@ -207,8 +207,10 @@ def _cut(observed: Observed, most: int) -> Observed:
 def parse(text: str, where: str) -> Wanted:
     """What is wanted, out of its text. Raises Unreadable."""
     wanted = _read(_WANTED, text, f"{where}: {WANTED}")
-    if not (0 < wanted.share <= 1 and wanted.keep > 0 and wanted.epoch >= 0):
-        raise Unreadable(f"{where}: {WANTED}: share must be above 0 and at most 1, keep at least 1, epoch at least 0")
+    shares = 0 < wanted.share <= 1 and 0 < wanted.io_share <= 1
+    if not (shares and wanted.keep > 0 and wanted.epoch >= 0):
+        rule = "share and io_share must be above 0 and at most 1, keep at least 1, epoch at least 0"
+        raise Unreadable(f"{where}: {WANTED}: {rule}")
     return wanted
 
 

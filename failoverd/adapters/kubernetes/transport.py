@@ -51,12 +51,14 @@ def _keepalive_socket(addr: tuple[Any, ...]) -> socket.socket:
     return made
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Transports:
     """Two ways to the same API server with the same identity: kept connections, and a new one each time."""
 
     kept: ApiClient
     once: Rest
+    users: int = 0
+    """Requests and watches under way. Closed under one of them, aiohttp lets it wait for good, without timeouts."""
 
     async def close(self) -> None:
         """Close all connections of both."""

@@ -8,6 +8,7 @@ import http.client
 import json
 import ssl
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,6 +56,26 @@ class Kube:
         if status >= 400:
             raise KubeError(status, str(answer.get("message", raw)))
         return answer
+
+    def changes(self, path: str, quiet: float) -> Iterator[None]:
+        """Once for each event of a watch of this list, beginning with what is there, over a connection of its own.
+
+        Ends when the server ends it. Raises KubeError when it can't be had, breaks, or is quiet for so many seconds.
+        """
+        connection = http.client.HTTPSConnection(*self._address, timeout=quiet, context=self._tls)
+        separator = "&" if "?" in path else "?"
+        try:
+            headers = {"Authorization": f"Bearer {self._token}"}
+            connection.request("GET", f"{path}{separator}watch=1", headers=headers)
+            answer = connection.getresponse()
+            if answer.status >= 400:
+                raise KubeError(answer.status, answer.read().decode(errors="replace"))
+            while answer.readline():
+                yield
+        except (OSError, http.client.HTTPException) as error:
+            raise KubeError(0, f"watch of {path}: {error}") from error
+        finally:
+            connection.close()
 
     def _exchange(self, method: str, path: str, data: str | None, headers: dict[str, str]) -> tuple[int, bytes]:
         connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)

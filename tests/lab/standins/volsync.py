@@ -27,7 +27,9 @@ from tests.lab.standins.volsync_syncthing import Syncthing, SyncthingError
 
 PERIOD = 20.0
 LOOK = 1.0
-"""Seconds between two looks for changes; the real operator watches."""
+"""Seconds between two looks for changes at least, however much changes."""
+QUIET = 30.0
+"""Seconds without an event after which a watch is begun anew, with a look: its server may be gone."""
 BACKOFF_FIRST, BACKOFF_LAST = 0.005, 1000.0
 IMAGES = Path(__file__).parent.parent / "images"
 OWNED = (
@@ -36,6 +38,7 @@ OWNED = (
     "/api/v1/persistentvolumeclaims",
     "/api/v1/serviceaccounts",
 )
+SOURCES = f"/apis/{objects.GROUP}/replicationsources"
 LABEL = "?labelSelector=app.kubernetes.io%2Fcreated-by%3Dvolsync"
 FAILURES = (KubeError, SyncthingError, NodeUnknown, LookupError)
 
@@ -58,21 +61,35 @@ class Operator:
         self.image = image
         self._turns: dict[str, Turn] = {}
         self._pool = ThreadPoolExecutor(16)
-        self._lock = threading.Lock()
+        self._changed = threading.Event()
 
     def run(self) -> None:
         """Forever; an API server that is away is waited for."""
+        for path in (SOURCES, *(path + LABEL for path in OWNED)):
+            threading.Thread(target=self._watch, args=(path,), daemon=True).start()
         looked = 0.0
         sources: dict[str, Object] = {}
         while True:
-            if time.monotonic() - looked >= LOOK:
+            if self._changed.is_set() and time.monotonic() - looked >= LOOK:
+                self._changed.clear()
                 looked = time.monotonic()
                 try:
                     sources = self._look()
                 except KubeError as error:
+                    self._changed.set()
                     print(f"{time.time():.3f} cannot list: {error}", flush=True)
             self._start_due(sources)
             time.sleep(0.05)
+
+    def _watch(self, path: str) -> None:
+        """Forever: say that something may have changed, also whenever a watch was not on for a moment."""
+        while True:
+            try:
+                for _ in self.kube.changes(path, QUIET):
+                    self._changed.set()
+            except KubeError:
+                time.sleep(LOOK)  # what is wrong is said by the look
+            self._changed.set()
 
     def _look(self) -> dict[str, Object]:
         """All our sources by uid; those that changed, or own something that did, become due."""
@@ -83,7 +100,7 @@ class Operator:
                 for owner in meta.get("ownerReferences", ()):
                     owned.setdefault(owner["uid"], []).append(meta["uid"] + meta["resourceVersion"])
         found = {}
-        for source in self.kube.items(f"/apis/{objects.GROUP}/replicationsources"):
+        for source in self.kube.items(SOURCES):
             if "syncthing" not in source["spec"] or "deletionTimestamp" in source["metadata"]:
                 continue
             uid = source["metadata"]["uid"]
