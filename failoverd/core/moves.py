@@ -99,6 +99,8 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
             return Step(was=call_off(case, why), event=Event.CALLED_OFF)
         if unfit or unsure:
             return Step(was=case.was, waiting=wait_for(unfit) if unfit else unsure)
+        if move.kind.planned and (waits := settling(case)):  # while the app still runs: it may take minutes
+            return Step(was=case.was, waiting=waits)
     elif _hopeless(case, move, "decided"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
     was = case.was
@@ -121,7 +123,8 @@ def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
     if paused(case, move):
         return "paused"
     if _hopeless(case, move, "decided"):
-        return "the app did not stop in time"
+        waits = settling(case)
+        return f"it was in vain to wait for {waits}" if waits else "the app did not stop in time"
     return "; ".join(map(str, policy.lasting(case, move.target, unfit)))
 
 
