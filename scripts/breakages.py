@@ -265,6 +265,13 @@ MUTANTS = (
     ),
     _row(
         "I7",
+        "a restart that was refused counts as one that mended nothing",
+        "failoverd/core/links.py",
+        ("if _refused(app, volume, snapshot) else", "if False else"),
+        "tests/core/test_links.py",
+    ),
+    _row(
+        "I7",
         "acts before what it decided is saved",
         "failoverd/loop.py",
         ("            await self.store.save(decision.memory)", "            pass"),

@@ -20,14 +20,15 @@ and 23.6 s, then ever more rarely, up to every 60 s (measured): it was turned aw
 than this they begin anew."""
 AGAIN_AFTER = timedelta(minutes=5)
 """Between two attempts at one volume of which the first mended nothing: that would mend nothing at once either. One
-that did is forgotten: a node that loses its power again leaves another dead connection."""
+that did is forgotten: a node that loses its power again leaves another dead connection; one that was refused or got
+no answer is made again after `APART_FOR`."""
 
 
 def watch_connection(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snapshot, now: Now) -> VolumeWatch:
     """Since when the same two processes have contradicted each other; when one was last asked in vain to end that."""
     dropped_at = seen.dropped_at
     if _dropping(app, volume, snapshot):
-        dropped_at = now.mono
+        dropped_at = now.mono - AGAIN_AFTER + APART_FOR if _refused(app, volume, snapshot) else now.mono
     elif dropped_at is not None and _linked(app, volume, snapshot):
         dropped_at = None
     apart, was = _apart(app, volume, snapshot, now), seen.apart
@@ -49,6 +50,15 @@ def _dropping(app: App, volume: Volume, snapshot: Snapshot) -> bool:
     return any(
         DropConnection(app=app.key, volume=volume.name, site=site, started="", reason="").key in begun
         for site in SITES
+    )
+
+
+def _refused(app: App, volume: Volume, snapshot: Snapshot) -> bool:
+    """Whether the answer was that nothing was restarted, or there was none."""
+    acts = [(receipt.action, receipt.ok) for receipt in snapshot.receipts]
+    return any(
+        isinstance(act, DropConnection) and (act.app, act.volume) == (app.key, volume.name) and not ok
+        for act, ok in acts
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from failoverd.core.links import AGAIN_AFTER, APART_FOR
 from failoverd.core.memory import Phase
-from failoverd.core.model import CommandKind, DropConnection, Why
+from failoverd.core.model import CommandKind, DropConnection, Receipt, Why
 from failoverd.core.rules import Mode
 from tests.core.build import KEY, W1, B, P, an_app
 from tests.core.life import command, healthy
@@ -20,6 +20,18 @@ def apart(life, holder=B, volume="data"):
     life.world.pinned[KEY, volume, holder] = {"connected": True}
     life.world.pinned[KEY, volume, holder.other] = {"connected": False}
     return life
+
+
+def answering(life, ok):
+    """Restarts that change nothing: made in vain, or refused."""
+
+    def do(action):
+        if not isinstance(action, DropConnection):
+            return life.world.do(action)
+        life.world.did.append(action)
+        return Receipt(action=action, ok=ok)
+
+    life.do = do
 
 
 def drops(life):
@@ -123,7 +135,7 @@ def test_another_process_begins_it_anew_too(key):
 
 def test_what_a_restart_did_not_mend_is_not_restarted_again_for_minutes():
     life = apart(healthy())
-    life.world.deaf.add(DropConnection)
+    answering(life, ok=True)
     life.run(DWELL + 10)
     assert len(drops(life)) == 1
     life.run(REST - 20)
@@ -131,6 +143,20 @@ def test_what_a_restart_did_not_mend_is_not_restarted_again_for_minutes():
     assert alarms(life) == {Why.DEAD_CONNECTION}
     life.run(40)
     assert len(drops(life)) == 2
+
+
+def test_one_that_was_refused_is_made_again_after_the_dwell():
+    """At a real API server one refused request left a returned copy without replication for five minutes."""
+    life = apart(healthy())
+    answering(life, ok=False)
+    life.run(DWELL + 8)
+    assert len(drops(life)) == 1
+    life.run(DWELL - 10)
+    assert len(drops(life)) == 1
+    life.do = None
+    life.run(20)
+    assert len(drops(life)) == 2
+    assert alarms(life) == set()
 
 
 def test_after_one_that_was_mended_the_next_dead_connection_waits_no_longer_than_the_first():
@@ -144,7 +170,7 @@ def test_after_one_that_was_mended_the_next_dead_connection_waits_no_longer_than
 @pytest.mark.parametrize("key", [HERE, THERE])
 def test_one_that_was_not_seen_to_be_mended_at_both_sides_still_holds_the_next_back(key):
     life = apart(healthy())
-    life.world.deaf.add(DropConnection)
+    answering(life, ok=True)
     life.run(DWELL + 10)
     life.world.pinned.clear()
     life.world.unread[key] = "no answer within 2 s"
