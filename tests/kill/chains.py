@@ -30,12 +30,14 @@ from tests.kill.plane import Plane
 from tests.kill.proxy import Hooks, Ledger
 from tests.kill.real_scene import RealScene, real_scene
 from tests.kill.scene import NotReached
-from tests.kill.stories import STORIES, WARM, Story, watching
+from tests.kill.stories import STORIES, WARM, Story, at_rest_or_refused, lenient, watching
 
 AFTERWARDS = 2.0
 """Seconds given to what is written after a move, twice."""
 AWAY = 0.5
 """Seconds until a process that died is back."""
+ASKED_EVERY = 10.0
+"""Seconds between two requests of the same planned move."""
 LONGEST = 8
 """Moves in one row: more, and a violation would cost too much."""
 SUCCESSORS = ("restart", "other")
@@ -174,7 +176,7 @@ async def _link(on: RealScene, link: Link, found: Found) -> None:
     await lead(on, BEGINS.get(link.story, Start.HOME))
     on.known = frozenset(str(one["id"]) for one in await on.history())
     if link.fault:
-        story = real_faults.lenient(story)
+        story = lenient(story)
         found.reached, broken = await real_faults.go(on, story, link.call, link.fault)
         on.current.ledger.hooks = Hooks()
         found.wrong += [*broken, *await judge(on, story)]
@@ -308,9 +310,20 @@ async def _seen(on: RealScene) -> None:
 
 
 async def _asked(on: RealScene, kind: CommandKind, target: Site | None, there: Site) -> None:
-    await on.begin(lambda _: on.command(kind, target))
-    await on.until(f"{kind} ended", lambda: watching(on, there, clean=True) and on.running(there))
-    await on.rest(1)
+    """A planned move leads there; asked for again where it is refused or given up: of the fault before, a scan may still
+    go unanswered.
+    """
+
+    def led() -> bool:
+        return watching(on, there, clean=True) and on.running(there)
+
+    until = on.now + on.patience
+    while not led() and on.now < until:
+        await on.begin(lambda _: on.command(kind, target))
+        await on.until(f"{kind} ended", lambda: led() or at_rest_or_refused(on))
+        await on.rest(1 if led() else ASKED_EVERY)
+    if not led():
+        raise NotReached(f"{kind} came to nothing within {on.patience:.0f} s")
 
 
 def _at(on: RealScene) -> Start:

@@ -67,7 +67,8 @@ async def _history(scene: Scene, story: Story) -> list[str]:
     if story.kind is not None:
         mine = [one for one in entries if one["kind"] == story.kind.value and str(one["id"]) not in scene.known]
         done = [entry for entry in mine if entry["outcome"] == "done"]
-        if len(done) != 1 and not (story.may_abort and mine and not done):
+        given_up = not done and (bool(mine) or scene.refused())
+        if len(done) != 1 and not (story.may_abort and given_up):
             told = [f"{entry['id']} {entry['outcome']}" for entry in mine]
             found.append(f"{len(done)} finished moves in the history: {', '.join(told)}")
     return found

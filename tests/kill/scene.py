@@ -231,6 +231,11 @@ class Scene:
         )  # fmt: skip
         await commands.write(self.operator, self.space, asked, now)
 
+    def refused(self) -> bool:
+        """Whether the last command was, with its reason."""
+        memory = self.memory()
+        return memory is not None and bool(memory.refusals.get(f"command-{self._commands}"))
+
     async def until(self, what: str, reached: Callable[[], bool], at_least: float = 0) -> None:
         """Wait, for `patience` or so long, judging what is true all the while. Raises NotReached."""
         within = max(self.patience, at_least)

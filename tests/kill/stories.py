@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from failoverd.core.memory import Kind, Phase, Restore, Standing
 from failoverd.core.model import CommandKind
@@ -117,6 +117,20 @@ def _at(site: Site, *, clean: bool = False) -> Callable[[Scene], bool]:
 def at_rest_somewhere(scene: Scene) -> bool:
     """Whether the move is over, wherever that is."""
     return any(_at(site)(scene) for site in Site)
+
+
+def at_rest_or_refused(scene: Scene) -> bool:
+    """The same, or what was asked for was refused, and the app runs where it was."""
+    return at_rest_somewhere(scene) or (
+        scene.refused() and any(watching(scene, site) and scene.running(site) for site in Site)
+    )
+
+
+def lenient(story: Story) -> Story:
+    """Where answers are spoilt planned moves may be refused or given up: then everything is where it was."""
+    if story.kind is not None and story.kind.planned:
+        return replace(story, ended=at_rest_or_refused, may_abort=True, home=False)
+    return story
 
 
 def _released(scene: Scene) -> bool:
