@@ -310,8 +310,8 @@ async def _seen(on: RealScene) -> None:
 
 
 async def _asked(on: RealScene, kind: CommandKind, target: Site | None, there: Site) -> None:
-    """A planned move leads there; asked for again where it is refused or given up: of the fault before, a scan may still
-    go unanswered.
+    """A planned move leads there, asked for again where it is refused or given up: a scan of before may still go
+    unanswered.
     """
 
     def led() -> bool:
