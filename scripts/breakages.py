@@ -257,6 +257,20 @@ MUTANTS = (
         "tests/core/test_motion.py",
     ),
     _row(
+        "I7",
+        "the app is stopped for a planned move that waits for a scan",
+        "failoverd/core/moves.py",
+        ("if move.kind.planned and (waits := settling(case)):", "if False and (waits := settling(case)):"),
+        "tests/core/test_moves.py",
+    ),
+    _row(
+        "I5",
+        "connections are closed under a watch when the credentials change",
+        "failoverd/adapters/kubernetes/client.py",
+        ("unused = [ways for ways in self._retired if not ways.users]", "unused = self._retired"),
+        "tests/adapters/test_kubernetes_client.py",
+    ),
+    _row(
         "I6",
         "a Syncthing whose connection stays dead is restarted again and again",
         "failoverd/core/links.py",

@@ -15,10 +15,10 @@ Scans = tuple[tuple[str, Site, int, str], ...]
 
 
 def settling(case: Case) -> str:
-    """What the barrier of a planned move has to wait for; empty where nothing."""
+    """What has to end before a planned move may stop the app, and again before its barrier; empty where nothing."""
     # Its receipt would be taken for the barrier's; asked of a dead side it only ends when it times out.
     if any(key.startswith(f"Scan {case.app.key} ") for key in case.snapshot.in_flight):
-        return "a scan from before the stop to end"
+        return "a scan under way to end"
     return guarding.busy(case)
 
 

@@ -124,7 +124,7 @@ def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
         return "paused"
     if _hopeless(case, move, "decided"):
         waits = settling(case)
-        return f"it was in vain to wait for {waits}" if waits else "the app did not stop in time"
+        return f"it waited in vain for {waits}" if waits else "the app did not stop in time"
     return "; ".join(map(str, policy.lasting(case, move.target, unfit)))
 
 

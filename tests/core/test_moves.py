@@ -19,7 +19,7 @@ from failoverd.core.model import (
 )
 from failoverd.core.rules import Require
 from tests.core.build import KEY, TWO, W1, W2, B, P, an_app
-from tests.core.life import at_rest, command, healthy, kinds
+from tests.core.life import at_rest, command, ended, healthy, kinds, last
 from tests.core.objects import deployment
 
 SOON = timedelta(seconds=20)
@@ -207,11 +207,26 @@ def test_the_app_is_not_started_before_its_controller_has_seen_replicas_0():
 
 def test_a_scan_from_before_the_stop_is_no_barrier_scan():
     life = healthy()
-    life.snapshot["in_flight"] = frozenset({f"Scan {KEY} data primary"})
     switch(life)
+    life.until(lambda one: any(isinstance(act, PatchWorkload) for act in one.world.did))
+    life.snapshot["in_flight"] = frozenset({f"Scan {KEY} data primary"})
     life.run(10)
     assert life.phase() is Phase.STOPPING
     life.snapshot.clear()
+    life.until(arrived(B))
+
+
+def test_a_planned_move_stops_nothing_while_a_scan_goes_on():
+    """A scan that is not answered takes five minutes: the app was stopped for one of them, and started again."""
+    life = healthy()
+    life.snapshot["in_flight"] = frozenset({f"Scan {KEY} data primary"})
+    switch(life)
+    life.until(lambda one: one.phase() is Phase.STOPPING)
+    life.until(ended)
+    assert last(life).outcome == "aborted: before anything was done, it waited in vain for a scan under way to end"
+    assert not [act for act in life.world.did if isinstance(act, PatchWorkload)]
+    life.snapshot.clear()
+    switch(life, number="c2")
     life.until(arrived(B))
 
 
