@@ -48,7 +48,7 @@ def stopping(case: Case, move: Move) -> Step:
         return _stop(case, move, workload)
     left = case.pods() + case.strangers()
     if left:
-        if _hopeless(case, move, "decided"):
+        if _hopeless(case, move, "halted"):
             return Step(was=case.was, event=Event.NOT_EQUAL)
         names = ", ".join(f"{pod.name} on {pod.node or 'no node'}" for pod in left)
         return Step(was=case.was, actions=tuple(_deletions(case, move, left)), waiting=f"pods to go: {names}")
@@ -68,7 +68,7 @@ def stopping(case: Case, move: Move) -> Step:
 def _settled(case: Case, move: Move) -> Step:
     """What a planned move goes on with once nothing of the app is left."""
     if waits := settling(case):
-        late = _hopeless(case, move, "decided")
+        late = _hopeless(case, move, "halted")
         return Step(was=case.was, event=Event.NOT_EQUAL if late else None, waiting=waits)
     event = Event.STOPPED_TO_RESTORE if move.kind is Kind.RESTORE else Event.STOPPED
     return Step(was=_reach(case, move, "stopped"), event=event)
@@ -101,7 +101,7 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
             return Step(was=case.was, waiting=wait_for(unfit) if unfit else unsure)
         if move.kind.planned and (waits := settling(case)):  # while the app still runs: it may take minutes
             return Step(was=case.was, waiting=waits)
-    elif _hopeless(case, move, "decided"):
+    elif _hopeless(case, move, "halted"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
     was = case.was
     at_home = was.undo is None or patch.is_home(case.app, was.undo, move.source)
@@ -112,6 +112,7 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
         late = case.date - (marked(move, "decided") or case.date) > SUSPENDED_WITHIN
         alarms = (Objection(why=Why.GITOPS, text=f"{move.kind} of {case.app.key} waits for {busy}"),) if late else ()
         return Step(was=was, actions=acts, waiting=busy, alarms=alarms)
+    was = replace(was, move=mark(move, "halted", case.date))
     return Step(was=was, actions=halt(case, move, workload), waiting="the workload takes hold and replicas 0")
 
 
@@ -136,7 +137,7 @@ def _hopeless(case: Case, move: Move, since: str) -> bool:
     """Whether a planned move should be given up: out of time, or its source has died meanwhile."""
     if not move.kind.planned:
         return False
-    began = marked(move, since)
+    began = marked(move, since) or marked(move, "decided")
     late = began is not None and case.overdue(began, case.rules.timings.barrier_timeout)
     return late or case.verdict(move.source).health is Health.DOWN
 
