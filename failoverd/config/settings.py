@@ -182,8 +182,8 @@ class TimingsTable(Table):
     scan_interval: Duration = timedelta(seconds=10)
     """How often the active side is scanned. A data age cannot get below it."""
     barrier_timeout: Duration = timedelta(minutes=2)
-    """How long a planned move waits for both copies to be equal before it is called off; as long before it stops the app,
-    for scans and guards at work to end, and as long for the app to stop."""
+    """How long a planned move waits for both copies to be equal before it is called off; as long before it stops the
+    app, for scans and guards at work to end, and as long for the app to stop."""
     ready_timeout: Duration = timedelta(minutes=5)
     """How long a started app may take to be Ready before that is reported."""
     fence_timeout: Duration = timedelta(minutes=1)
