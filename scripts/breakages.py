@@ -6,6 +6,7 @@ from scripts.breakage import row as _row
 from scripts.breakages_alarms import ALARMS
 from scripts.breakages_home import HOME
 from scripts.breakages_simulator import SIMULATOR
+from scripts.breakages_waits import WAITS
 
 MUTANTS = (
     _row(
@@ -257,31 +258,10 @@ MUTANTS = (
         "tests/core/test_motion.py",
     ),
     _row(
-        "I7",
-        "the app is stopped for a planned move that waits for a scan",
-        "failoverd/core/moves.py",
-        ("if move.kind.planned and (waits := settling(case)):", "if False and (waits := settling(case)):"),
-        "tests/core/test_moves.py",
-    ),
-    _row(
-        "I5",
-        "connections are closed under a watch when the credentials change",
-        "failoverd/adapters/kubernetes/client.py",
-        ("unused = [ways for ways in self._retired if not ways.users]", "unused = self._retired"),
-        "tests/adapters/test_kubernetes_client.py",
-    ),
-    _row(
         "I6",
         "a Syncthing whose connection stays dead is restarted again and again",
         "failoverd/core/links.py",
         ("    return last is None or", "    return True or"),
-        "tests/core/test_links.py",
-    ),
-    _row(
-        "I7",
-        "a restart that was refused counts as one that mended nothing",
-        "failoverd/core/links.py",
-        ("if _refused(app, volume, snapshot) else", "if False else"),
         "tests/core/test_links.py",
     ),
     _row(
@@ -322,6 +302,7 @@ MUTANTS = (
         "tests/core/test_nasty_lasting.py",
     ),
     *ALARMS,
+    *WAITS,
     *SIMULATOR,
     _row(
         "I9",

@@ -290,12 +290,15 @@ def test_config_rbac_names_the_configured_apps_only(config: str, capsys: pytest.
 
 
 def test_without_a_way_to_a_cluster_the_line_says_what_to_give(
-    config: str, capsys: pytest.CaptureFixture[str]
+    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["status", "--config", config]) == Exit.UNREACHABLE
-    assert capsys.readouterr().err == (
-        "failoverd: no way to a cluster: give --kubeconfig FILE or set kubernetes.kubeconfig\n"
-    )
+    ways = "give --kubeconfig FILE or set kubernetes.kubeconfig\n"
+    assert capsys.readouterr().err == f"failoverd: no way to a cluster: there is no ~/.kube/config; {ways}"
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/kubeconfig")
+    assert main(["status", "--config", config]) == Exit.UNREACHABLE
+    tried = "$KUBECONFIG names /nowhere/kubeconfig, which is no file"
+    assert capsys.readouterr().err == f"failoverd: no way to a cluster: {tried}; {ways}"
 
 
 def test_a_broken_kubeconfig_is_one_line(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

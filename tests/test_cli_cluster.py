@@ -285,28 +285,6 @@ async def test_a_command_of_which_no_move_came_was_refused(bench: Bench) -> None
     )
 
 
-async def test_a_forced_failover_names_the_loss_and_does_nothing_unasked(bench: Bench) -> None:
-    bench.remember(remembered())
-    said = await bench.run("failover", "sonarr")
-    assert said.status == Exit.REFUSED
-    assert said.err == "failoverd: nobody is there to ask: confirm with --yes\n"
-    assert "config: data age unknown; both copies were last proven equal 1 min " in said.out
-    assert "media: data age unknown; the copies were never proven equal" in said.out
-    assert bench.commands() == ()
-
-
-async def test_a_forced_failover_with_yes_reports_what_may_be_lost(bench: Bench) -> None:
-    bench.remember(remembered())
-    losses = (Loss(volume="config", age_seconds=93.0), Loss(volume="media", age_seconds=None))
-    async with bench.leader(ending("done", losses)):
-        said = await bench.run("failover", "media/sonarr", "--yes")
-    assert (said.status, said.err) == (Exit.OK, "")
-    assert (
-        "lost so far: config: data age 93 s, media: data age unknown; the lost side was not proven dead" in said.out
-    )
-    assert bench.commands()[0].kind is CommandKind.FAILOVER
-
-
 async def test_a_failback_at_home_and_a_switchover_to_where_it_is_are_done_already(bench: Bench) -> None:
     bench.remember(remembered())
     for argv in (("failback", "sonarr"), ("switchover", "sonarr", "--to", "primary")):

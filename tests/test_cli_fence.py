@@ -106,7 +106,8 @@ async def test_a_good_fence_is_told_step_by_step_and_nothing_is_switched(bench: 
     assert lines[1].startswith("  state   running for ")
     assert lines[2:] == [
         f"  check   {DOCKER_GOOD}",
-        "  mapping unknown: no way to a cluster: give --kubeconfig FILE or set kubernetes.kubeconfig",
+        "  mapping unknown: no way to a cluster: there is no ~/.kube/config; "
+        "give --kubeconfig FILE or set kubernetes.kubeconfig",
         "good; nothing was switched (--really does)",
     ]
     assert [line for line in bench.engine.asked if line.startswith("POST")] == []

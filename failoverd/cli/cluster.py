@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from failoverd.adapters.web.status import describe
 from failoverd.cli.exits import Exit, Stop
 from failoverd.config import Config
 from failoverd.config.problems import suggestion
-from failoverd.config.resolve import SERVICE_ACCOUNT
+from failoverd.config.resolve import SERVICE_ACCOUNT, no_way
 from failoverd.core.memory import Memory
 from failoverd.core.model import AppDecision, Command, Decision, Unknown, Watch
 from failoverd.core.rules import App, Rules
@@ -92,7 +93,7 @@ async def connect(config: Config, arguments: argparse.Namespace) -> AsyncIterato
     """Connect to the configured cluster. Raises Stop when it cannot be reached."""
     kubeconfig = arguments.kubeconfig or config.kubeconfig
     if kubeconfig is None and not SERVICE_ACCOUNT.is_file():
-        raise Stop(Exit.UNREACHABLE, "no way to a cluster: give --kubeconfig FILE or set kubernetes.kubeconfig")
+        raise Stop(Exit.UNREACHABLE, no_way(os.environ, "set kubernetes.kubeconfig"))
     try:
         client = await Client.load(kubeconfig)
     except KubeError as error:

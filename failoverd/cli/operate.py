@@ -23,7 +23,7 @@ from failoverd.cli.follow import follow
 from failoverd.cli.table import brief
 from failoverd.core import alarms
 from failoverd.core.memory import AppMemory, Memory
-from failoverd.core.model import Command, CommandKind
+from failoverd.core.model import Command, CommandKind, Health
 from failoverd.core.rules import App, Site
 
 EXPIRES = timedelta(minutes=2)
@@ -111,6 +111,9 @@ async def _ask(
     if kind is CommandKind.FAILOVER:
         found, _ = await cluster.status()
         lines = [f"{app.key} is forced away from {known.active}. What was written there and has not arrived is lost:"]
+        node = cluster.config.rules.place(app, known.active).node
+        if found["nodes"].get(node, {}).get("verdict") == Health.UP:
+            lines.insert(0, f"{node} is UP: `failoverd switchover {app.name}` moves it from there and loses nothing.")
         lines += _at_risk(cluster, known, found["apps"].get(app.key) or {})
         waiting = [one for one in known.alarms if one.acknowledged_at is None and one.why in alarms.STANDING]
         lines += ["It sets aside what nobody has acknowledged:"] if waiting else []

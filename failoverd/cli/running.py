@@ -14,7 +14,7 @@ from failoverd.cli.configuration import loaded, path_of
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.parts import part
 from failoverd.config import Config
-from failoverd.config.resolve import SERVICE_ACCOUNT, usual_kubeconfig
+from failoverd.config.resolve import SERVICE_ACCOUNT, no_way, usual_kubeconfig
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,7 +28,7 @@ def _run_shared(arguments: argparse.Namespace) -> int:
     """Run it by the configuration that the cluster keeps. Raises Stop where neither that nor a copy can be read."""
     path, kubeconfig = path_of(arguments).absolute(), arguments.kubeconfig or usual_kubeconfig(os.environ)
     if kubeconfig is None and not SERVICE_ACCOUNT.is_file():
-        raise Stop(Exit.UNREACHABLE, "no way to a cluster: give --kubeconfig FILE, or name one in $KUBECONFIG")
+        raise Stop(Exit.UNREACHABLE, no_way(os.environ, "name one in $KUBECONFIG"))
     if not path.parent.is_dir():
         raise Stop(
             Exit.USAGE, f"there is no folder {path.parent} for the local copy; make it, or give another --config"

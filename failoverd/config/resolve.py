@@ -50,6 +50,13 @@ def usual_kubeconfig(environ: Mapping[str, str]) -> FilePath | None:
     return usual if usual.is_file() else None
 
 
+def no_way(environ: Mapping[str, str], otherwise: str) -> str:
+    """What to say where there is no kubeconfig, `otherwise` being the other way to name one."""
+    named = environ.get("KUBECONFIG")
+    tried = f"$KUBECONFIG names {named}, which is no file" if named else "there is no ~/.kube/config"
+    return f"no way to a cluster: {tried}; give --kubeconfig FILE or {otherwise}"
+
+
 KURED_NAMESPACE = "kube-system"
 """Where kured's own manifests put it."""
 

@@ -282,8 +282,7 @@ def _fence(rules: Rules, plans: Mapping[str, Plan]) -> Mapping[str, Plan]:
             for site in SITES:
                 by_node.setdefault(rules.place(rules.app(key), site).node, []).append(key)
             continue
-        move = plan.case.was.move
-        if plan.case.was.phase is Phase.RELEASED or (move is not None and intent.marked(move, "started") is None):
+        if plan.case.was.phase is Phase.RELEASED or intent.leaving(plan.case):
             continue  # an app that is leaving already keeps no other from it; one that has come here may
         node = plan.case.place(plan.case.was.active).node
         by_node.setdefault(node, []).append(key)

@@ -11,8 +11,19 @@ from failoverd.core import asking, databases, guarding, hysteresis, patch, proof
 from failoverd.core.again import replace
 from failoverd.core.case import Case, Wish
 from failoverd.core.machine import Event
-from failoverd.core.memory import UNTOUCHED, AppMemory, CopyMemory, Loss, Move, Standing, Undo, VolumeMemory
-from failoverd.core.model import Action, Folder, Health, Objection, PatchOp, PatchWorkload, Verdict, Why, Workload
+from failoverd.core.memory import UNTOUCHED, AppMemory, CopyMemory, Loss, Move, Phase, Standing, Undo, VolumeMemory
+from failoverd.core.model import (
+    Action,
+    Folder,
+    Health,
+    Objection,
+    PatchOp,
+    PatchWorkload,
+    Unknown,
+    Verdict,
+    Why,
+    Workload,
+)
 from failoverd.core.rules import Site
 
 KEPT = 20
@@ -59,6 +70,16 @@ def mark(move: Move, name: str, at: datetime) -> Move:
 def marked(move: Move, name: str) -> datetime | None:
     """When `name` was reached."""
     return next((at for known, at in move.marks if known == name), None)
+
+
+def leaving(case: Case) -> bool:
+    """Whether the app is on its way: not so in a planned move that has stopped nothing yet, and may be called off."""
+    move, seen = case.was.move, case.workload
+    if move is None or marked(move, "started") is not None:
+        return False
+    if not move.kind.planned or case.was.phase is not Phase.STOPPING:
+        return True
+    return not isinstance(seen, Unknown) and seen.epoch == move.epoch
 
 
 def identity(key: str, epoch: int, date: datetime) -> str:

@@ -54,11 +54,14 @@ def _dropping(app: App, volume: Volume, snapshot: Snapshot) -> bool:
 
 
 def _refused(app: App, volume: Volume, snapshot: Snapshot) -> bool:
-    """Whether the answer was that nothing was restarted, or there was none."""
-    acts = [(receipt.action, receipt.ok) for receipt in snapshot.receipts]
+    """Whether none was made: the answer was no, or none, and the same process is heard again."""
+    acts = [receipt.action for receipt in snapshot.receipts if not receipt.ok]
     return any(
-        isinstance(act, DropConnection) and (act.app, act.volume) == (app.key, volume.name) and not ok
-        for act, ok in acts
+        isinstance(act, DropConnection)
+        and (act.app, act.volume) == (app.key, volume.name)
+        and isinstance(there := snapshot.folders.get((act.app, act.volume, act.site)), Folder)
+        and there.started == act.started
+        for act in acts
     )
 
 

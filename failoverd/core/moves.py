@@ -99,21 +99,33 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
             return Step(was=call_off(case, why), event=Event.CALLED_OFF)
         if unfit or unsure:
             return Step(was=case.was, waiting=wait_for(unfit) if unfit else unsure)
-        if move.kind.planned and (waits := settling(case)):  # while the app still runs: it may take minutes
+        if move.kind.planned and (waits := _not_yet(case, move, workload)):
             return Step(was=case.was, waiting=waits)
+        move = mark(move, "halted", case.date)
     elif _hopeless(case, move, "halted"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
-    was = case.was
+    was = replace(case.was, move=move)
     at_home = was.undo is None or patch.is_home(case.app, was.undo, move.source)
     if workload.epoch is None and at_home:  # not touched yet: what is there now is what must be restored
         was = replace(was, undo=undo_now(case, workload), replicas=workload.replicas or was.replicas)
     if workload.epoch != move.epoch and (busy := gitops.waits(case, move, workload)):
         acts = gitops.suspend(case, f"{move.kind} to {move.target}")
-        late = case.date - (marked(move, "decided") or case.date) > SUSPENDED_WITHIN
+        late = case.date - (marked(move, "halted") or case.date) > SUSPENDED_WITHIN
         alarms = (Objection(why=Why.GITOPS, text=f"{move.kind} of {case.app.key} waits for {busy}"),) if late else ()
         return Step(was=was, actions=acts, waiting=busy, alarms=alarms)
-    was = replace(was, move=mark(move, "halted", case.date))
     return Step(was=was, actions=halt(case, move, workload), waiting="the workload takes hold and replicas 0")
+
+
+def _not_yet(case: Case, move: Move, workload: Workload) -> str:
+    """What a planned move waits for while the app still runs, for minutes perhaps: whatever was looked at when it was
+    decided may have changed since.
+    """
+    node, silent = case.place(move.source).node, case.verdict(move.source).silent_for
+    if silent > case.rules.timings.witness_within:
+        return f"{node} to be heard again, silent for {silent.total_seconds():.0f} s"
+    if workload.replicas == 0:
+        return "somebody to scale it up again: it was scaled to 0"
+    return settling(case)
 
 
 def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
@@ -123,8 +135,11 @@ def _why_not(case: Case, move: Move, unfit: tuple[Objection, ...]) -> str:
     """
     if paused(case, move):
         return "paused"
+    if move.kind.planned and case.verdict(move.source).health is Health.DOWN:
+        return f"{case.place(move.source).node} was lost"
     if _hopeless(case, move, "decided"):
-        waits = settling(case)
+        seen = case.workload
+        waits = "" if isinstance(seen, Unknown) else _not_yet(case, move, seen)
         return f"it waited in vain for {waits}" if waits else "the app did not stop in time"
     return "; ".join(map(str, policy.lasting(case, move.target, unfit)))
 

@@ -319,6 +319,8 @@ def _back_off(case: Case, wish: Wish) -> Iterator[Objection]:
     """What has just come to nothing is not tried again at once, and each time in a row twice as much later."""
     tried = (move for move in reversed(case.was.moves) if move.kind is not Kind.RESTORE)
     nothing = list(takewhile(lambda move: move.aborted, tried))
+    if not wish.kind.planned:  # moves by plan that came to nothing say nothing of a node that dies
+        nothing = [move for move in nothing if not move.kind.planned]
     if not nothing:
         return
     first = case.rules.timings.cooldown if wish.elective else TRY_AGAIN

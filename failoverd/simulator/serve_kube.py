@@ -4,6 +4,7 @@ proxy."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -175,7 +176,6 @@ class KubeApi:
         asked = request.query.get("resourceVersion", "")
         response = web.StreamResponse(headers={"Content-Type": "application/json", "Date": self.date()})
         await response.prepare(request)
-
         drawn = serve_table.wanted(request.headers.get("Accept", ""))
 
         async def send(event: str, raw: Raw) -> None:
@@ -185,20 +185,21 @@ class KubeApi:
             await response.write(json.dumps({"type": event, "object": raw}).encode() + b"\n")
 
         complete = request.query.get("sendInitialEvents") == "true"
-        if asked in ("", "0") or complete:
-            last = self.store.version
-            for raw in self.store.select(kind.plural, namespace):
-                if matches(raw, request.query):
-                    await send("ADDED", raw)
-            if complete:
-                await send("BOOKMARK", _bookmark(kind, last, {"annotations": {INITIAL_END: "true"}}))
-        else:
-            last = int(asked)
-            if last < self.store.oldest:
-                gone = status(410, f"too old resource version: {last} ({self.store.oldest})", "Expired")
-                await send("ERROR", json.loads(gone.text or "{}"))
-                return response
-        await self._follow(kind, namespace, request, last, send)
+        with contextlib.suppress(ConnectionResetError):  # whoever watched has hung up
+            if asked in ("", "0") or complete:
+                last = self.store.version
+                for raw in self.store.select(kind.plural, namespace):
+                    if matches(raw, request.query):
+                        await send("ADDED", raw)
+                if complete:
+                    await send("BOOKMARK", _bookmark(kind, last, {"annotations": {INITIAL_END: "true"}}))
+            else:
+                last = int(asked)
+                if last < self.store.oldest:
+                    gone = status(410, f"too old resource version: {last} ({self.store.oldest})", "Expired")
+                    await send("ERROR", json.loads(gone.text or "{}"))
+                    return response
+            await self._follow(kind, namespace, request, last, send)
         return response
 
     async def _follow(

@@ -268,3 +268,20 @@ def test_after_a_reboot_without_a_move_the_age_is_small_again():
     life.do = carry_out
     life.run(DWELL + 30)
     assert life.decision.apps[KEY].ages["data"].total_seconds() < 15
+
+
+def test_one_that_took_place_though_its_answer_says_otherwise_is_not_made_again_for_minutes():
+    """Slow to come back, or its answer lost: the process is another one, and what was tried has mended nothing."""
+    life = apart(healthy())
+
+    def do(action):
+        if not isinstance(action, DropConnection):
+            return life.world.do(action)
+        life.world.did.append(action)
+        key = (KEY, "data", action.site)
+        life.world.folders[key] = replace(life.world.folders[key], started=f"boot-{len(drops(life)) + 1}")
+        return Receipt(action=action, ok=False, detail="asked to, and no other process was seen within 30 s")
+
+    life.do = do
+    life.run(DWELL + REST - 10)
+    assert len(drops(life)) == 1

@@ -49,7 +49,7 @@ def test_it_is_asked_for_first_then_laid_ready_then_placed_and_the_app_starts_wh
     life.until(lambda one: not order(one, HERE).lay)
     life.until(ended)
     assert [name for name, _ in last(life).marks if name != "decided"] == [
-        "stopped", "ordered", "laid", "placed", "returned", "started", "ready",
+        "halted", "stopped", "ordered", "laid", "placed", "returned", "started", "ready",
     ]  # fmt: skip
     assert life.world.guards.placing == [(HERE, last(life).id, False)]
     assert (last(life).kind, last(life).outcome, last(life).source, last(life).target) == (Kind.RESTORE, "done", P, P)

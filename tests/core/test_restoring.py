@@ -72,7 +72,7 @@ def test_phases_are_said_and_the_app_is_ready_before_it_ends():
     life.until(ended)
     assert life.seen == [Phase.STOPPING, Phase.RESTORING, Phase.WATCHING]
     assert [name for name, _ in last(life).marks if name not in ("decided", "started")] == [
-        "stopped", "fetched", "returned", "ready",
+        "halted", "stopped", "fetched", "returned", "ready",
     ]  # fmt: skip
 
 

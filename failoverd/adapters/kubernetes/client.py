@@ -36,6 +36,7 @@ TIMEOUT = timedelta(seconds=5)
 """A whole request, connecting and reading included."""
 RELOAD_EVERY = timedelta(seconds=10)
 """How often a refused identity (401) makes us read the credentials again."""
+CLOSED = "the Kubernetes client is closed"
 
 Query = Mapping[str, str | int | bool]
 
@@ -88,6 +89,8 @@ class Client:
         self._retired: list[transport.Transports] = []
         self._loaded_at = timedelta(0)
         self._refused = False
+        self._closed = False
+        self._closing: set[asyncio.Task[None]] = set()
         self.requests = 0
         """How many requests were sent, opened watches included."""
 
@@ -105,10 +108,12 @@ class Client:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._closed = True
         parts = [*self._retired, *([self._now] if self._now else [])]
         self._retired, self._now = [], None
         for part in parts:
             await part.close()
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def request(  # noqa: PLR0913 - each argument is a part of a request
         self,
@@ -234,32 +239,39 @@ class Client:
 
     @asynccontextmanager
     async def _ways(self) -> AsyncIterator[transport.Transports]:
-        if self._now is None:
-            raise KubeError(0, "the Kubernetes client is closed", retryable=False)
         if self._refused and self._clock.now().mono - self._loaded_at >= RELOAD_EVERY:
-            await self._load()
+            async with asyncio.timeout(TIMEOUT.total_seconds()):  # a program may be asked for them
+                await self._load()
         ways = self._now
+        if ways is None:
+            raise KubeError(0, CLOSED, retryable=False)
         ways.users += 1
         try:
             yield ways
         finally:
             ways.users -= 1
-            await self._close_unused()
+            self._close_unused()
 
     async def _load(self) -> None:
         """Read the credentials; connections made with older ones serve on until what they carry ends."""
         self._loaded_at, self._refused = self._clock.now().mono, False
         ways = await transport.load(self._kubeconfig, self._context)
+        if self._closed:
+            await ways.close()
+            raise KubeError(0, CLOSED, retryable=False)
         if self._now is not None:
             self._retired.append(self._now)
         self._now = ways
-        await self._close_unused()
+        self._close_unused()
 
-    async def _close_unused(self) -> None:
+    def _close_unused(self) -> None:
+        """In tasks of their own: who has had his answer waits for none of it, and cannot break it off."""
         unused = [ways for ways in self._retired if not ways.users]
         self._retired = [ways for ways in self._retired if ways.users]
         for ways in unused:
-            await ways.close()
+            task = asyncio.create_task(ways.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
 
 def _event(what: str, line: bytes) -> WatchEvent:
