@@ -101,7 +101,7 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
             return Step(was=case.was, waiting=wait_for(unfit) if unfit else unsure)
         if move.kind.planned and (waits := _not_yet(case, move, workload)):
             return Step(was=case.was, waiting=waits)
-        move = mark(move, "halted", case.date)
+        move = mark(move, "halted", case.date) if move.kind.planned else move
     elif _hopeless(case, move, "halted"):
         return Step(was=case.was, event=Event.NOT_EQUAL)
     was = replace(case.was, move=move)
@@ -110,7 +110,8 @@ def _stop(case: Case, move: Move, workload: Workload) -> Step:
         was = replace(was, undo=undo_now(case, workload), replicas=workload.replicas or was.replicas)
     if workload.epoch != move.epoch and (busy := gitops.waits(case, move, workload)):
         acts = gitops.suspend(case, f"{move.kind} to {move.target}")
-        late = case.date - (marked(move, "halted") or case.date) > SUSPENDED_WITHIN
+        since = marked(move, "halted") or marked(move, "decided") or case.date
+        late = case.date - since > SUSPENDED_WITHIN
         alarms = (Objection(why=Why.GITOPS, text=f"{move.kind} of {case.app.key} waits for {busy}"),) if late else ()
         return Step(was=was, actions=acts, waiting=busy, alarms=alarms)
     return Step(was=was, actions=halt(case, move, workload), waiting="the workload takes hold and replicas 0")

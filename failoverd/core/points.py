@@ -102,7 +102,7 @@ class Wanted:
     keep_for: timedelta = timedelta(hours=1)
     share: float = 0.1
     """Of one core's time, at most, averaged over a few seconds."""
-    io_share: float = 1.0
+    io_share: float = 0.25
     """Of the time, at most, to be held up by the disk, averaged likewise."""
     recheck: timedelta = timedelta(hours=1)
     """After this long a point that was proven is proven again: disks forget."""

@@ -45,8 +45,10 @@ class Pace:
 
     def _debt(self) -> float:
         now, last = spent(), self._last
-        used, took = now.cpu - last.cpu, now.mono - last.mono
-        held = max(took - used - (now.queued - last.queued) - self._paused, 0.0)
+        took = now.mono - last.mono
+        # another thread's, or a forked process's, counts begin at zero
+        used, queued = max(now.cpu - last.cpu, 0.0), max(now.queued - last.queued, 0.0)
+        held = max(took - used - queued - self._paused, 0.0)
         self._owed_cpu = max(self._owed_cpu + used / self.share - took, 0.0)
         self._owed_io = max(self._owed_io + held / self.io_share - took, 0.0)
         self._last, self._paused = now, 0.0

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from datetime import timedelta
 
 import pytest
@@ -79,7 +81,8 @@ async def test_a_plugin_that_hangs_once_holds_up_no_watch_for_good(server, tmp_p
     path, plugin = kubeconfig(tmp_path, server.port), tmp_path / "plugin"
     told = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t0ken"}}
     (tmp_path / "told").write_text(json.dumps(told))
-    plugin.write_text(f"#!/bin/sh\n[ -e {tmp_path}/stuck ] && exec sleep 12\ncat {tmp_path}/told\n")
+    hang = f"echo $$ > {tmp_path}/pid; exec sleep 60"
+    plugin.write_text(f"#!/bin/sh\n[ -e {tmp_path}/stuck ] && {{ {hang}; }}\ncat {tmp_path}/told\n")
     plugin.chmod(0o755)
     config = json.loads(path.read_text())
     config["users"][0]["user"] = {"exec": {"apiVersion": told["apiVersion"], "command": str(plugin), "args": []}}
@@ -90,6 +93,8 @@ async def test_a_plugin_that_hangs_once_holds_up_no_watch_for_good(server, tmp_p
     (tmp_path / "stuck").touch()
     with pytest.raises(KubeError):
         await asyncio.wait_for(watching(client, [], SOON), 8)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    await asyncio.sleep(0.3)  # until the loop has heard of its end
     await client.close()
 
 

@@ -36,7 +36,8 @@ class Clock:
 
 
 def wanted(**other: object) -> Wanted:
-    base = {"duty": Duty.MAKE, "epoch": 3, "active": Site.PRIMARY, "interval": timedelta(seconds=5), "share": 1.0}
+    base = {"duty": Duty.MAKE, "epoch": 3, "active": Site.PRIMARY, "interval": timedelta(seconds=5)}
+    base |= {"share": 1.0, "io_share": 1.0}
     return Wanted(**{**base, **other})  # type: ignore[arg-type]
 
 

@@ -67,3 +67,12 @@ def test_without_bounds_nothing_waits(clocks: Clocks) -> None:
     clocks.work(cpu=3.0, held=5.0)
     step()
     assert clocks.paused == 0.0
+
+
+def test_counts_that_begin_anew_are_no_debt(clocks: Clocks) -> None:
+    """Those of a forked process, whose clock goes on."""
+    clocks.work(cpu=50.0, queued=10.0)
+    step = Pace()
+    clocks.now = Spent(0.1, 0.0, clocks.now.mono + 0.1)
+    step()
+    assert clocks.paused == 0.0
