@@ -109,6 +109,8 @@ class Disk:
     files: dict[str, File] = field(default_factory=dict)
     versions: list[tuple[str, Content]] = field(default_factory=list)
     """What was displaced and kept, by path."""
+    fetched: int = 0
+    """How many of them were fetched back: no version takes the place, and so the time, of one that is used up."""
     writers: dict[str, Writer] = field(default_factory=dict)
     ended: list[Stretch] = field(default_factory=list)
     """Every finished stretch of writing, for the books."""

@@ -1,6 +1,7 @@
 """Versions of one side, found and fetched back as Syncthing does it: by name and time, with what is there put aside.
 
-A version's time is its place in the list, for the world keeps no other; its content is known by its last write.
+A version's time is its place in the list, and how many were fetched before, for the world keeps no other; its content
+is known by its last write.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def listed(world: World, side: Side) -> list[Version]:
     """All versions this side keeps."""
     return [
         Version(path=path, at=_time(world, 1000 * number), modified=written(world, content), size=FILE_BYTES)
-        for number, (path, content) in enumerate(side.disk.versions)
+        for number, (path, content) in enumerate(side.disk.versions, side.disk.fetched)
     ]
 
 
@@ -58,6 +59,7 @@ def restore(world: World, side: Side, path: str, at: str) -> bool:
     held = side.disk.files.pop(path, None)
     number = next((n for n, one in enumerate(listed(world, side)) if (one.path, one.at) == (path, at)), None)
     content = side.disk.versions.pop(number)[1] if number is not None else None
+    side.disk.fetched += content is not None
     if held is not None:
         side.disk.versions.append((path, held.content))
     if content is None:
