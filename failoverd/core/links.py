@@ -20,8 +20,8 @@ and 23.6 s, then ever more rarely, up to every 60 s (measured): it was turned aw
 than this they begin anew."""
 AGAIN_AFTER = timedelta(minutes=5)
 """Between two attempts at one volume of which the first mended nothing: that would mend nothing at once either. One
-that did is forgotten: a node that loses its power again leaves another dead connection; one that was refused or got
-no answer is made again after `APART_FOR`."""
+that did is forgotten: a node that loses its power again leaves another dead connection; one that did not take place
+is made again after `APART_FOR`."""
 
 
 def watch_connection(seen: VolumeWatch, app: App, volume: Volume, snapshot: Snapshot, now: Now) -> VolumeWatch:
