@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -57,11 +58,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGroup
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Clusters take their time: a test without a limit of its own gets five minutes, the lab's coming included."""
+    """Clusters take their time: a test without a limit of its own gets seven minutes.
+
+    The lab's coming is included, and undoing what a failed test has left.
+    """
     items.sort(key=lambda item: place(item.path.stem))
     for item in items:
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(420))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure shows what the daemon said last: of a run elsewhere often only this is left."""
+    report = yield
+    world = getattr(item, "funcargs", {}).get("world")
+    if report.when == "call" and report.failed and isinstance(world, World):
+        with suppress(OSError, ValueError):
+            said = [" ".join(map(str, line.values()))[:200] for line in world.daemon.log()[-20:]]
+            report.sections.append(("last of failoverd.log", "\n".join(said)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,7 @@ def test_silence_moves_proof_stays_and_the_other_way_round_too(world: World) -> 
 
     # The other way: the backup's cable is pulled, so its pods go on writing all the time. Shorter silence, reloaded.
     world.daemon.configure(fence=False, apps=MIXED, failback={"policy": "manual"})
-    until(lambda: "configuration changed" in {line["event"] for line in world.daemon.log()[-200:]}, 20, "reloaded")
+    until(lambda: "configuration changed" in {line["event"] for line in world.daemon.log()[-200:]}, 60, "reloaded")
     for name in SILENT:
         world.settled(name, "backup")
     until(lambda: world.daemon.status()["nodes"]["k3s-w2"]["verdict"] == "UP", 30, "k3s-w2 is UP")

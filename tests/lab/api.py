@@ -97,6 +97,12 @@ def _exchange(
             connection.close()
 
 
+def forget() -> None:
+    """Close the connections that are kept: the lab goes. No other thread may be asking."""
+    while _kept:
+        _kept.popitem()[1].close()
+
+
 def call(
     layout: Layout,
     method: str,

@@ -66,6 +66,7 @@ class Lab:
 
     def down(self) -> None:
         """End every process of the lab and remove every trace of it."""
+        api.forget()
         lifecycle.down(self.layout.state)
 
     @property
