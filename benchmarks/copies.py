@@ -22,7 +22,7 @@ from benchmarks.bars import Figure
 from tests.e2e import deployed
 from tests.e2e.daemon import until
 from tests.e2e.guarded import Guards
-from tests.e2e.world import APPS, FOLDER, KUSTOMIZATION, MERGE, NODE, World
+from tests.e2e.world import APPS, FOLDER, NODE, World
 from tests.lab import nodes
 from tests.lab.layout import NODE_IMAGE
 from tests.lab.manifests.apps import SITES, SONARR, repo_files
@@ -111,20 +111,15 @@ def begin(world: World, size: Size) -> None:
     """No daemon, no guard; the app at home with a new database of this size, its writer without pauses."""
     world.daemon.stop()
     Guards(world).remove()
-    _flux(world, suspended=True)
     app = replace(SONARR, env={"PAUSE": "0", "PRELOAD_MB": str(size.megabytes)})
     apps = [app if one.name == APP else one for one in APPS.values()]
-    world.lab.flux_commit(repo_files(apps, NODE_IMAGE, wire(world.lab, apps)))
-    world.lab.kubectl("-n", "media", "delete", "deployment", APP, "--ignore-not-found", "--wait=true")
-    until(lambda: not world.pods(APP), 60, f"no pod of {APP} is left")
-    for node in NODE.values():
-        empty(world.copy(node, APP, VOLUME))
-    _flux(world, suspended=False)
-    world.reset()
 
+    def renew() -> None:
+        world.lab.flux_commit(repo_files(apps, NODE_IMAGE, wire(world.lab, apps)))
+        for node in NODE.values():
+            empty(world.copy(node, APP, VOLUME))
 
-def _flux(world: World, *, suspended: bool) -> None:
-    world.lab.api("PATCH", KUSTOMIZATION, {"spec": {"suspend": suspended}}, MERGE)
+    world.reset(renew)
 
 
 def empty(folder: Path) -> None:

@@ -46,7 +46,7 @@ class Conduct:
         del now
         self.truth.look()
         if isinstance(snapshot.api, Api) and snapshot.instance.leader:
-            self.excuses.seen()
+            self.excuses.seen(snapshot.folders)
         if decision.memory is not self._memory:
             self._memory = decision.memory
             self._moves(decision.memory, snapshot)

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -160,17 +160,26 @@ class World:
                 return False
         return not self.daemon.memory().get("pauses")
 
-    def reset(self) -> None:
-        """Everything as if failoverd had never been here: both copies equal to the primary's, roles as VolSync's."""
+    def reset(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Everything as if failoverd had never been here: both copies equal to the primary's, roles as VolSync's.
+
+        `meanwhile` is called when no app runs and Flux starts none.
+        """
         # The history too: moves are counted from 1 again, and one with a known id takes the older one's place.
         for what in ("memory", "commands", "history"):
             self.lab.api("DELETE", f"/api/v1/namespaces/{NAMESPACE}/configmaps/failoverd-{what}")
-        for name, app in APPS.items():
-            self.lab.kubectl("-n", "media", "delete", app.kind.lower(), name, "--ignore-not-found", "--wait=false")
-            self.lab.kubectl("-n", "media", "delete", "pod", "-l", f"app.kubernetes.io/name={name}", "--wait=true")
-        for app in APPS.values():
-            for volume in app.volumes:
-                self._equalise(app.source(volume, "primary"), app.source(volume, "backup"))
+        with self.flux_suspended():
+            for name, app in APPS.items():
+                self.lab.kubectl(
+                    "-n", "media", "delete", app.kind.lower(), name, "--ignore-not-found", "--wait=false"
+                )
+                self.lab.kubectl(
+                    "-n", "media", "delete", "pod", "-l", f"app.kubernetes.io/name={name}", "--wait=true"
+                )
+            meanwhile()
+            for app in APPS.values():
+                for volume in app.volumes:
+                    self._equalise(app.source(volume, "primary"), app.source(volume, "backup"))
         self.reconcile()
         for name in APPS:
             self.ready(name, "k3s-w1")
@@ -240,6 +249,21 @@ class World:
         # Kubernetes' own count of rollouts.
         meta["annotations"].pop("deployment.kubernetes.io/revision", None)
         return json.dumps({"spec": answer["spec"], **meta}, sort_keys=True)
+
+    @contextlib.contextmanager
+    def flux_suspended(self) -> Iterator[None]:
+        """Flux applies nothing meanwhile; what it had begun has ended."""
+
+        def at_rest() -> bool:
+            conditions = self.lab.api("GET", KUSTOMIZATION)[1]["status"].get("conditions", [])
+            return not any(one["type"] == "Reconciling" and one["status"] == "True" for one in conditions)
+
+        self.lab.api("PATCH", KUSTOMIZATION, {"spec": {"suspend": True}}, MERGE)
+        try:
+            until(at_rest, 200, "Flux is at rest")
+            yield
+        finally:
+            self.lab.api("PATCH", KUSTOMIZATION, {"spec": {"suspend": False}}, MERGE)
 
     def reconcile(self) -> dict[str, str]:
         """Have Flux compare the cluster with Git now; what it did to each object ("unchanged", "configured", …)."""

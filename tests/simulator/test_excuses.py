@@ -6,11 +6,24 @@ from datetime import timedelta
 import pytest
 
 from failoverd.core.memory import Memory
-from failoverd.core.model import Api, Decision, Instance, Now, Role, Scan, ScanPoints, SetRole, Snapshot, Watch
+from failoverd.core.model import (
+    Api,
+    Decision,
+    Folder,
+    Instance,
+    Now,
+    Role,
+    Scan,
+    ScanPoints,
+    SetRole,
+    Snapshot,
+    Unknown,
+    Watch,
+)
 from failoverd.core.rules import Site
 from failoverd.simulator.chaos import judge
 from failoverd.simulator.chaos_conduct import Conduct
-from failoverd.simulator.chaos_excuses import LOOK_MS, Excuses
+from failoverd.simulator.chaos_excuses import LOOK_MS, TAKEOVER_MS, Excuses
 from failoverd.simulator.chaos_schedule import draw
 from failoverd.simulator.chaos_truth import Truth
 from failoverd.simulator.scenario_world import spec_of
@@ -18,6 +31,8 @@ from failoverd.simulator.world import Host, World
 
 APP = "media/sonarr"
 LIVE = f"{APP} data primary: the peer's app.db replaced the running app's"
+
+FOLDER = Folder(device="A", started="s", type="sendonly", state="idle", sequence=1, remote_sequence=1, connected=True)
 
 
 def behind_its_back(command, *, api_up=False, linked=True):
@@ -49,7 +64,7 @@ def hear(conduct, acts):
     )
 
 
-@pytest.mark.parametrize("seed", [800_055, 800_252, 1_012, 5_000_158])
+@pytest.mark.parametrize("seed", [800_055, 800_252, 1_012, 5_000_158, 5_000_303])
 def test_a_day_that_no_daemon_can_save_is_no_violation(seed):
     assert judge(draw(seed)).accused == ()
 
@@ -71,6 +86,34 @@ def test_what_a_hand_does_while_nobody_can_act_is_excused(command, promise, text
 def test_where_somebody_could_act_nothing_is_excused():
     _, excuses = behind_its_back(f"wipe_config {APP} data primary", api_up=True)
     assert not excuses.excuse("I1", LIVE)
+
+
+def accepted(wiped, *, heard=False, api_up=False, later_ms=0):
+    """Excuses after a side was wiped and looked at, and then accepted while nobody looks."""
+    world, excuses = behind_its_back(f"wipe_config {wiped}", api_up=True)
+    excuses.seen({(APP, "data", Site.PRIMARY): FOLDER if heard else Unknown("connection refused")})
+    if not api_up:
+        world.set_api("no answer")
+    world.advance(later_ms)
+    excuses.done(f"fault accept_device {APP} data primary")
+    return excuses
+
+
+def test_a_wiped_side_that_never_answered_before_nobody_could_act_is_excused_once_it_is_accepted():
+    assert accepted(f"{APP} data primary", later_ms=600_000).excuse("I1", LIVE)
+
+
+def test_so_is_one_that_is_accepted_before_the_leader_may_have_been_followed_and_not_after():
+    assert accepted(f"{APP} data primary", api_up=True, later_ms=TAKEOVER_MS).excuse("I1", LIVE)
+    assert not accepted(f"{APP} data primary", api_up=True, later_ms=TAKEOVER_MS + 1).excuse("I1", LIVE)
+
+
+def test_a_wiped_side_that_answered_at_a_look_is_not_excused_when_it_is_accepted():
+    assert not accepted(f"{APP} data primary", heard=True).excuse("I1", LIVE)
+
+
+def test_a_side_that_was_not_wiped_is_not_excused_when_it_is_accepted():
+    assert not accepted(f"{APP} data backup").excuse("I1", LIVE)
 
 
 def test_one_instance_that_could_act_is_enough():
@@ -103,10 +146,10 @@ def test_what_goes_wrong_after_somebody_could_act_again_counts():
     world, excuses = behind_its_back(f"strip_hold {APP}")
     world.advance(60_000)
     assert excuses.excuse("I1", LIVE)
-    excuses.seen()
+    excuses.seen({})
     world.advance(60_000 + LOOK_MS)
     assert excuses.excuse("I1", LIVE)  # its first act may just be on its way
-    excuses.seen()
+    excuses.seen({})
     world.advance(60_001 + LOOK_MS)
     assert not excuses.excuse("I1", LIVE)
 
