@@ -130,8 +130,8 @@ def _text(path: Path) -> str:
             raw = stream.read(LARGEST + 1)
         if len(raw) > LARGEST:
             raise ConfigError([Problem(where=str(path), key="", text=f"is larger than {LARGEST} bytes")])
-        # TOML counts \r\n as one line end, and so must line numbers.
-        return raw.decode().replace("\r\n", "\n")
+        # Windows begins a text with a mark; TOML counts its \r\n as one line end, and so must line numbers.
+        return raw.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         text = f"cannot be read: {error.strerror}; give another with --config"
         raise ConfigError([Problem(where=str(path), key="", text=text)]) from error
