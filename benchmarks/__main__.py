@@ -23,7 +23,7 @@ EMBEDDED, SIMULATED, COPIES, PREDICTED = "steady_state", "simulated", "copies", 
 RUNS = 5
 
 
-def measured(names: list[str], runs: int, seconds: float) -> Iterator[Figure]:
+def measured(names: list[str], runs: int, seconds: float, only: str) -> Iterator[Figure]:
     """Every figure of these benchmarks."""
     lab_names = [name for name in names if name in (*BENCHES, COPIES, PREDICTED)]
     if lab_names:
@@ -36,7 +36,7 @@ def measured(names: list[str], runs: int, seconds: float) -> Iterator[Figure]:
         with furnished() as world:
             for name in lab_names:
                 if name == COPIES:
-                    yield from copies.figures(world)
+                    yield from copies.figures(world, only)
                 elif name == PREDICTED:
                     yield from predicted.figures(world, runs)
                 else:
@@ -55,13 +55,16 @@ def main() -> int:
         help="runs in the lab and the simulator, of which the median counts (%(default)s)",
     )
     parser.add_argument("--seconds", type=float, default=120, help="how long to watch a steady state (%(default)s)")
+    parser.add_argument(
+        "--only", default="", metavar="WORDS", help=f"of {COPIES}: only these, as in '1 MB, restore points'"
+    )
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file as well")
     given = parser.parse_args()
     if unknown := set(given.names) - set(known):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}: there are {', '.join(known)}")
     figures: list[Figure] = []
     try:
-        for figure in measured(given.names or known, given.runs, given.seconds):
+        for figure in measured(given.names or known, given.runs, given.seconds, given.only):
             figures.append(figure)
             print("  ".join(cell for cell in figure.row() if cell), file=sys.stderr, flush=True)
     except LabError as error:
