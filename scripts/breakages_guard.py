@@ -44,7 +44,7 @@ GUARD_MUTANTS = (
     row(
         "I7",
         "a database is moved aside after what belongs to it",
-        "failoverd/guard/place.py",
+        "failoverd/guard/journal.py",
         ('PARTS = ("", *sqlite.SIDECARS)', 'PARTS = (*sqlite.SIDECARS, "")'),
         "tests/guard/test_place.py",
     ),

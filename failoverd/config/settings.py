@@ -138,6 +138,8 @@ class GuardTable(Table):
     """Of one core, at most, averaged over a round of work."""
     io_share: float = Field(default=0.25, gt=0, le=1)
     """Of the time, at most, to be held up by the disk, averaged likewise: the rest is the app's."""
+    files: tuple[str, ...] = ()
+    """Other files that get restore points: patterns within a volume, as in ["config.xml", "*.json", "Backups/**"]."""
 
 
 class PlannedTable(Table):
