@@ -26,7 +26,7 @@ from failoverd.core.rules import App
 from failoverd.core.stock import Aside, Lying
 from failoverd.guard.files import shown
 
-KINDS = {Lying.VERSION: "versions", Lying.SET: "of placed databases", Lying.POINT: "restore points"}
+KINDS = {Lying.VERSION: "versions", Lying.SET: "displaced by placing", Lying.POINT: "restore points"}
 
 
 def displaced(arguments: argparse.Namespace) -> int:
@@ -111,9 +111,8 @@ def _summary(shelf: Shelf) -> Iterator[str]:
 
 def _of_files(filed: Filed) -> str:
     """From when on files can be put back: each as of any moment from its oldest point on."""
-    text = (
-        f"files can be put back as of {filed.oldest:%Y-%m-%d %H:%M:%S} UTC or later, where they have a point of then"
-    )
+    since = f"{filed.oldest:%Y-%m-%d %H:%M:%S} UTC"
+    text = f"files can be put back as of {since} or later, those that have points of then"
     if filed.since is not None:
         return f"{text}; all {filed.points} of them as of {filed.since:%Y-%m-%d %H:%M:%S} UTC or later"
     return f"{text}; {filed.points} of {filed.files} have one"
