@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scripts.breakage import row
 from scripts.breakages_clearing import CLEARING
+from scripts.breakages_files import FILES
 
 GUARD_MUTANTS = (
     row(
@@ -354,4 +355,5 @@ GUARD_MUTANTS = (
         "tests/core/test_restless.py",
     ),
     *CLEARING,
+    *FILES,
 )

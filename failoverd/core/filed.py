@@ -68,6 +68,8 @@ class Filed:
     """When the oldest point that is kept was made, of any file."""
     since: datetime | None = None
     """From when on every file can be put back as of any moment; None where one has no point yet."""
+    lying: int = 0
+    """Files that lie there for all of this: copies and manifests, which are none of the app's."""
     troubles: tuple[Trouble, ...] = ()
     unnamed: int = 0
     """Troubles beyond those that are named."""

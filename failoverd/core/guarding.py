@@ -13,7 +13,7 @@ from datetime import timedelta
 from failoverd.core import ahead, asking, clearing, databases
 from failoverd.core.case import Case, Wish
 from failoverd.core.memory import Kind, Move, Phase, Standing
-from failoverd.core.model import Action, GuardReading, Objection, ScanPoints, Unknown, Want, Why
+from failoverd.core.model import Action, GuardReading, GuardWatch, Objection, ScanPoints, Unknown, Want, Why
 from failoverd.core.points import Ailment, Duty, Observed, Placed, Wanted
 from failoverd.core.rules import SITES, Mode, Site, Volume
 
@@ -235,16 +235,21 @@ def alarms(case: Case) -> list[Objection]:
                 how = why.value if making else "a point does not open" if one.database in proven else "does not open"
                 text = f"{volume.name} at {site}: {one.database}: {how}: {one.ailment}: {one.text}"
                 found.append(Objection(why=why, text=text))
-            found += _files(said, f"{volume.name} at {site}")
+            found += _files(case, said, databases.seen(case, volume, site), f"{volume.name} at {site}")
             if said.duty is Duty.MAKE and said.placed is not None and not said.placed.done:
                 text = f"{volume.name} at {site}: placing for {said.placed.move}: {said.placed.why}"
                 found.append(Objection(why=Why.NOT_OPEN, text=text))
     return found
 
 
-def _files(said: Observed, where: str) -> Iterator[Objection]:
+def _files(case: Case, said: Observed, seen: GuardWatch, where: str) -> Iterator[Objection]:
     """Ordinary files without a new point, or whose point is not to be had. They keep no app from moving."""
+    told = case.rules.guard
     if said.filed is None:
+        stands = seen.wanted_at is not None and case.now.mono - seen.wanted_at > databases.SILENT_AFTER
+        if told is not None and told.files and said.duty is Duty.MAKE and stands and databases.after_order(seen):
+            text = f"{where}: its guard is of a version that makes no points of files (guard.files)"
+            yield Objection(why=Why.NO_POINTS, text=text)
         return
     what = "file" if said.duty is Duty.MAKE else "the point of a file"
     for one in said.filed.troubles:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,18 @@ from failoverd.core.patterns import Patterns
 from failoverd.core.points import Wanted
 from failoverd.core.rules import Site
 from failoverd.guard import copies, shelf, sqlite
-from failoverd.guard.files import TEMPORARY, copied, hashed, inside, quoted, shown, sync_file, temporary, unquoted
+from failoverd.guard.files import (
+    TEMPORARY,
+    copied,
+    hashed,
+    inside,
+    quoted,
+    shown,
+    sync_file,
+    sync_folder,
+    temporary,
+    unquoted,
+)
 from failoverd.guard.pace import Pace
 from failoverd.guard.points import FIND_EVERY, SKIPPED, SPARE, prune
 from failoverd.guard.points import SUFFIXES as NAMES_OF_DATABASES
@@ -34,6 +45,10 @@ TOGETHER = 1024 * 1024 * 1024
 """Bytes of all files that do."""
 ROUND = 16 * 1024 * 1024
 """Bytes after which a round is over, and databases have their turn."""
+APART = timedelta(seconds=2)
+"""Between two new points, and between two that are dropped with their file. The daemon takes what lies here off the
+files of a volume when it looks for mass deletions, by two words that are some ten seconds apart: what changes in that
+time must stay below what it takes for one."""
 RESTLESS = 3
 """Looks in a row at which a file did not rest until that is said."""
 
@@ -130,6 +145,11 @@ class FileMaker:
         self._restless: dict[str, int] = {}
         self._wrong: dict[str, str] = {}
         self._gone: dict[Path, timedelta] = {}
+        self._over: list[Path] = []
+        """Folders of files that are gone for good."""
+        self._lying = 0
+        self._added: timedelta | None = None
+        self._dropped: timedelta | None = None
         self._for: tuple[int, tuple[str, ...]] | None = None
         self._made = 0
 
@@ -150,6 +170,7 @@ class FileMaker:
             left -= self._tend(name, wanted, clock, pace)
             if left <= 0:
                 break
+        self._forget(clock().mono)
         well = self._oldest.keys() & self._found.keys()
         oldest = [self._oldest[name] for name in well]
         return said(
@@ -159,6 +180,7 @@ class FileMaker:
             points=len(well),
             oldest=min(oldest, default=None),
             since=max(oldest, default=None) if len(well) == len(self._found) else None,
+            lying=self._lying,
         )
 
     def _walk(self, wanted: Wanted, now: timedelta, pace: Pace) -> None:
@@ -166,6 +188,7 @@ class FileMaker:
         odd: list[Trouble] = []
         found: dict[str, Path] = {}
         kept = {entry.name: entry for entry in shelf.entries(shelf.files_place(self._root))}
+        self._lying = sum(len(shelf.entries(entry)) for entry in kept.values())
         beyond, taken = 0, 0
         for one in matches(self._root, Patterns(wanted.files), unread, pace):
             kept.pop(shelf.called(one.name), None)
@@ -193,36 +216,44 @@ class FileMaker:
         for held in (self._due, self._looks, self._oldest, self._restless, self._wrong):
             for name in held.keys() - found.keys():
                 del held[name]
-        self._forget(wanted, now, {} if unread else kept)
+        # Until then its points are the only ones left to put back; how long a file was gone before this process
+        # nobody knows.
+        self._gone = {} if unread else {folder: self._gone.get(folder, now) for folder in kept.values()}
+        past = [folder for folder, since in self._gone.items() if now - since >= wanted.keep_for]
+        self._over = past if wanted.recall is None else []
 
-    def _forget(self, wanted: Wanted, now: timedelta, kept: Mapping[str, Path]) -> None:
-        """Drop the points of files that are gone once they have been for as long as points are kept.
-
-        Until then they are the only ones left to put back; how long they were gone before this process nobody knows.
-        """
-        self._gone = {folder: self._gone.get(folder, now) for folder in kept.values()}
-        if wanted.recall is not None:
+    def _forget(self, now: timedelta) -> None:
+        """Drop the oldest point of a file that has been gone for as long as points are kept."""
+        if not self._over or not _apart(self._dropped, now):
             return
-        for folder, since in self._gone.items():
-            if now - since < wanted.keep_for:
-                continue
-            try:
-                for manifest in shelf.manifests([folder]):
-                    manifest.unlink(missing_ok=True)
+        folder, self._dropped = self._over[0], now
+        try:
+            oldest = next(shelf.manifests([folder]), None)
+            if oldest is not None:
+                oldest.unlink(missing_ok=True)
+                sync_folder(folder)
+                oldest.with_suffix(".copy").unlink(missing_ok=True)
+                self._lying -= 2
+            else:
                 shelf.sweep(folder)
                 folder.rmdir()
-            except OSError as error:
-                text = f"its old points cannot be removed: {shown(str(error))}"
-                self._odd.append(Trouble(file=quoted(str(folder.relative_to(self._root))), text=text))
+                self._over.pop(0)
+        except OSError as error:
+            self._over.pop(0)
+            text = f"its old points cannot be removed: {shown(str(error))}"
+            self._odd.append(Trouble(file=quoted(str(folder.relative_to(self._root))), text=text))
 
     def _tend(self, name: str, wanted: Wanted, clock: Callable[[], Now], pace: Pace) -> int:
         """See to one file; the bytes that were read for it."""
-        began, read = clock(), 0
+        began, read, due = clock(), 0, self._due.get(name, timedelta(0))
         self._due[name] = began.mono + wanted.interval
         try:
             path = inside(self._root, unquoted(name))
             seen = look(path)
             if self._looks.get(name) != seen:
+                if not _apart(self._added, began.mono):
+                    self._due[name] = due  # its turn comes, before that of others which were looked at since
+                    return 0
                 read = seen[1]
                 self._make(name, path, seen, wanted, clock, pace)
                 self._looks[name] = seen
@@ -266,8 +297,9 @@ class FileMaker:
             )
             self._copy(path, seen, draft, pace)
             made = copies.put(self._root, draft, pace)
-            self._made += 1
-            prune([*there, made], wanted, clock().wall)
+            self._made, self._added = self._made + 1, clock().mono
+            left = prune([*there, made], wanted, clock().wall)
+            self._lying += 2 * (len(left) - len(there))
             same = _counting(self._root, name, wanted, self._site)
         self._oldest[name] = same[-1].point.made_at
 
@@ -291,6 +323,10 @@ class FileMaker:
         finally:
             if not whole:
                 new.unlink(missing_ok=True)
+
+
+def _apart(last: timedelta | None, now: timedelta) -> bool:
+    return last is None or now - last >= APART
 
 
 def _holds(newest: copies.Lying, sha256: str, seen: Look, mode: int) -> bool:

@@ -8,8 +8,9 @@ from failoverd.core.filed import Filed, Trouble
 from failoverd.core.model import ScanPoints, Why
 from failoverd.core.rules import Guarding
 from tests.core.build import KEY, W1, B, P, an_app
-from tests.core.guarded import HERE, THERE, age, guarded, order
+from tests.core.guarded import HERE, THERE, age, alarms, guarded, order
 from tests.core.life import at_rest, ended, healthy, last
+from tests.core.test_alarms import change
 from tests.core.test_recalling import ask
 
 FILES = ("config.xml", "*.json")
@@ -96,3 +97,30 @@ def test_files_alone_are_put_back_too():
     life.until(ended)
     assert last(life).outcome == "done"
     assert f"put back as of {asked:%Y-%m-%d %H:%M:%S}: no database; files put back: a.json" in last(life).evidence[-1]
+
+
+def grown(life, app, ours):
+    """The active side's index and its guard's word on how much of that is points of files."""
+    life.world.guards.filed[HERE] = Filed(lying=ours)
+    change(life, HERE, local_files=app + ours)
+    life.run(40)
+
+
+def test_points_of_files_are_no_files_of_the_volume_where_mass_deletions_are_looked_for():
+    life = filed()
+    grown(life, 100, 4000)
+    grown(life, 100, 20)  # a folder that was backed up has gone, and its points after it
+    assert Why.DELETED not in alarms(life)
+    grown(life, 100, 4000)
+    grown(life, 40, 4000)
+    assert Why.DELETED in alarms(life)
+
+
+def test_a_guard_of_before_is_said_to_make_none():
+    life = filed()
+    life.run(120)
+    (text,) = {one.text for one in life.decision.apps[KEY].alarms}
+    assert text == "data at primary: its guard is of a version that makes no points of files (guard.files)"
+    life.world.guards.filed[HERE] = Filed()
+    life.run(40)
+    assert alarms(life) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable
@@ -52,6 +53,12 @@ class Side:
 
     def names(self) -> set[str]:
         return {unquoted(one.point.file) for one in self.lying()}
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points of several files in one round."""
+    monkeypatch.setattr(filing, "APART", timedelta(0))
 
 
 @pytest.fixture
@@ -224,7 +231,8 @@ def test_a_deleted_files_points_are_kept_for_as_long_as_any_are_and_no_longer(he
     assert here.turn().files == 0
     here.turn(after=3000)
     assert here.names() == {"config.xml"}
-    here.turn(after=1000)
+    for _ in range(3):
+        assert here.turn(after=1000).lying == 0 or here.names()
     assert here.names() == set()
     assert list(here.root.glob(".failoverd/files/*")) == []
 
@@ -345,3 +353,33 @@ def test_a_moment_passes_between_two_looks(here: Side) -> None:
     assert here.turn(after=1).made == 1
     assert here.turn(after=5).made == 2
     assert here.turn(after=1, interval=timedelta(seconds=5)).made == 2
+
+
+def test_points_come_and_go_one_in_two_seconds_and_what_lies_there_is_said(
+    here: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies there is taken off the files of the volume where mass deletions are looked for."""
+    monkeypatch.setattr(filing, "APART", timedelta(seconds=2))
+    for number in range(4):
+        here.write(f"Backups/{number}", "one")
+    said = [here.turn(after=0.5) for _ in range(20)]
+    assert [one.made for one in said][::4] == [1, 2, 3, 4, 4]
+    assert all(one.lying == 2 * one.made for one in said)
+    for path in sorted((here.root / "Backups").iterdir()):
+        path.unlink()
+    here.turn(after=61)
+    here.turn(after=3600)
+    lying = [here.turn(after=0.5).lying for _ in range(60)]
+    assert all(before - after in (0, 2) for before, after in itertools.pairwise(lying))
+    assert [path.name for path in here.root.glob(".failoverd/files/*")] == []
+    assert lying[-1] == 0
+
+
+def test_the_files_that_wait_for_their_turn_get_one(here: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filing, "APART", timedelta(seconds=2))
+    for number in range(30):  # all the time
+        for name in ("Backups/a", "Backups/b", "Backups/c"):
+            here.write(name, str(number))
+        here.turn(after=2.1)
+    counts = [len(here.lying(name)) for name in ("Backups/a", "Backups/b", "Backups/c")]
+    assert min(counts) >= 9

@@ -18,8 +18,9 @@ from failoverd.guard.keeper import Keeper
 from failoverd.guard.pace import Pace
 from failoverd.guard.points import Maker
 from tests.guard.databases import Clock, database, wanted
-from tests.guard.test_filing import said
+from tests.guard.test_filing import at_once, said
 
+__all__ = ["at_once"]  # a fixture
 FREE = Pace()
 FILES = ("config.xml", "*.json")
 
@@ -63,6 +64,9 @@ class Pair:
     def copy(self, name: str = "config.xml") -> Path:
         (one,) = copies.lying(self.there, [], name)
         return one.file
+
+
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 @pytest.fixture

@@ -23,8 +23,10 @@ from failoverd.guard.place import Placer
 from failoverd.guard.proof import Prover
 from failoverd.guard.recall import Recaller
 from tests.guard.databases import database, killed_after, wanted
+from tests.guard.test_filing import at_once
 from tests.guard.test_recall import MOVE, Side, grow, rows
 
+__all__ = ["at_once"]  # a fixture
 FREE = Pace()
 FILES = ("config.xml", "*.json", "Backups/**")
 ODD = "Backups/\udcff new\nline"
@@ -42,6 +44,9 @@ class Filed(Side):
 
     def read(self, name: str) -> str:
         return (self.root / name).read_text()
+
+
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 @pytest.fixture
