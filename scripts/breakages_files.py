@@ -96,8 +96,8 @@ FILES = (
     row(
         "I10",
         "files: what is named as if it belonged to one is moved aside with it",
-        "failoverd/guard/place.py",
-        ("had(path, PARTS[:1])", "had(path, PARTS)"),
+        "failoverd/guard/journal.py",
+        ("return PARTS[:1] if self.file else PARTS", "return PARTS"),
         "tests/guard/test_recall_files.py",
     ),
     row(

@@ -40,7 +40,7 @@ from failoverd.guard.files import (
     unquoted,
     write_whole,
 )
-from failoverd.guard.journal import JOURNAL, PARTS, Displaced, Entry, Journal, aside, had, journal_at, moved_away
+from failoverd.guard.journal import JOURNAL, Displaced, Entry, Journal, aside, had, journal_at, moved_away
 from failoverd.guard.pace import Pace
 from failoverd.guard.proof import Prover, live_opens
 from failoverd.guard.shelf import Lying
@@ -243,9 +243,8 @@ class Placer:
 
     def _file(self, name: str, path: Path, lies: Copy) -> Entry:
         point, where = lies.point, quoted(str(lies.file.relative_to(self._root)))
-        mode, there = point.mode & 0o777, had(path, PARTS[:1])
-        plain = Entry(database=name, point=where, sha256=point.sha256, size=point.size, mode=mode, had=there)
-        return replace(plain, file=True)
+        plain = Entry(database=name, point=where, sha256=point.sha256, size=point.size, mode=0, had=(), file=True)
+        return replace(plain, mode=point.mode & 0o777, had=had(path, plain.parts))
 
     def _compared(self, entry: Entry, path: Path, wanted: Wanted, pace: Pace) -> Entry:
         """`entry` with what the database that makes room, or has made it, is ahead of the point placed elsewhere."""
