@@ -12,20 +12,20 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import copies, simulated, steady_state
+from benchmarks import copies, predicted, simulated, steady_state
 from benchmarks.bars import Figure, table
 from benchmarks.lab import BENCHES, furnished
 from benchmarks.lab import figures as in_the_lab
 from tests.lab.commands import require_machine
 from tests.lab.layout import LabError
 
-EMBEDDED, SIMULATED, COPIES = "steady_state", "simulated", "copies"
+EMBEDDED, SIMULATED, COPIES, PREDICTED = "steady_state", "simulated", "copies", "predicted"
 RUNS = 5
 
 
 def measured(names: list[str], runs: int, seconds: float) -> Iterator[Figure]:
     """Every figure of these benchmarks."""
-    lab_names = [name for name in names if name in (*BENCHES, COPIES)]
+    lab_names = [name for name in names if name in (*BENCHES, COPIES, PREDICTED)]
     if lab_names:
         require_machine()
     if SIMULATED in names:
@@ -35,12 +35,17 @@ def measured(names: list[str], runs: int, seconds: float) -> Iterator[Figure]:
     if lab_names:
         with furnished() as world:
             for name in lab_names:
-                yield from copies.figures(world) if name == COPIES else in_the_lab(world, name, runs)
+                if name == COPIES:
+                    yield from copies.figures(world)
+                elif name == PREDICTED:
+                    yield from predicted.figures(world, runs)
+                else:
+                    yield from in_the_lab(world, name, runs)
 
 
 def main() -> int:
     """Run what was asked for, all by default."""
-    known = [SIMULATED, EMBEDDED, *BENCHES, COPIES]
+    known = [SIMULATED, EMBEDDED, *BENCHES, PREDICTED, COPIES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what README.md claims.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(known)} (default: all)")
     parser.add_argument(

@@ -123,9 +123,9 @@ def begin(world: World, size: Size) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Everything of the app and of the guard is gone; what is Syncthing's stays."""
+    """Everything of the app and of the guard is gone; what is Syncthing's and its mover's stays."""
     for path in folder.iterdir():
-        if path.name != ".stfolder":
+        if path.name not in (".stfolder", ".stignore"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -48,16 +48,17 @@ def furnished() -> Iterator[World]:
 def power_cut(world: World, run: int) -> dict[str, float]:
     """The primary loses power; Proxmox says that it is off."""
     world.begin(fast=False)
-    return _cut(world, run)
+    return cut(world, run)
 
 
 def silence(world: World, run: int) -> dict[str, float]:
     """The primary loses power, nothing can prove it, and silence is enough."""
     world.begin(fast=False, fence=False, failover={"require": "silence"})
-    return _cut(world, run)
+    return cut(world, run)
 
 
-def _cut(world: World, run: int) -> dict[str, float]:
+def cut(world: World, run: int) -> dict[str, float]:
+    """Cut the primary's power at another moment of its lease in each run; seconds until decided and until Ready."""
     time.sleep(run * LEASE_PERIOD / 5 % LEASE_PERIOD)
     with Stopwatch(world, APPS, NODE["backup"]) as watch:
         world.lab.power_cut(NODE["primary"])

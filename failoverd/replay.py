@@ -110,17 +110,24 @@ class Departure:
     """Until when the rules wanted it begun; longer than `began` only where it was not."""
     text: str
     held: bool = False
-    """Nothing but mode `observe` kept it from being begun."""
+    """Nothing but what is set aside (mode `observe`) kept it from being begun."""
 
 
-def departures(given: Remembered, decision: Decision, at: datetime) -> Iterator[Departure]:
-    """The moves that `decision` begins, those included that mode `observe` alone holds back."""
+OBSERVED = frozenset({Why.OBSERVING})
+UNADOPTED = frozenset({*OBSERVED, Why.NOT_ADOPTED, Why.NOT_CLEAN, Why.AGE_UNKNOWN})
+"""What objects where no daemon has ever given the copies their roles and proven them."""
+
+
+def departures(
+    given: Remembered, decision: Decision, at: datetime, aside: frozenset[Why] = OBSERVED
+) -> Iterator[Departure]:
+    """The moves that `decision` begins, those included that only objections to be set aside hold back."""
     known = given.apps if isinstance(given, Memory) else {}
     for key, app in decision.apps.items():
         was, then = known.get(key), decision.memory.apps.get(key)
         if then is not None and then.move is not None and (was is None or was.move is None):
             yield Departure(app=key, kind=then.move.kind, began=at, last=at, text=_told(then.move))
-        elif app.wanted and app.objections and all(one.why is Why.OBSERVING for one in app.objections):
+        elif app.wanted and app.objections and all(one.why in aside for one in app.objections):
             text = f"{app.wanted} of {key}: nothing but mode observe objects"
             yield Departure(app=key, kind=app.wanted, began=at, last=at, text=text, held=True)
 
@@ -138,10 +145,12 @@ class Departures:
     """One of the same kind within this time is the same."""
     found: list[Departure] = field(default_factory=list)
 
-    def add(self, given: Remembered, decision: Decision, at: datetime) -> list[Departure]:
+    def add(
+        self, given: Remembered, decision: Decision, at: datetime, aside: frozenset[Why] = OBSERVED
+    ) -> list[Departure]:
         """Take one tick; returns what is new."""
         new = []
-        for one in departures(given, decision, at):
+        for one in departures(given, decision, at, aside):
             same = next((old for old in reversed(self.found) if old.app == one.app), None)
             if same is not None and same.kind is one.kind and same.held is one.held and at - same.last <= self.apart:
                 same.last = at

@@ -29,6 +29,11 @@ def test_the_smallest_file_gets_the_core_defaults(tmp_path: Path) -> None:
     assert rules.witnesses == (("k3s-w1", "pve"), ("k3s-w2", "k3s-w2"))
 
 
+def test_a_file_from_windows_is_read_like_any_other(tmp_path: Path) -> None:
+    text = "\ufeff" + (SITES + APP).replace("\n", "\r\n")
+    assert loaded(tmp_path, text).rules == loaded(tmp_path, SITES + APP).rules
+
+
 def test_every_duration_of_the_core_can_be_set(tmp_path: Path) -> None:
     text = (
         SITES

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from failoverd.config import ConfigError, ConfigSource
+from failoverd.config import Config, ConfigError, ConfigSource, load
 
 TEXT = """\
 [sites.primary]
@@ -48,6 +48,39 @@ def test_a_change_is_loaded_and_says_which_tables_changed(source: ConfigSource) 
     assert (found.changed, found.problems) == (("failover", "log"), ())
     assert source.config.rules.timings.cooldown.total_seconds() == 1200
     assert source.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("config.toml", TEXT + '[log]\nlevel = "debug"\n'), ("url", "https://two.example")]
+)
+def test_what_changes_while_it_is_read_is_seen_by_the_next_poll(
+    source: ConfigSource, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    changed: list[int] = []
+
+    def interrupted(path: Path, *, files_in: Path | None = None) -> Config:
+        found = load(path, files_in=files_in)
+        if not changed:
+            changed.append((path.parent / name).write_text(text))
+        return found
+
+    monkeypatch.setattr("failoverd.config.source.load", interrupted)
+    source.path.write_text(TEXT + "\n")
+    source.poll()
+    found = source.poll()
+    assert found is not None
+    assert found.changed == (("log",) if name == "config.toml" else ("notify",))
+    assert source.poll() is None
+
+
+def test_a_file_that_is_named_anew_is_watched(source: ConfigSource) -> None:
+    (source.path.parent / "new").write_text("https://two.example")
+    source.path.write_text(TEXT.replace('"url"', '"new"'))
+    source.poll()
+    (source.path.parent / "new").write_text("https://three.example")
+    found = source.poll()
+    assert found is not None
+    assert found.changed == ("notify",)
 
 
 def test_a_bad_change_keeps_the_old_one_and_is_reported_once(source: ConfigSource) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from failoverd import __version__
 from failoverd.cli.cluster import find
 from failoverd.cli.exits import Exit, Stop
+from failoverd.cli.replay_sweep import sweep
 from failoverd.config import Config, load
 from failoverd.core.model import Verdict
 from failoverd.core.rules import Rules
@@ -26,6 +27,10 @@ DETAILS = 8
 
 def replay(arguments: argparse.Namespace) -> int:
     """Replay the files."""
+    if arguments.sweep:
+        return sweep(arguments)
+    if arguments.plot:
+        raise Stop(Exit.USAGE, "--plot belongs to --sweep")
     other = load(arguments.config, files=False) if arguments.config else None
     recording = Recording(tuple(arguments.files))
     teller = Teller(arguments, other)

@@ -75,9 +75,7 @@ class ConfigSource:
         """Load it, as `load` does. Raises ConfigError."""
         self.path = path
         self.files_in = files_in
-        self._seen = self._signature(None)
-        self.config = load(path, files_in=files_in)
-        self._seen = self._signature(self.config)
+        self.config = self._read(None)
         self._problems: tuple[Problem, ...] = ()
 
     def poll(self) -> Reload | None:
@@ -95,19 +93,30 @@ class ConfigSource:
     def reload(self) -> Reload:
         """Load again in any case (SIGHUP). Never raises: a bad file is reported and the old one stays."""
         before = self.config
-        self._seen = self._signature(before)
         try:
-            after = load(self.path, files_in=self.files_in)
+            after = self._read(before)
         except ConfigError as error:
             self._problems = error.problems
             return Reload(problems=error.problems)
         self.config, self._problems = after, ()
-        self._seen = self._signature(after)
         return Reload(changed=tuple(_changed(before, after)))
 
     def refuse(self, before: Config, why: str) -> None:
         """Keep `before` in force: the new one is good, but could not be put to work. It is tried again."""
         self.config, self._problems = before, (Problem(where=str(self.path), key="", text=why),)
+
+    def _read(self, known: Config | None) -> Config:
+        """Load it. What counts as seen was there before: what changes while it is read is seen by the next poll.
+
+        Raises ConfigError.
+        """
+        self._seen = self._signature(known)
+        config = load(self.path, files_in=self.files_in)
+        found = self._signature(config)
+        if [name for name, *_ in found] != [name for name, *_ in self._seen]:
+            self._seen = found  # it names other files, which too are to be looked at before they are read
+            config = load(self.path, files_in=self.files_in)
+        return config
 
     def _signature(self, config: Config | None) -> tuple[tuple[str, int, int, int], ...]:
         where = Files(folder=self.path.parent, gathered=self.files_in)
@@ -121,8 +130,8 @@ def _text(path: Path) -> str:
             raw = stream.read(LARGEST + 1)
         if len(raw) > LARGEST:
             raise ConfigError([Problem(where=str(path), key="", text=f"is larger than {LARGEST} bytes")])
-        # TOML counts \r\n as one line end, and so must line numbers.
-        return raw.decode().replace("\r\n", "\n")
+        # Windows begins a text with a mark; TOML counts its \r\n as one line end, and so must line numbers.
+        return raw.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         text = f"cannot be read: {error.strerror}; give another with --config"
         raise ConfigError([Problem(where=str(path), key="", text=text)]) from error

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from failoverd.config import ConfigError, load
+from failoverd.config import Config, ConfigError, load
 from failoverd.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
-from failoverd.core.rules import Mode, Rules
+from failoverd.core.rules import Mode
 from failoverd.simulator.sweep_plot import Curve, svg
 from failoverd.simulator.world_faults import BadFault, duration_ms
 from failoverd.simulator.year import LONGEST_MS, TROUBLES, Made, Trouble, draw, play
@@ -95,9 +95,9 @@ def trouble(text: str) -> Trouble:
 
 def main(config: Path, sweep: Sweep, troubles: Sequence[Trouble], years: float, seed: int, plot: Path | None) -> int:
     """Print the table, write the plot; 0. Raises BadSweep, ConfigError, OSError."""
-    given = {one.name: one for one in troubles}
-    kinds = [given.get(one.name, one) for one in TROUBLES]
-    rules = _possible(config, sweep)
+    known = {one.name: one for one in troubles}
+    kinds = [known.get(one.name, one) for one in TROUBLES]
+    rules = {value: given.rules for value, given in possible(config, sweep).items()}
     try:
         happenings = draw(kinds, years, seed)
     except ValueError as error:
@@ -181,25 +181,28 @@ def _key(table: str, key: str) -> tuple[str, str]:
     return found[0], key
 
 
-def _possible(config: Path, sweep: Sweep) -> dict[timedelta, Rules]:
-    """The rules for each value; those the configuration would refuse are said and left out. Raises ConfigError when
-    none is left, or when the configuration itself is wrong.
+def possible(config: Path, sweep: Sweep) -> dict[timedelta, Config]:
+    """The configuration for each value, in mode `active`; those that it would refuse are said and left out.
+
+    Raises BadSweep where it names no apps, ConfigError when no value is left or when it is wrong itself.
     """
     load(config, files=False)
     variable = f"{ENV_PREFIX}{sweep.table}{ENV_DELIMITER}{sweep.key}".upper()
-    found: dict[timedelta, Rules] = {}
+    found: dict[timedelta, Config] = {}
     refused: ConfigError | None = None
     for value in sweep.values:
         with _environment(variable, f"{value.total_seconds():.0f}s"):
             try:
-                found[value] = replace(load(config, files=False).rules, mode=Mode.ACTIVE)
+                given = load(config, files=False)
             except ConfigError as error:
                 refused = error
                 texts = "; ".join(problem.text for problem in error.problems)
                 sys.stdout.write(f"{sweep.key} = {value.total_seconds():.0f} s would be refused: {texts}\n")
+                continue
+        found[value] = replace(given, rules=replace(given.rules, mode=Mode.ACTIVE))
     if not found and refused is not None:
         raise refused
-    if not next(iter(found.values())).apps:
+    if not next(iter(found.values())).rules.apps:
         raise BadSweep("the configuration names no apps: there is nothing to move")
     return found
 
