@@ -167,10 +167,12 @@ class FileMaker:
         due = [name for name in self._found if self._due.get(name, timedelta(0)) <= now]
         for name in sorted(due, key=lambda name: (self._due.get(name, timedelta(0)), name)):
             pace()
-            left -= self._tend(name, wanted, clock, pace)
-            if left <= 0:
+            read = self._tend(name, wanted, clock, pace)
+            left -= read or 0
+            if read is None or left <= 0:
                 break
-        self._forget(clock().mono)
+        if wanted.recall is None:  # what somebody may be about to have put back stays
+            self._forget(clock().mono)
         well = self._oldest.keys() & self._found.keys()
         oldest = [self._oldest[name] for name in well]
         return said(
@@ -220,7 +222,7 @@ class FileMaker:
         # nobody knows.
         self._gone = {} if unread else {folder: self._gone.get(folder, now) for folder in kept.values()}
         past = [folder for folder, since in self._gone.items() if now - since >= wanted.keep_for]
-        self._over = past if wanted.recall is None else []
+        self._over = past
 
     def _forget(self, now: timedelta) -> None:
         """Drop the oldest point of a file that has been gone for as long as points are kept."""
@@ -243,8 +245,8 @@ class FileMaker:
             text = f"its old points cannot be removed: {shown(str(error))}"
             self._odd.append(Trouble(file=quoted(str(folder.relative_to(self._root))), text=text))
 
-    def _tend(self, name: str, wanted: Wanted, clock: Callable[[], Now], pace: Pace) -> int:
-        """See to one file; the bytes that were read for it."""
+    def _tend(self, name: str, wanted: Wanted, clock: Callable[[], Now], pace: Pace) -> int | None:
+        """See to one file; the bytes that were read for it, None where it waits for its turn."""
         began, read, due = clock(), 0, self._due.get(name, timedelta(0))
         self._due[name] = began.mono + wanted.interval
         try:
@@ -252,8 +254,8 @@ class FileMaker:
             seen = look(path)
             if self._looks.get(name) != seen:
                 if not _apart(self._added, began.mono):
-                    self._due[name] = due  # its turn comes, before that of others which were looked at since
-                    return 0
+                    self._due[name] = due  # before those that are looked at meanwhile
+                    return None
                 read = seen[1]
                 self._make(name, path, seen, wanted, clock, pace)
                 self._looks[name] = seen

@@ -262,3 +262,15 @@ def test_points_of_databases_are_untouched_by_all_of_this(here: Filed) -> None:
     back(here, here.times[1], database="config.xml")
     assert sorted(one.file.name for one in shelf.lying(here.root, [])) == before
     assert here.clock().wall - here.times[0] > timedelta(0)
+
+
+def test_the_points_of_a_deleted_file_stay_while_somebody_asks_for_them(here: Filed) -> None:
+    at = here.times[0]
+    (here.root / "config.xml").unlink()
+    here.make(after=61)
+    here.clock.pass_(hours=2)
+    for _ in range(10):
+        here.clock.pass_(seconds=61)
+        here.work(wanted(recall=Recall(since=3, at=at)))
+    assert back(here, at).done
+    assert here.read("config.xml") == "config 1"
