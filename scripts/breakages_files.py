@@ -55,6 +55,13 @@ FILES = (
         "tests/guard/test_filing.py",
     ),
     row(
+        "I10",
+        "files: the points of a deleted one go while somebody asks for them",
+        "failoverd/guard/filing.py",
+        ("        if wanted.recall is None:  # what", "        if True:  # what"),
+        "tests/guard/test_recall_files.py",
+    ),
+    row(
         "I4",
         "files: points come faster than mass deletions can be told from them",
         "failoverd/guard/filing.py",

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from failoverd.core.filed import Filed
 from failoverd.core.rules import Site
-from failoverd.guard import copies, files, filing, points, shelf
+from failoverd.core.stock import Lying
+from failoverd.guard import copies, files, filing, points, shelf, stock
 from failoverd.guard.files import hashed, quoted, unquoted
 from failoverd.guard.filing import FileMaker
 from failoverd.guard.pace import Pace
@@ -383,3 +384,13 @@ def test_the_files_that_wait_for_their_turn_get_one(here: Side, monkeypatch: pyt
         here.turn(after=2.1)
     counts = [len(here.lying(name)) for name in ("Backups/a", "Backups/b", "Backups/c")]
     assert min(counts) >= 9
+
+
+def test_points_of_files_are_listed_as_points_which_a_daemon_of_before_can_read(here: Side) -> None:
+    here.write("Backups/a b.zip", "one")
+    here.turn()
+    found = stock.look(here.root, here.clock().wall, FREE)
+    (one,) = found.named(Lying.POINT)
+    assert (one.path, one.size) == ("Backups/a%20b.zip", 3)
+    assert (here.root / unquoted(one.lies)).read_text() == "one"
+    assert found.displaced == 0
