@@ -165,8 +165,9 @@ class FileMaker:
             self._walked = now
         left = ROUND
         due = [name for name in self._found if self._due.get(name, timedelta(0)) <= now]
-        for name in sorted(due, key=lambda name: (self._due.get(name, timedelta(0)), name)):
-            pace()
+        for number, name in enumerate(sorted(due, key=lambda name: (self._due.get(name, timedelta(0)), name))):
+            if number % 100 == 0:  # it costs more than to look at a file
+                pace()
             read = self._tend(name, wanted, clock, pace)
             left -= read or 0
             if read is None or left <= 0:

@@ -42,8 +42,9 @@ class FileProver:
             self._verdicts.clear()
         wrong: list[Trouble] = []
         files, proven, left = 0, 0, None if anew else ROUND
-        for folder in shelf.entries(shelf.files_place(self._root)):
-            pace()
+        for number, folder in enumerate(shelf.entries(shelf.files_place(self._root))):
+            if number % 20 == 0:
+                pace()
             came = False
             for manifest in reversed(list(shelf.manifests([folder]))):  # their names rise with epoch and serial
                 one = copies.read(self._root, manifest)
