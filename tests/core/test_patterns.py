@@ -53,7 +53,7 @@ NAME = st.sampled_from(["a", "b", "ab", "a.c", "b.c"])
 
 
 @given(pattern=st.lists(PART, min_size=1, max_size=4), path=st.lists(NAME, min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_is_what_pythons_glob_finds_and_every_folder_on_the_way_is_walked_into(
     tmp_path_factory: pytest.TempPathFactory, pattern: list[str], path: list[str]
 ) -> None:
@@ -63,7 +63,7 @@ def test_it_is_what_pythons_glob_finds_and_every_folder_on_the_way_is_walked_int
     file.touch()
     text, name = "/".join(pattern), "/".join(path)
     raw = glob.glob(text, root_dir=root, recursive=True, include_hidden=True)  # noqa: PTH207 - relative ones
-    found = {one for one in raw if Path(root / one).is_file()}
+    found = {one for one in raw if Path(root / one).is_file() and not one.endswith("/")}  # "a/" of a file a
     patterns = Patterns([text])
     assert patterns.match(name) == (name in {os.path.normpath(one) for one in found})
     if patterns.match(name):
