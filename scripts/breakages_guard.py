@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scripts.breakage import row
 from scripts.breakages_clearing import CLEARING
+from scripts.breakages_files import FILES
 
 GUARD_MUTANTS = (
     row(
@@ -44,7 +45,7 @@ GUARD_MUTANTS = (
     row(
         "I7",
         "a database is moved aside after what belongs to it",
-        "failoverd/guard/place.py",
+        "failoverd/guard/journal.py",
         ('PARTS = ("", *sqlite.SIDECARS)', 'PARTS = (*sqlite.SIDECARS, "")'),
         "tests/guard/test_place.py",
     ),
@@ -354,4 +355,5 @@ GUARD_MUTANTS = (
         "tests/core/test_restless.py",
     ),
     *CLEARING,
+    *FILES,
 )

@@ -10,6 +10,7 @@ import pytest
 
 from failoverd.adapters.kubernetes import guards
 from failoverd.cli.exits import Exit
+from failoverd.core.filed import Filed
 from failoverd.core.memory import Restore
 from failoverd.core.model import CommandKind
 from failoverd.core.points import Duty, Kept, Observed
@@ -127,3 +128,37 @@ async def test_where_points_are_made_it_says_as_of_when_all_databases_can_be_put
         "sides"
     ]
     assert (backup["points"] is not None) is shown
+
+
+@pytest.mark.parametrize(
+    ("since", "shown"),
+    [
+        (20, "; all 3 of them as of 2026-11-26 15:00:20 UTC or later"),
+        (None, "; 3 of 4 have one"),
+    ],
+)
+async def test_it_says_from_when_on_files_can_be_put_back(bench: Bench, since: int | None, shown: str) -> None:
+    (bench.folder / "config.toml").write_text(f"{CONFIG}[guard]\nenabled = true\n")
+    remember(bench, lost())
+    for site in Site:
+        mover(bench, site)
+    at = BEGAN.replace(second=10)
+    all_of_them = at.replace(second=since) if since is not None else None
+    filed = Filed(files=3 if since else 4, points=3, oldest=at, since=all_of_them)
+    said = Observed(site=Site.BACKUP, at=ENDED, duty=Duty.MAKE, epoch=1, filed=filed)
+    name = f"failoverd-guard.media.{CLAIM['config', Site.BACKUP]}"
+    bench.server.put(f"{MAPS}/{name}", {"data": {"observed": guards.observed_text(said)}})
+    out = (await bench.run("displaced", "sonarr", "--volume", "config")).out
+    line = "config at backup: files can be put back as of 2026-11-26 15:00:10 UTC or later, those that have points of"
+    assert f"{line} then{shown}" in out
+    assert "databases can be put back" not in out
+    told = json.loads((await bench.run("displaced", "sonarr", "--volume", "config", "-o", "json")).out)["sides"]
+    assert [one["file_points"] for one in told] == [
+        None,
+        {
+            "files": filed.files,
+            "with_points": 3,
+            "oldest": at.isoformat(),
+            "all_since": all_of_them.isoformat() if all_of_them else None,
+        },
+    ]

@@ -21,11 +21,12 @@ from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.shelves import Shelf, shelves
 from failoverd.cli.table import amount, table
+from failoverd.core.filed import Filed
 from failoverd.core.rules import App
 from failoverd.core.stock import Aside, Lying
 from failoverd.guard.files import shown
 
-KINDS = {Lying.VERSION: "versions", Lying.SET: "of placed databases", Lying.POINT: "restore points"}
+KINDS = {Lying.VERSION: "versions", Lying.SET: "displaced by placing", Lying.POINT: "restore points"}
 
 
 def displaced(arguments: argparse.Namespace) -> int:
@@ -102,8 +103,24 @@ def _summary(shelf: Shelf) -> Iterator[str]:
     if shelf.span is not None and shelf.span[0] <= shelf.span[1]:
         span = " to ".join(f"{at:%Y-%m-%d %H:%M:%S}" for at in shelf.span)
         yield f"{shelf.where}: databases can be put back as of {span} UTC (failoverd restore --point)"
+    if shelf.filed is not None and shelf.filed.oldest is not None:
+        yield f"{shelf.where}: {_of_files(shelf.filed)}"
     if not shelf.counts and not shelf.unknown:
         yield f"{shelf.where}: nothing"
+
+
+def _of_files(filed: Filed) -> str:
+    """From when on files can be put back: each as of any moment from its oldest point on."""
+    since = f"{filed.oldest:%Y-%m-%d %H:%M:%S} UTC"
+    text = f"files can be put back as of {since} or later, those that have points of then"
+    if filed.since is not None:
+        return f"{text}; all {filed.points} of them as of {filed.since:%Y-%m-%d %H:%M:%S} UTC or later"
+    return f"{text}; {filed.points} of {filed.files} have one"
+
+
+def _filed(filed: Filed) -> dict[str, Any]:
+    oldest, since = (at.isoformat() if at is not None else None for at in (filed.oldest, filed.since))
+    return {"files": filed.files, "with_points": filed.points, "oldest": oldest, "all_since": since}
 
 
 def _plain(shelf: Shelf) -> dict[str, Any]:
@@ -126,6 +143,7 @@ def _plain(shelf: Shelf) -> dict[str, Any]:
         "site": str(shelf.site),
         "unknown": list(shelf.unknown),
         "points": [at.isoformat() for at in shelf.span] if shelf.span is not None else None,
+        "file_points": _filed(shelf.filed) if shelf.filed is not None else None,
         "counts": counts,
         "files": files,
     }

@@ -136,7 +136,7 @@ def _looking(commands: Commands[Parser]) -> None:
     displaced.add_argument("app", metavar="APP", help="name or namespace/name")
     displaced.add_argument("--volume", metavar="NAME", help="of this volume only")
     displaced.add_argument("--path", metavar="GLOB", help='only paths like it, as in "*.db*" (a * crosses folders)')
-    displaced.add_argument("--points", action="store_true", help="the restore points of databases as well")
+    displaced.add_argument("--points", action="store_true", help="the restore points of databases and files as well")
     _output(displaced)
 
 
@@ -154,7 +154,7 @@ def _acting(commands: Commands[Parser]) -> None:
         parser.add_argument("app", metavar="APP", help="name or namespace/name")
     text = "the file, as `failoverd displaced` shows it; with --point or --set this database alone"
     restore.add_argument("path", nargs="?", metavar="PATH", help=text)
-    text = "the databases of all volumes, as of the restore points of then or before (UTC)"
+    text = "the databases of all volumes, and files that get points, as of the restore points of then or before (UTC)"
     restore.add_argument("--point", type=_moment, metavar="TIME", help=text)
     text = "the databases that a move displaced: its id, or the folder where `failoverd displaced` shows them"
     restore.add_argument("--set", metavar="NAME", help=text)

@@ -21,9 +21,10 @@ from failoverd.adapters.syncthing.access import sides
 from failoverd.cli.cluster import Cluster
 from failoverd.config.edges import Via
 from failoverd.core import names
+from failoverd.core.filed import Filed
 from failoverd.core.memory import AppMemory, Kind, Move, Standing
 from failoverd.core.model import Unknown
-from failoverd.core.points import Duty
+from failoverd.core.points import Duty, Observed
 from failoverd.core.rules import SITES, App, Site, Volume
 from failoverd.core.stock import Aside, Count, Lying, Stock, stock
 from failoverd.hands import version
@@ -74,6 +75,8 @@ class Shelf:
     """Newest last."""
     span: tuple[datetime, datetime] | None = None
     """From when until when all of its databases can be put back as of; None where its guard does not say."""
+    filed: Filed | None = None
+    """What its guard says of points of ordinary files; None where it says nothing of them."""
 
     @property
     def where(self) -> str:
@@ -125,9 +128,8 @@ async def shelves(cluster: Cluster, app: App, kubeconfig: Path | None) -> AsyncI
         for (volume, site), said in zip(copies, told, strict=True):
             past = past_of(app, site, was, history)
             shelf = put_together(volume, site, said, was, past, guarded=rules.guard is not None)
-            yield replace(
-                shelf, span=await _span(cluster, names.guard_object(app.namespace, volume.copy(site).claim))
-            )
+            guard = await _said(cluster, names.guard_object(app.namespace, volume.copy(site).claim))
+            yield replace(shelf, span=_span(guard), filed=guard.filed if guard is not None else None)
     finally:
         for mover in movers.values():
             await mover.close()
@@ -144,15 +146,20 @@ async def _ask(cluster: Cluster, app: App, volume: Volume, site: Site, mover: Sy
     return Told(live=live, listed=listed, guard=guard)
 
 
-async def _span(cluster: Cluster, name: str) -> tuple[datetime, datetime] | None:
-    """Since the oldest point of whichever database has the fewest, until each was last seen to be current."""
+async def _said(cluster: Cluster, name: str) -> Observed | None:
+    """What a guard at the active side said last; None where it has not."""
     if cluster.config.rules.guard is None:
         return None
     try:
         said = await displaced.said(cluster.client, cluster.namespace, name)
     except KubeError:  # it is said to be unknown already: its stock lies in the same object
         return None
-    if said is None or said.duty is not Duty.MAKE or said.left_out:
+    return said if said is not None and said.duty is Duty.MAKE else None
+
+
+def _span(said: Observed | None) -> tuple[datetime, datetime] | None:
+    """Since the oldest point of whichever database has the fewest, until each was last seen to be current."""
+    if said is None or said.left_out:
         return None
     oldest = [one.oldest for one in said.kept if one.oldest is not None]
     if not oldest or len(oldest) < len(said.kept):

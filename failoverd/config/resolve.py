@@ -25,6 +25,7 @@ from failoverd.config.problems import ConfigError, Origin, Problem, in_order, su
 from failoverd.config.resolved import Channel, Config
 from failoverd.config.secrets import Files, Secrets
 from failoverd.config.settings import Settings, SiteTable
+from failoverd.core import patterns
 from failoverd.core.rules import Guarding, Pair, Place, Rules, Timings
 
 ONLY_PAIR = "default"
@@ -104,6 +105,7 @@ class _Resolver:
         record = self._record()
         self._listen()
         self._durations()
+        self._patterns()
         problems = [*self.problems, *builder.problems, *apps.problems, *self.secrets.problems]
         if problems:
             raise ConfigError(problems)
@@ -275,6 +277,14 @@ class _Resolver:
                 Problem(where=where, key=self.origin.problem(violation.key, "").key, text=violation.text)
             )
 
+    def _patterns(self) -> None:
+        texts = self.settings.guard.files
+        for number, text in enumerate(texts):
+            if why := patterns.trouble(text):
+                self._say(("guard", "files", number), why)
+            elif text in texts[:number]:
+                self._say(("guard", "files", number), f'"{text}" is there twice')
+
     def _say(self, path: Path, text: str) -> None:
         self.problems.append(self.origin.problem(path, text))
 
@@ -325,6 +335,7 @@ def _guard(settings: Settings) -> Guarding | None:
         keep_for=table.keep_for,
         share=table.share,
         io_share=table.io_share,
+        files=table.files,
     )
 
 

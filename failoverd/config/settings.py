@@ -131,13 +131,16 @@ class GuardTable(Table):
     interval: Duration = timedelta(seconds=5)
     """Between two restore points of a database. A large one gets them as often as the shares below allow."""
     keep: int = Field(default=10, ge=1)
-    """Restore points of one database to keep at most; the newest is always kept."""
+    """Restore points of one database, or file, to keep at most; the newest is always kept."""
     keep_for: Duration = timedelta(hours=1)
     """How long one is kept."""
     share: float = Field(default=0.1, gt=0, le=1)
     """Of one core, at most, averaged over a round of work."""
     io_share: float = Field(default=0.25, gt=0, le=1)
     """Of the time, at most, to be held up by the disk, averaged likewise: the rest is the app's."""
+    files: tuple[str, ...] = ()
+    """Ordinary files that get restore points as well: patterns within a volume, such as "config.xml", "*.json" or
+    "Backups/**". None of databases, which get theirs anyway."""
 
 
 class PlannedTable(Table):

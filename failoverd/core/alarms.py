@@ -141,7 +141,21 @@ def _files(case: Case, volume: Volume) -> int | None:
     if isinstance(folder, Unknown) or not folder.idle or folder.type != Role.SEND_ONLY:
         return None
     proven = case.copy(volume, case.was.active).device
-    return folder.local_files if proven in ("", folder.device) else None
+    ours = _ours(case, volume)
+    return folder.local_files - ours if ours is not None and proven in ("", folder.device) else None
+
+
+def _ours(case: Case, volume: Volume) -> int | None:
+    """How many of them are points of files, whose number goes up and down by thousands; None while nobody says.
+
+    Those of databases are few, and stay in the count.
+    """
+    if case.rules.guard is None or not case.rules.guard.files:
+        return 0
+    said = databases.said_at(case, volume, case.was.active, Duty.MAKE)
+    if said is None:
+        return None
+    return said.filed.lying if said.filed is not None else 0
 
 
 def _deleted(case: Case, volume: Volume, files: int) -> Seen | Unknown | None:

@@ -13,8 +13,8 @@ from datetime import timedelta
 from failoverd.core import ahead, asking, clearing, databases
 from failoverd.core.case import Case, Wish
 from failoverd.core.memory import Kind, Move, Phase, Standing
-from failoverd.core.model import Action, GuardReading, Objection, ScanPoints, Unknown, Want, Why
-from failoverd.core.points import Ailment, Duty, Placed, Wanted
+from failoverd.core.model import Action, GuardReading, GuardWatch, Objection, ScanPoints, Unknown, Want, Why
+from failoverd.core.points import Ailment, Duty, Observed, Placed, Wanted
 from failoverd.core.rules import SITES, Mode, Site, Volume
 
 FORGOTTEN = timedelta(seconds=35)
@@ -87,6 +87,7 @@ def _wanted(case: Case, volume: Volume, site: Site) -> Wanted | None:
         keep_for=told.keep_for,
         share=told.share,
         io_share=told.io_share,
+        files=told.files,
         move=move,
         place=case.app.place,
         as_of=case.was.move.as_of if placing and case.was.move is not None else None,
@@ -138,7 +139,7 @@ def _announcements(case: Case, volume: Volume) -> list[Action]:
     if case.was.phase is not Phase.WATCHING:
         return []
     said = databases.said_at(case, volume, case.was.active, Duty.MAKE)
-    if said is None or not said.kept:
+    if said is None or not said.newest:
         return []
     if said.newest == databases.seen(case, volume, case.was.active).announced:
         return []
@@ -234,10 +235,27 @@ def alarms(case: Case) -> list[Objection]:
                 how = why.value if making else "a point does not open" if one.database in proven else "does not open"
                 text = f"{volume.name} at {site}: {one.database}: {how}: {one.ailment}: {one.text}"
                 found.append(Objection(why=why, text=text))
+            found += _files(case, said, databases.seen(case, volume, site), f"{volume.name} at {site}")
             if said.duty is Duty.MAKE and said.placed is not None and not said.placed.done:
                 text = f"{volume.name} at {site}: placing for {said.placed.move}: {said.placed.why}"
                 found.append(Objection(why=Why.NOT_OPEN, text=text))
     return found
+
+
+def _files(case: Case, said: Observed, seen: GuardWatch, where: str) -> Iterator[Objection]:
+    """Ordinary files without a new point, or whose point is not to be had. They keep no app from moving."""
+    told = case.rules.guard
+    if said.filed is None:
+        stands = seen.wanted_at is not None and case.now.mono - seen.wanted_at > databases.SILENT_AFTER
+        if told is not None and told.files and said.duty is Duty.MAKE and stands and databases.after_order(seen):
+            text = f"{where}: its guard is of a version that makes no points of files (guard.files)"
+            yield Objection(why=Why.NO_POINTS, text=text)
+        return
+    what = "file" if said.duty is Duty.MAKE else "the point of a file"
+    for one in said.filed.troubles:
+        yield Objection(why=Why.NO_POINTS, text=f"{where}: {what}: {one}")
+    if said.filed.unnamed:
+        yield Objection(why=Why.NO_POINTS, text=f"{where}: {what}: {said.filed.unnamed} more are not well")
 
 
 # -------------------------------------------------------------------- placing

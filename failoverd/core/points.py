@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from failoverd.core.filed import Filed
 from failoverd.core.recall import Recall, Recalled
 from failoverd.core.rules import Placing, Site
 from failoverd.core.stock import Stock
 
 POINTS_SCHEMA = 1
 """Of manifests, wanted and observed; a reader refuses a higher one."""
+
+
+FILES = ""
+"""In place of a database's name: all files together."""
 
 
 class Duty(StrEnum):
@@ -104,6 +109,8 @@ class Wanted:
     """Of one core's time, at most, averaged over a few seconds."""
     io_share: float = 0.25
     """Of the time, at most, to be held up by the disk, averaged likewise."""
+    files: tuple[str, ...] = ()
+    """Patterns of ordinary files that get points beside the databases; none: no file does."""
     recheck: timedelta = timedelta(hours=1)
     """After this long a point that was proven is proven again: disks forget."""
     move: str = ""
@@ -213,6 +220,10 @@ class Placed:
     """Where the displaced files are now, as paths of the volume."""
     why: str = ""
     """What stopped it; it goes on when that is mended."""
+    files: int = 0
+    """Ordinary files put in place beside them."""
+    told: str = ""
+    """Which these are, and which were left as they were and why, for people."""
     laid: bool = False
     """Whether all copies lie beside their databases, as `Wanted.lay` asks for."""
     ahead: tuple[Ahead, ...] = ()
@@ -237,6 +248,8 @@ class Observed:
     recalled: Recalled | None = None
     """What can be had of `Wanted.recall`."""
     asked: str = ""
+    filed: Filed | None = None
+    """Of ordinary files; None where no points of them are wanted, and of an older guard."""
     stock: Stock | None = None
     """What is kept beside the app's files, as it was last looked at; None until then, and of an older guard. In the
     cluster only its numbers stand here: names have a place of their own, for the daemon asks for none."""
@@ -246,8 +259,9 @@ class Observed:
 
     @property
     def newest(self) -> tuple[tuple[str, int], ...]:
-        """Database and serial of every newest point that was made here."""
-        return tuple((one.database, one.serial) for one in self.kept)
+        """Database and serial of every newest point that was made here; of files how many were."""
+        files = ((FILES, self.filed.made),) if self.filed is not None and self.filed.made else ()
+        return (*((one.database, one.serial) for one in self.kept), *files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,8 @@ class Recalled:
     """What it answers."""
     databases: tuple[str, ...] = ()
     """What would be put back; a set may lie in other volumes alone."""
+    files: int = 0
+    """Ordinary files that would be put back beside them."""
     moment: datetime | None = None
     """The newest moment that all of them can be had as of; None for a set."""
     oldest: datetime | None = None

@@ -63,7 +63,7 @@ def _unanswered(case: Case, volume: Volume, recall: Recall) -> Iterator[Objectio
 def _together(case: Case, recall: Recall) -> Iterator[Objection]:
     """All of them are to be had, and as of one moment."""
     said = {volume.name: asking.answer(case, volume, recall) for volume in asking.volumes(case, recall)}
-    if not any(one.databases for one in said.values() if one is not None):
+    if not any(one.databases or one.files for one in said.values() if one is not None):
         text = f"nothing of it lies at {case.was.active}: failoverd displaced {case.app.name}"
         yield Objection(why=Why.NOT_HAD, text=text)
     moment, told = asking.moment(case, Restore(recall=recall)), case.rules.guard
@@ -138,7 +138,7 @@ def _hopeless(case: Case, move: Move, recall: Recall, told: str, waits: str) -> 
 def _any_laid(case: Case, move: Move, recall: Recall) -> bool:
     """Whether any volume has something to be put back: a set may lie in one of them alone."""
     found = (databases.placed(case, volume, move.target, move.id) for volume in asking.volumes(case, recall))
-    return any(one.databases for one in found if one is not None)
+    return any(one.databases or one.files for one in found if one is not None)
 
 
 def _trouble(case: Case, move: Move, volume: Volume) -> str:
@@ -177,12 +177,15 @@ def _withdrawn(case: Case, move: Move, recall: Recall) -> Step:
 
 def _evidence(case: Case, move: Move, recall: Recall) -> str:
     """What was put back, and where what that displaced is kept, for the history."""
-    how = f"as of {move.as_of:%Y-%m-%d %H:%M:%S}" if move.as_of is not None else f"out of {recall.moved}"
+    moment = move.as_of or recall.at  # of files alone: up to then
+    how = f"as of {moment:%Y-%m-%d %H:%M:%S}" if moment is not None else f"out of {recall.moved}"
     told = []
     for volume in asking.volumes(case, recall):
         found = databases.placed(case, volume, move.target, move.id)
-        if found is None or not (found.databases or found.displaced):
+        if found is None or not (found.databases or found.displaced or found.told):
             continue
-        text = f"{volume.name} at {move.target}: put back {how}: {', '.join(found.databases)}"
+        put_back = ", ".join(found.databases) or "no database"
+        text = f"{volume.name} at {move.target}: put back {how}: {put_back}"
+        text += f"; {found.told}" if found.told else ""
         told.append(text + guarding.kept(found))
     return "; ".join(told)

@@ -247,6 +247,7 @@ class Guarding:
     keep_for: timedelta = timedelta(hours=1)
     share: float = 0.1
     io_share: float = 0.25
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

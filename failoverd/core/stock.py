@@ -26,7 +26,7 @@ class Lying(StrEnum):
     SET = "set"
     """Moved to `.failoverd/moves` when a database was placed."""
     POINT = "point"
-    """A restore point of a database."""
+    """A restore point of a database or file. One kind, for a daemon of before would not read a list with another."""
 
 
 _OF_A_MOVE = re.compile(rf"{re.escape(GUARD_FOLDER)}/moves/([^/]+)/.*", re.DOTALL)
@@ -41,7 +41,7 @@ class Aside:
 
     kind: Lying
     path: str
-    """The file it was: for a version and a set the one it was displaced from, for a point its database."""
+    """The file it was: for a version and a set the one it was displaced from, for a point what it is of."""
     lies: str = ""
     """Where it lies now; empty where Syncthing alone knows."""
     at: datetime

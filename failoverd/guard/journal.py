@@ -10,12 +10,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from failoverd.core.points import Sickness
 from failoverd.core.rules import Site
+from failoverd.guard import sqlite
 from failoverd.guard.files import unquoted
+
+PARTS = ("", *sqlite.SIDECARS)
+"""A database and what belongs to it, in the order in which they are moved aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One database to be placed. Paths are quoted; `had` lists the parts there were when this was planned."""
+    """One database to be placed, or one ordinary file. Paths are quoted; `had` lists the parts there were when this
+    was planned."""
 
     database: str
     point: str
@@ -32,6 +37,26 @@ class Entry:
     """Whether a database of the lost side makes room for it, or has been moved aside before."""
     ahead: int | None = None
     """Transactions that the displaced database had beyond the point that was placed where its app went on."""
+    file: bool = False
+    """Whether it is an ordinary file: what is named as if it belonged to it is another file, and stays."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What would have to make room for it, by the end of the name."""
+        return PARTS[:1] if self.file else PARTS
+
+
+def had(path: Path, parts: tuple[str, ...] = PARTS) -> tuple[str, ...]:
+    """Those of `parts` that are there."""
+    return tuple(part for part in parts if os.path.lexists(f"{path}{part}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Displaced:
+    """A database as it lies elsewhere in the volume with what belongs to it, or an ordinary file."""
+
+    path: Path
+    file: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +72,20 @@ class Journal:
     done: bool = False
     held: bool = False
     """Whether its copies are laid beside their databases only, and nothing may be moved aside yet."""
+    told: str = ""
+    """Of ordinary files: which are put back, and which are left as they are and why."""
     compared: bool = False
     """Whether what makes room was compared with what the app went on with at the other side."""
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """Those to be placed."""
+        return tuple(entry.database for entry in self.entries if not entry.file)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The ordinary files to be placed beside them."""
+        return tuple(entry.database for entry in self.entries if entry.file)
 
 
 JOURNAL: TypeAdapter[Journal] = TypeAdapter(Journal)

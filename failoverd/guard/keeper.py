@@ -18,6 +18,8 @@ from failoverd.core.stock import Stock
 from failoverd.guard import stock
 from failoverd.guard.check import obstacles
 from failoverd.guard.files import shown
+from failoverd.guard.filing import FileMaker
+from failoverd.guard.filing_proof import FileProver
 from failoverd.guard.pace import Halt, Pace
 from failoverd.guard.place import Placer
 from failoverd.guard.points import Maker
@@ -44,6 +46,8 @@ class Keeper:
         self._stopped = False
         self._maker = Maker(root, site)
         self._prover = Prover(root, scratch)
+        self._files = FileMaker(root, site)
+        self._proven_files = FileProver(root)
         self._placer = Placer(root, site, scratch)
         self._recaller = Recaller(root, scratch, self._placer, self._prover.prove)
         self._asked = ""
@@ -128,6 +132,7 @@ class Keeper:
 
     def _make(self, said: Observed, wanted: Wanted, pace: Pace) -> Observed:
         self._maker.turn(wanted, self.now, pace)
+        filed = self._files.turn(wanted, self.now, pace) if wanted.files else None
         if self._time_to_check():
             with contextlib.suppress(OSError):  # tried again at the next look
                 self._placer.tidy()
@@ -138,7 +143,9 @@ class Keeper:
             placed = Placed(move=self._unfinished[0], done=False, why=why)
         pace.share = pace.io_share = 1.0  # somebody waits for the answer
         recalled = self._recaller.look(wanted, self._maker.found, self._maker.kept, pace)
-        said = replace(said, kept=self._maker.kept, sick=self._maker.sick, placed=placed, recalled=recalled)
+        said = replace(
+            said, kept=self._maker.kept, sick=self._maker.sick, placed=placed, recalled=recalled, filed=filed
+        )
         return replace(said, asked=wanted.ask)
 
     def _time_to_check(self) -> bool:
@@ -160,6 +167,9 @@ class Keeper:
         self._prover.turn(fast, self.now, pace, anew)
         if self._time_to_check() or anew or wanted.move:
             self._findings = obstacles(self.root, wanted, pace)
+        # A failover waits for nothing of theirs.
+        files = wanted.files and not wanted.move
+        filed = self._proven_files.turn(wanted, self.now, pace, anew) if files else None
         self._asked = wanted.ask
         placed = self._placer.turn(fast, self._prover, pace) if wanted.move else None
         return replace(
@@ -168,5 +178,6 @@ class Keeper:
             sick=(*self._prover.sick, *(self._placer.sick if wanted.move else ())),
             findings=self._findings,
             placed=placed,
+            filed=filed,
             asked=wanted.ask,
         )

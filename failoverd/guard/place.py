@@ -27,6 +27,7 @@ from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.points import Ahead, Ailment, Placed, Sickness, Wanted
 from failoverd.core.rules import Placing, Site
 from failoverd.guard import ahead, sqlite
+from failoverd.guard.copies import Lying as Copy
 from failoverd.guard.files import (
     TEMPORARY,
     copied,
@@ -39,17 +40,14 @@ from failoverd.guard.files import (
     unquoted,
     write_whole,
 )
-from failoverd.guard.journal import JOURNAL, Entry, Journal, aside, journal_at, moved_away
+from failoverd.guard.journal import JOURNAL, Displaced, Entry, Journal, aside, had, journal_at, moved_away
 from failoverd.guard.pace import Pace
 from failoverd.guard.proof import Prover, live_opens
 from failoverd.guard.shelf import Lying
 from failoverd.guard.sqlite import Sick
 
-PARTS = ("", *sqlite.SIDECARS)
-"""A database and what belongs to it, in the order in which they are moved aside."""
 PASSING = (Ailment.NO_ROOM, Ailment.UNREADABLE)
 """What says nothing of a point: a plan without its database would be kept for good, and the app start without it."""
-
 
 Opens = Callable[[Path], AbstractContextManager[Path]]
 """A database with what belongs to it, merged into one file that is gone when the block ends."""
@@ -57,10 +55,6 @@ Opens = Callable[[Path], AbstractContextManager[Path]]
 
 class Blocked(Exception):
     """Placing cannot go on; the text says why. It is taken up again where it stopped."""
-
-
-def _names(journal: Journal) -> tuple[str, ...]:
-    return tuple(entry.database for entry in journal.entries)
 
 
 class Placer:
@@ -94,11 +88,11 @@ class Placer:
             if wanted.lay and own.held:
                 for entry in own.entries:
                     self._stage(own, entry, pace)
-                return Placed(move=own.move, done=False, laid=True, databases=_names(own), live=own.live)
+                return replace(self._said(own), done=False, laid=True, displaced=())
             if own.held:
                 pace()
                 # nothing was moved yet: what has come beside a database since it was planned is that one's own
-                now = [replace(entry, had=self._had(self._path(entry.database))) for entry in own.entries]
+                now = [replace(entry, had=had(self._path(entry.database), entry.parts)) for entry in own.entries]
                 own = replace(own, held=False, entries=tuple(now))
                 self._write(own)
             if not own.done:
@@ -150,7 +144,7 @@ class Placer:
             point = prover.newest.get(database) if wanted.place is Placing.NEWEST else None
             path = self._path(database)
             if wanted.clear:
-                entries.append(Entry(database=database, point="", sha256="", size=0, mode=0, had=self._had(path)))
+                entries.append(Entry(database=database, point="", sha256="", size=0, mode=0, had=had(path)))
                 continue
             same = point is not None and not wanted.rewound
             if point is not None and not (same and self._live_is_as_new(path, point, wanted.as_of is not None, pace)):
@@ -174,7 +168,7 @@ class Placer:
 
     def _to_clear(self, prover: Prover) -> set[str]:
         """Databases, and what is none any more but left a `-wal`: the survivor's would come to lie beside that."""
-        return prover.live.keys() | {one.database for one in prover.sick if any(self._had(self._path(one.database)))}
+        return prover.live.keys() | {one.database for one in prover.sick if any(had(self._path(one.database)))}
 
     def _path(self, database: str) -> Path:
         """Where a database is or will be. Raises ValueError where a link is: before anything is planned."""
@@ -199,13 +193,14 @@ class Placer:
             return False
         return True
 
-    def plan_points(self, wanted: Wanted, points: Mapping[str, Lying]) -> Journal:
-        """These points, whatever the databases there are like. Raises Blocked, ValueError, OSError."""
+    def plan_points(self, wanted: Wanted, points: Mapping[str, Lying], files: Mapping[str, Copy]) -> Journal:
+        """These points, whatever the databases and files there are like. Raises Blocked, ValueError, OSError."""
         entries = [self._entry(name, self._path(name), points[name]) for name in sorted(points)]
+        entries += [self._file(name, self._path(name), files[name]) for name in sorted(files)]
         self._has_room(entries)
         return Journal(move=wanted.move, site=self._site, entries=tuple(entries), live=(), held=True)
 
-    def plan_copies(self, wanted: Wanted, copies: Mapping[str, Path], pace: Pace, opens: Opens) -> Journal:
+    def plan_copies(self, wanted: Wanted, copies: Mapping[str, Displaced], pace: Pace, opens: Opens) -> Journal:
         """These databases as they lie elsewhere in the volume, each with its own `-wal` and `-journal` merged in.
 
         `opens` merges one on a private copy. Raises Blocked, Sick, ValueError, OSError.
@@ -213,12 +208,12 @@ class Placer:
         journal, entries = Journal(move=wanted.move, site=self._site, entries=(), live=(), held=True), []
         with contextlib.ExitStack() as laid:  # no journal names them yet, by which they would be tidied up
             for name in sorted(copies):
-                path, mode = self._path(name), copies[name].stat(follow_symlinks=False).st_mode
-                with opens(copies[name]) as merged:
+                path, lies = self._path(name), copies[name]
+                mode = lies.path.stat(follow_symlinks=False).st_mode & 0o777
+                with contextlib.nullcontext(lies.path) if lies.file else opens(lies.path) as merged:
                     size = merged.stat().st_size
-                    entry = Entry(
-                        database=name, point="", sha256="", size=size, mode=mode & 0o777, had=self._had(path)
-                    )
+                    plain = Entry(database=name, point="", sha256="", size=size, mode=mode, had=(), file=lies.file)
+                    entry = replace(plain, had=had(path, plain.parts))
                     self._has_room([entry])
                     staged = self._staged(journal, entry)
                     pace()
@@ -234,9 +229,6 @@ class Placer:
         if needed > free:
             raise Blocked(f"placing needs {needed} bytes, {free} are free")
 
-    def _had(self, path: Path) -> tuple[str, ...]:
-        return tuple(part for part in PARTS if os.path.lexists(f"{path}{part}"))
-
     def _entry(self, database: str, path: Path, lying: Lying) -> Entry:
         return Entry(
             database=database,
@@ -244,10 +236,15 @@ class Placer:
             sha256=lying.point.sha256,
             size=lying.point.size,
             mode=lying.point.mode & 0o777,
-            had=self._had(path),
+            had=had(path),
             salt=lying.point.wal_salt,
             frame=lying.point.wal_frame,
         )
+
+    def _file(self, name: str, path: Path, lies: Copy) -> Entry:
+        point, where = lies.point, quoted(str(lies.file.relative_to(self._root)))
+        plain = Entry(database=name, point=where, sha256=point.sha256, size=point.size, mode=0, had=(), file=True)
+        return replace(plain, mode=point.mode & 0o777, had=had(path, plain.parts))
 
     def _compared(self, entry: Entry, path: Path, wanted: Wanted, pace: Pace) -> Entry:
         """`entry` with what the database that makes room, or has made it, is ahead of the point placed elsewhere."""
@@ -255,12 +252,12 @@ class Placer:
             return entry
         journal = journal_at(self._folder(wanted.lost) / f"{self._site.other}.json")
         base = [one for one in journal.entries if one.database == entry.database] if journal is not None else []
-        had = moved_away(self._root / GUARD_FOLDER / "moves", self._site, entry.database) or (
+        lost = moved_away(self._root / GUARD_FOLDER / "moves", self._site, entry.database) or (
             path if "" in entry.had else None
         )
-        if had is None:
+        if lost is None:
             return entry
-        beyond = ahead.beyond(had, base[0].salt, base[0].frame, pace) if base else None
+        beyond = ahead.beyond(lost, base[0].salt, base[0].frame, pace) if base else None
         return replace(entry, lost=True, ahead=beyond)
 
     # -- doing it
@@ -322,7 +319,7 @@ class Placer:
             sync_folder(source.parent)
         if not entry.sha256:
             return
-        for part in PARTS:
+        for part in entry.parts:
             if os.path.lexists(f"{target}{part}"):
                 raise Blocked(f"{shown(target)}{part} appeared after placing began: was the app started?")
         pace()
@@ -389,7 +386,9 @@ class Placer:
         return Placed(
             move=journal.move,
             done=True,
-            databases=_names(journal),
+            databases=journal.databases,
+            files=len(journal.files),
+            told=journal.told,
             live=journal.live,
             displaced=tuple(quoted(str(path.relative_to(self._root))) for path in displaced),
             ahead=tuple(

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from failoverd.core.model import Now
 from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.points import Ailment, Kept, Point, Sickness, Wanted
 from failoverd.core.rules import Site
-from failoverd.guard import ahead, shelf, sqlite
+from failoverd.guard import ahead, copies, shelf, sqlite
 from failoverd.guard.files import TEMPORARY, hashed, inside, quoted, shown, sync_file, temporary, unquoted
 from failoverd.guard.pace import Halt, Pace
 from failoverd.guard.sqlite import Sick
@@ -143,8 +144,12 @@ def make(root: Path, found: Found, draft: Point, pace: Callable[[], None]) -> Po
     return point
 
 
-def prune(points: list[shelf.Lying], wanted: Wanted, now: datetime) -> list[shelf.Lying]:
-    """Drop points of one database beyond `keep` and `keep_for`, oldest first by (epoch, serial); never the newest.
+Lies = TypeVar("Lies", bound=shelf.Lies)
+
+
+def prune(points: Sequence[Lies], wanted: Wanted, now: datetime) -> list[Lies]:
+    """Drop points of one database, or file, beyond `keep` and `keep_for`, oldest first by (epoch, serial); never the
+    newest.
 
     Those that stay, newest first. What somebody may be about to have put back stays until that is decided: else the
     app would be stopped for a point that is gone by then.
@@ -160,17 +165,19 @@ def prune(points: list[shelf.Lying], wanted: Wanted, now: datetime) -> list[shel
 
 
 def thin(root: Path) -> None:
-    """Drop points while all of a volume take more than is left free, of every database the oldest first.
+    """Drop points while all of a volume take more than is left free, of every database and file the oldest first.
 
     The newest of each stays whatever it takes. Raises OSError.
     """
     over = shelf.taken(root) - shutil.disk_usage(root).free
     if over <= 0:
         return
-    of: dict[str, list[shelf.Lying]] = {}
-    for one in shelf.lying(root, []):
-        of.setdefault(one.point.database, []).append(one)
-    ranked = [pair for points in of.values() for pair in enumerate(shelf.in_turn(points, None)) if pair[0]]
+    of: dict[Path, list[shelf.Lies]] = {}
+    there: list[shelf.Lies] = [*shelf.lying(root, []), *copies.lying(root, [])]
+    for each in there:
+        of.setdefault(each.file.parent, []).append(each)
+    newest_first = [sorted(points, key=lambda one: one.point.order, reverse=True) for points in of.values()]
+    ranked = [pair for points in newest_first for pair in enumerate(points) if pair[0]]
     for _, one in sorted(ranked, key=lambda pair: (pair[0], pair[1].point.size), reverse=True):
         if over <= 0:
             return

@@ -12,16 +12,19 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from failoverd.core.filed import listed
 from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.points import Ailment, Kept, Sickness, Wanted
 from failoverd.core.recall import Recall, Recalled
 from failoverd.guard import shelf, sqlite
 from failoverd.guard.files import copied, inside, quoted, shown, unquoted
-from failoverd.guard.journal import Journal, journal_at
+from failoverd.guard.filing_proof import Meant, without
+from failoverd.guard.filing_proof import meant as meant_files
+from failoverd.guard.journal import Displaced, Journal, journal_at
 from failoverd.guard.pace import Pace
 from failoverd.guard.place import Blocked, Placer
 from failoverd.guard.points import find
@@ -91,10 +94,13 @@ class Recaller:
         # looked for anew: one whose points are gone since it was asked about must not be left out of that moment
         live = {one.database for one in find(self._root, [], pace)}
         meant = {}
-        for name, past in self._pasts(wanted, recall, recall.at, live, {}).items():
+        files = self._files(wanted, recall, recall.at, live, pace)
+        for name, past in self._pasts(wanted, self._narrowed(recall, files), recall.at, live, {}).items():
             meant[name] = past.meant(wanted.as_of)
             self._proven(meant[name], past, pace)
-        return self._placer.plan_points(wanted, meant)
+        files = without(files, meant)
+        journal = self._placer.plan_points(wanted, meant, files.points)
+        return replace(journal, told=_told(files))
 
     # -- points
 
@@ -102,7 +108,10 @@ class Recaller:
         self, wanted: Wanted, recall: Recall, live: Collection[str], kept: Collection[Kept], pace: Pace
     ) -> Recalled:
         assert recall.at is not None
-        pasts = self._pasts(wanted, recall, recall.at, live, {one.database: one for one in kept})
+        files = self._files(wanted, recall, recall.at, live, pace)
+        known = {one.database: one for one in kept}
+        pasts = self._pasts(wanted, self._narrowed(recall, files), recall.at, live, known)
+        files = without(files, pasts)
         # One that the app has deleted since held nothing after that: it says nothing of a moment.
         bound = [past for name, past in pasts.items() if name in live] or list(pasts.values())
         moment = min((past.until for past in bound), default=None)
@@ -116,13 +125,38 @@ class Recaller:
             meant = past.meant(moment)
             self._proven(meant, past, pace)
             size += meant.point.size
-        self._has_room(size)
-        return Recalled(recall=recall, databases=tuple(sorted(pasts)), moment=moment, oldest=oldest)
+        self._has_room(size + sum(one.point.size for one in files.points.values()))
+        return Recalled(
+            recall=recall,
+            databases=tuple(sorted(pasts)),
+            files=len(files.points),
+            moment=moment,
+            oldest=oldest,
+        )
+
+    def _files(self, wanted: Wanted, recall: Recall, at: datetime, live: Collection[str], pace: Pace) -> Meant:
+        """What is meant of ordinary files. Raises Blocked where one alone is, and cannot be had or need not be."""
+        only = recall.database
+        if not wanted.files or only in live:
+            return NOTHING
+        found = meant_files(self._root, wanted, at, recall.since, only, pace)
+        if only in found.same:
+            raise Blocked(f"{only} is what it was then")
+        if only and not found.points and (why := next((one.text for one in found.stay if one.file == only), "")):
+            if not shelf.folder(self._root, only).is_dir():
+                raise Blocked(f"{only}: {why}")
+        return found
+
+    def _narrowed(self, recall: Recall, files: Meant) -> Recall | None:
+        """Which databases are meant: none where it is one ordinary file."""
+        return None if recall.database in files.points else recall
 
     def _pasts(
-        self, wanted: Wanted, recall: Recall, at: datetime, live: Collection[str], kept: Mapping[str, Kept]
+        self, wanted: Wanted, recall: Recall | None, at: datetime, live: Collection[str], kept: Mapping[str, Kept]
     ) -> dict[str, Past]:
         """Every database that is meant. Raises Blocked where there is no point of a live one from up to then."""
+        if recall is None:
+            return {}
         of: dict[str, list[Lying]] = {name: [] for name in live if recall.database in ("", name)}
         if recall.database:
             of.setdefault(recall.database, [])
@@ -158,21 +192,25 @@ class Recaller:
 
     def _sets(self, recall: Recall, pace: Pace) -> Recalled:
         found, size = self._lying_sets(recall), 0
-        for path in found.values():
-            with self._merged(path, pace) as merged:
+        for one in found.values():
+            if one.file:
+                size += one.path.lstat().st_size
+                continue
+            with self._merged(one.path, pace) as merged:
                 size += merged.stat().st_size
         self._has_room(size)
-        return Recalled(recall=recall, databases=tuple(sorted(found)))
+        databases = tuple(sorted(name for name, one in found.items() if not one.file))
+        return Recalled(recall=recall, databases=databases, files=len(found) - len(databases))
 
-    def _lying_sets(self, recall: Recall) -> dict[str, Path]:
-        """Every database of a set that lies there, by what it was. Raises Blocked where that is not clear."""
+    def _lying_sets(self, recall: Recall) -> dict[str, Displaced]:
+        """Everything of a set that lies there, by what it was. Raises Blocked where that is not clear."""
         folder, _, slot = recall.moved.partition("/")
         unquoted(quoted(folder))  # one folder, and none above
         place = self._root / GUARD_FOLDER / "moves" / folder
         if not os.path.lexists(place):
             return {}
         inside(self._root, f"{GUARD_FOLDER}/moves/{folder}/x")
-        found: dict[str, Path] = {}
+        found: dict[str, Displaced] = {}
         slots: dict[str, str] = {}
         for path in sorted(place.glob("[!.]*.json")):
             journal = journal_at(path)
@@ -181,8 +219,8 @@ class Recaller:
                 raise Blocked(f"{shown(path)} {why}: what was displaced lies beside it, perhaps not all of it")
             for number, entry in enumerate(journal.entries):
                 name = f"{number:04d}"
-                lies = place / name / Path(unquoted(entry.database)).name
-                if slot not in ("", name) or recall.database not in ("", entry.database) or not _is_file(lies):
+                lies = Displaced(place / name / Path(unquoted(entry.database)).name, entry.file)
+                if slot not in ("", name) or recall.database not in ("", entry.database) or not _is_file(lies.path):
                     continue
                 if (
                     slots.setdefault(name, entry.database) != entry.database
@@ -219,6 +257,21 @@ class Recaller:
         free = shutil.disk_usage(self._root).free
         if size > free:
             raise Blocked(f"no room: {size} bytes are to be put back, {free} are free")
+
+
+NOTHING = Meant({}, (), ())
+
+
+def _told(files: Meant) -> str:
+    """Which files are put back, and which are left as they are and why, for the history."""
+    told = []
+    if files.points:
+        told.append(f"files put back: {listed(sorted(files.points))}")
+    if files.same:
+        told.append(f"{len(files.same)} files are what they were")
+    if files.stay:
+        told.append(f"files left as they are: {listed(sorted(str(one) for one in files.stay))}")
+    return "; ".join(told)
 
 
 def _held(last: Lying, rising: list[Lying], kept: Kept | None) -> datetime:

@@ -1,8 +1,9 @@
 """Where restore points lie in a volume, and their manifests.
 
-`.failoverd/points/DATABASE/EPOCH-SERIAL-SITE.sqlite`, beside it a manifest `.json`. A point is one whose manifest is
-there and true: the manifest is written last and removed first, so neither a killed guard nor a replication that has
-brought half of it can leave something that looks like a point and is none.
+`.failoverd/points/DATABASE/EPOCH-SERIAL-SITE.sqlite`, beside it a manifest `.json`; those of ordinary files lie below
+`.failoverd/files` (`copies`). A point is one whose manifest is there and true: the manifest is written last and
+removed first, so neither a killed guard nor a replication that has brought half of it can leave something that looks
+like a point and is none.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,15 +23,49 @@ from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.points import POINTS_SCHEMA, Ailment, Point, Sickness
 from failoverd.guard.files import quoted, shown, sync_folder, temporary, unquoted, write_whole
 
+SUFFIXES = (".sqlite", ".copy")
+"""Of a point of a database, and of an ordinary file."""
 MANIFEST_LIMIT = 64 * 1024
 """Bytes; ours have about 500."""
 
 _POINT: TypeAdapter[Point] = TypeAdapter(Point)
 
 
+class Dated(Protocol):
+    """What any point says of itself."""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """What points are ordered by."""
+
+    @property
+    def made_at(self) -> datetime:
+        """When it was made."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+
+class Lies(Protocol):
+    """Any point where it lies, of a database or of an ordinary file."""
+
+    @property
+    def point(self) -> Dated:
+        """What its manifest says."""
+
+    @property
+    def file(self) -> Path:
+        """The copy."""
+
+    @property
+    def manifest(self) -> Path:
+        """Beside it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lying:
-    """A point where it lies."""
+    """A point of a database where it lies."""
 
     point: Point
     file: Path
@@ -37,20 +73,31 @@ class Lying:
 
 
 def place(root: Path) -> Path:
-    """Where all points of a volume lie."""
+    """Where all points of databases of a volume lie."""
     return root / GUARD_FOLDER / "points"
+
+
+def files_place(root: Path) -> Path:
+    """Where those of its ordinary files lie: apart, so that no guard, even an old one, takes them for databases."""
+    return root / GUARD_FOLDER / "files"
 
 
 def taken(root: Path) -> int:
     """Bytes of all points of a volume. Raises OSError."""
-    files = [file for folder in _entries(place(root)) for file in _entries(folder) if file.suffix == ".sqlite"]
+    folders = [folder for where in (place(root), files_place(root)) for folder in entries(where)]
+    files = [file for folder in folders for file in entries(folder) if file.suffix in SUFFIXES]
     return sum(file.lstat().st_size for file in files)
 
 
 def folder(root: Path, database: str) -> Path:
-    """Where the points of a database (a quoted path) lie: a name that people recognise and no two databases share."""
-    tail = re.sub(r"[^A-Za-z0-9._-]", "_", database.rsplit("/", 1)[-1])[:40]
-    return place(root) / f"{tail}-{hashlib.sha256(database.encode()).hexdigest()[:16]}"
+    """Where the points of a database (a quoted path) lie."""
+    return place(root) / called(database)
+
+
+def called(name: str) -> str:
+    """How the folder of points of that (a quoted path) is called: people recognise it, and no two share it."""
+    tail = re.sub(r"[^A-Za-z0-9._-]", "_", name.rsplit("/", 1)[-1])[:40]
+    return f"{tail}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def file_of(root: Path, point: Point) -> Path:
@@ -59,12 +106,16 @@ def file_of(root: Path, point: Point) -> Path:
 
 
 def put(root: Path, point: Point, pace: Callable[[], None]) -> None:
-    """Make a point of a copy that is on disk under its temporary name; its manifest comes last. Raises OSError."""
-    file = file_of(root, point)
+    """Make a point of a copy that is on disk under its temporary name. Raises OSError."""
+    settle(file_of(root, point), _POINT.dump_json(point, indent=1).decode(), pace)
+
+
+def settle(file: Path, manifest: str, pace: Callable[[], None]) -> None:
+    """The same with the text of its manifest, which comes last. Raises OSError."""
     temporary(file).rename(file)
     sync_folder(file.parent)
     pace()
-    write_whole(file.with_suffix(".json"), _POINT.dump_json(point, indent=1).decode() + "\n")
+    write_whole(file.with_suffix(".json"), manifest + "\n")
 
 
 def in_turn(points: list[Lying], as_of: datetime | None) -> list[Lying]:
@@ -87,7 +138,7 @@ def _holds(point: Point, later: list[Lying], as_of: datetime) -> bool:
     return after.serial == point.serial + 1 and after.last_held is not None and after.last_held >= as_of
 
 
-def drop(lying: Lying) -> None:
+def drop(lying: Lies) -> None:
     """Remove a point, its manifest first. Raises OSError."""
     lying.manifest.unlink(missing_ok=True)
     sync_folder(lying.manifest.parent)
@@ -96,8 +147,8 @@ def drop(lying: Lying) -> None:
 
 def sweep(where: Path) -> None:
     """Remove what a killed guard left in a folder of points: copies under a temporary name or without a manifest."""
-    for entry in _entries(where):
-        orphan = entry.suffix == ".sqlite" and not entry.with_suffix(".json").exists()
+    for entry in entries(where):
+        orphan = entry.suffix in SUFFIXES and not entry.with_suffix(".json").exists()
         if orphan or entry.name.startswith(TEMPORARY_HERE):
             entry.unlink(missing_ok=True)
 
@@ -108,22 +159,33 @@ TEMPORARY_HERE = ".syncthing.0"
 
 def lying(root: Path, wrong: list[Sickness], database: str = "") -> Iterator[Lying]:
     """Every point of a volume, or of one database, in no order; manifests not to be believed are added to `wrong`."""
-    for where in [folder(root, database)] if database else _entries(place(root)):
-        for manifest in _entries(where):
+    for manifest in manifests([folder(root, database)] if database else entries(place(root))):
+        found = _read(root, manifest)
+        if isinstance(found, Sickness):
+            wrong.append(found)
+        else:
+            yield found
+
+
+def manifests(folders: Iterable[Path]) -> Iterator[Path]:
+    """Every manifest in these folders."""
+    for where in folders:
+        for manifest in entries(where):
             if manifest.suffix == ".json" and not manifest.name.startswith("."):
-                found = _read(root, manifest)
-                if isinstance(found, Sickness):
-                    wrong.append(found)
-                else:
-                    yield found
+                yield manifest
+
+
+def text_of(manifest: Path) -> bytes:
+    """What stands in a manifest; links are not followed. Raises OSError."""
+    handle = os.open(manifest, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as opened:
+        return opened.read(MANIFEST_LIMIT)
 
 
 def _read(root: Path, manifest: Path) -> Lying | Sickness:
     where = quoted(str(manifest.relative_to(root)))
     try:
-        handle = os.open(manifest, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as opened:
-            point = _POINT.validate_json(opened.read(MANIFEST_LIMIT), strict=True)
+        point = _POINT.validate_json(text_of(manifest), strict=True)
         if point.schema > POINTS_SCHEMA:
             return Sickness(database=where, ailment=Ailment.MISMATCH, text="written by a newer failoverd: run that")
         unquoted(point.database)
@@ -140,7 +202,7 @@ def _read(root: Path, manifest: Path) -> Lying | Sickness:
     return Lying(point, file, manifest)
 
 
-def _entries(where: Path) -> list[Path]:
+def entries(where: Path) -> list[Path]:
     """What is in a folder that is no link; nothing where there is none."""
     try:
         if where.is_symlink():

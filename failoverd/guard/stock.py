@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.stock import Aside, Lying, Stock, move_of, stock
-from failoverd.guard import shelf
+from failoverd.guard import copies, shelf
 from failoverd.guard.files import quoted, shown, unquoted
 from failoverd.guard.journal import journal_at
 
@@ -122,15 +122,17 @@ def _points(root: Path, troubles: list[str], pace: Callable[[], None]) -> Iterat
         # Manifests that are not to be believed are the guard's own affair: it says so when it makes or proves points.
         for one in shelf.lying(root, []):
             pace()
-            yield Aside(
-                kind=Lying.POINT,
-                path=one.point.database,
-                lies=quoted(str(one.file.relative_to(root))),
-                at=one.point.made_at,
-                size=one.point.size,
-            )
+            yield _point(root, one.point.database, one)
+        for each in copies.lying(root, []):
+            pace()
+            yield _point(root, each.point.file, each)
     except OSError as error:
         troubles.append(shown(str(error)))
+
+
+def _point(root: Path, of: str, one: shelf.Lies) -> Aside:
+    lies = quoted(str(one.file.relative_to(root)))
+    return Aside(kind=Lying.POINT, path=of, lies=lies, at=one.point.made_at, size=one.point.size)
 
 
 def _files(where: Path, troubles: list[str], pace: Callable[[], None]) -> Iterator[tuple[Path, os.stat_result]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from failoverd.adapters.kubernetes.client import KubeError
 from failoverd.adapters.kubernetes.lease import LeaseLeadership
 from failoverd.adapters.kubernetes.read import KubeReader
 from failoverd.clock import SystemClock
+from failoverd.core.filed import Filed, Trouble
 from failoverd.core.model import GuardReading, Unknown
 from failoverd.core.points import Duty, Observed, Wanted
 from failoverd.core.rules import Guarding, Site
@@ -183,3 +185,18 @@ async def test_what_the_guards_cost_in_rights_is_granted_and_only_with_them(clie
     assert {names for _, names, verbs in more if "patch" in verbs} == {
         ("failoverd-guard.media.pvc-sonarr", "failoverd-guard.media.pvc-sonarr-backup")
     }
+
+
+def test_what_a_later_version_says_or_wants_beyond_this_does_no_harm_to_an_older_one():
+    """So an older daemon reads what a guard says of files, and an older guard an order that names some."""
+    raw = {"metadata": {"resourceVersion": "1"}, "data": {}}
+    for name, text in (("wanted", guards.wanted_text(WANTED)), ("observed", guards.observed_text(SAID))):
+        raw["data"][name] = json.dumps({**json.loads(text), "later": {"files": ["a"]}})
+    assert guards.reading(raw, "here") == GuardReading(version="1", wanted=WANTED, observed=SAID)
+
+
+def test_what_is_said_and_wanted_of_files_comes_back_as_it_was():
+    filed = Filed(made=1, files=2, points=1, oldest=SAID.at, troubles=(Trouble(file="a%0Ab", text="unreadable"),))
+    said, wanted = replace(SAID, filed=filed), replace(WANTED, files=("*.json", "Backups/**"))
+    raw = {"data": {"wanted": guards.wanted_text(wanted), "observed": guards.observed_text(said)}}
+    assert (guards.reading(raw, "here").wanted, guards.reading(raw, "here").observed) == (wanted, said)

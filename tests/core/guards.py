@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from failoverd.core.filed import Filed
 from failoverd.core.points import (
     Ahead,
     Ailment,
@@ -65,6 +66,11 @@ class Guards:
     """What a returned side's databases had beyond the point that was placed elsewhere."""
     compared: set[str] = field(default_factory=set)
     """The failovers of which points lie there to compare with."""
+    filed: dict[Key, Filed] = field(default_factory=dict)
+    """What is said of ordinary files."""
+    files: int = 0
+    """Of them, how many are put back with the databases."""
+    of_files: str = ""
     _made: int = 0
 
     def reading(self, key: Key) -> GuardReading:
@@ -94,7 +100,8 @@ class Guards:
 
     def _round(self, key: Key, wanted: Wanted, date: datetime, writing: bool) -> Observed:
         stock = self.stock.get(key)
-        said = Observed(site=key[2], at=date, duty=wanted.duty, epoch=wanted.epoch, stock=stock)
+        filed = self.filed.get(key)
+        said = Observed(site=key[2], at=date, duty=wanted.duty, epoch=wanted.epoch, stock=stock, filed=filed)
         broken = self.sick.get(key, ())
         well = [name for name in self.databases if name not in {one.database for one in broken}]
         if wanted.duty is Duty.REST:
@@ -135,18 +142,22 @@ class Guards:
         if key in self.cannot:
             return Recalled(recall=recall, why=self.cannot[key])
         moment = self.moments.get(key, recall.at)
-        return Recalled(recall=recall, databases=self.databases, moment=moment, oldest=self.oldest.get(key))
+        if not self.databases:
+            return Recalled(recall=recall, files=self.files)
+        oldest = self.oldest.get(key)
+        return Recalled(recall=recall, databases=self.databases, files=self.files, moment=moment, oldest=oldest)
 
     def _put_back(self, key: Key, wanted: Wanted, names: list[str], writing: bool) -> Placed | None:
         if key in self.stuck:
             return Placed(move=wanted.move, done=False, why=self.stuck[key])
         if wanted.lay:
-            there = tuple(names)
-            return Placed(move=wanted.move, done=False, laid=True, databases=there) if self.lays else None
+            laid = Placed(move=wanted.move, done=False, laid=True, databases=tuple(names), files=self.files)
+            return laid if self.lays else None
         if (key, wanted.move) not in [(where, move) for where, move, _ in self.placing]:
             self.placing.append((key, wanted.move, writing))
         aside = tuple(f".failoverd/moves/m/0000/{name}" for name in names)
-        return Placed(move=wanted.move, done=True, databases=tuple(names), displaced=aside)
+        done = Placed(move=wanted.move, done=True, databases=tuple(names), displaced=aside)
+        return replace(done, files=self.files, told=self.of_files)
 
     def _placed(self, key: Key, wanted: Wanted, well: list[str], proven: list[Proven], writing: bool) -> Placed:
         if key in self.stuck:
@@ -164,4 +175,4 @@ class Guards:
 
 
 def _news(said: Observed) -> tuple[object, ...]:
-    return said.duty, said.epoch, said.placed, said.recalled
+    return said.duty, said.epoch, said.placed, said.recalled, said.filed

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from failoverd.adapters.kubernetes.guards import parse
 from failoverd.cli.parser import build
+from failoverd.core.filed import FilePoint
 from failoverd.core.points import Ailment, Duty, Point, Wanted
-from failoverd.guard import shelf
+from failoverd.guard import copies, filing, points, shelf, sqlite
 from failoverd.guard.keeper import BELIEVED
 from failoverd.guard.sqlite import AT_ONCE
 from scripts.locks import ROOT
@@ -61,3 +62,19 @@ def test_the_command_on_the_page_exists() -> None:
     (words,) = re.findall(r"(?m)^failoverd (config rbac [^>]+?) > ", PAGE)
     arguments = build().parse(words.split())
     assert (arguments.command, arguments.guard) == ("config rbac", True)
+
+
+def test_the_bounds_of_ordinary_files_are_those_of_the_code(tmp_path: Path) -> None:
+    section = " ".join(PAGE.split("## Ordinary files")[1].split("\n## ")[0].split())
+    assert f"first {filing.MOST:,} files by name, of up to {filing.LARGEST // 2**20} MiB each" in section
+    assert f"{filing.TOGETHER // 2**30} GiB together" in section
+    assert f"some {filing.ROUND // 2**20} MiB" in section
+    assert (filing.APART.total_seconds(), filing.RESTLESS) == (2, 3)  # in words
+    point = FilePoint(file="a", site=wanted().active, epoch=3, serial=7, made_at=T0, size=1, sha256="", mode=0o644)
+    assert (
+        copies.file_of(tmp_path, point)
+        .relative_to(tmp_path)
+        .match(".failoverd/files/a-*/00000003-00000007-primary.copy")
+    )
+    assert "`.failoverd/files/FILE/EPOCH-SERIAL-SITE.copy`" in PAGE
+    assert all(f"`{end}`" in section for end in (*points.SUFFIXES, *sqlite.SIDECARS))

@@ -76,3 +76,21 @@ def test_counts_that_begin_anew_are_no_debt(clocks: Clocks) -> None:
     clocks.now = Spent(0.1, 0.0, clocks.now.mono + 0.1)
     step()
     assert clocks.paused == 0.0
+
+
+def test_a_look_that_is_dear_itself_is_no_debt_without_end(clocks: Clocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def dear() -> Spent:
+        nonlocal looks
+        looks += 1
+        clocks.work(cpu=0.000_15)
+        return clocks.now
+
+    monkeypatch.setattr(pace, "spent", dear)
+    step = Pace(0.1)
+    for _ in range(100):
+        clocks.work(cpu=0.001)
+        step()
+    assert looks < 250
+    assert clocks.paused == pytest.approx(9 * (0.1 + looks * 0.000_15), abs=0.03)

@@ -1,0 +1,152 @@
+"""Points of ordinary files, broken on purpose: rows of `scripts/breakages_guard.py`."""
+
+from __future__ import annotations
+
+from scripts.breakage import row
+
+FILES = (
+    row(
+        "I4",
+        "files: one that changed while it was read becomes a point",
+        "failoverd/guard/filing.py",
+        ("if copied(path, new, pace) != draft.sha256 or look(path) != seen:", "if not copied(path, new, pace):"),
+        "tests/guard/test_filing.py",
+    ),
+    row(
+        "I4",
+        "files: one is a point though it was read once only",
+        "failoverd/guard/filing.py",
+        ("if copied(path, new, pace) != draft.sha256 or", "if copied(path, new, pace) and"),
+        "tests/guard/test_filing.py",
+    ),
+    row(
+        "I4",
+        "files: a database is copied as one",
+        "failoverd/guard/filing.py",
+        ("            elif sqlite.header(path) is None:", "            else:"),
+        "tests/guard/test_filing.py",
+    ),
+    row(
+        "I4",
+        "files: one that became a database under the copy is a point",
+        "failoverd/guard/filing.py",
+        ("            if sqlite.header(new) is not None:", "            if False:"),
+        "tests/guard/test_filing.py",
+    ),
+    row(
+        "I9",
+        "files: one that never rests is not said",
+        "failoverd/guard/filing.py",
+        ("            if self._restless[name] >= RESTLESS:", "            if False:"),
+        "tests/guard/test_filing.py",
+    ),
+    row(
+        "I9",
+        "files: those beyond the bound are left out silently",
+        "failoverd/guard/filing.py",
+        ("        if beyond:\n", "        if False:\n"),
+        "tests/guard/test_filing.py",
+    ),
+    row(
+        "I10",
+        "files: the points of one go while its folder cannot be read",
+        "failoverd/guard/filing.py",
+        ("self._gone = {} if unread else {", "self._gone = {"),
+        "tests/guard/test_filing.py",
+    ),
+    row(
+        "I10",
+        "files: the points of a deleted one go while somebody asks for them",
+        "failoverd/guard/filing.py",
+        ("        if wanted.recall is None:  # what", "        if True:  # what"),
+        "tests/guard/test_recall_files.py",
+    ),
+    row(
+        "I4",
+        "files: points come faster than mass deletions can be told from them",
+        "failoverd/guard/filing.py",
+        ("return last is None or now - last >= APART", "return True"),
+        "tests/guard/test_filing.py",
+    ),
+    row(
+        "I4",
+        "files: a point is good whatever its manifest says of its content",
+        "failoverd/guard/copies.py",
+        ("    if hashed(one.file, pace) != one.point.sha256:", "    if not hashed(one.file, pace):"),
+        "tests/guard/test_filing_proof.py",
+        "tests/guard/test_recall_files.py",
+    ),
+    row(
+        "I4",
+        "files: points of an old epoch or of the wrong site are proven",
+        "failoverd/guard/filing_proof.py",
+        ("if (one.point.epoch, one.point.site) != (wanted.epoch, wanted.active):", "if False:"),
+        "tests/guard/test_filing_proof.py",
+    ),
+    row(
+        "I4",
+        "files: an older point takes the place of one that is not what its manifest says",
+        "failoverd/guard/filing_proof.py",
+        (
+            "before = [one for one in of[name] if one.point.made_at <= at]",
+            "before = [one for one in of[name] if one.point.made_at <= at and not copies.differs(one, pace)]",
+        ),
+        "tests/guard/test_recall_files.py",
+    ),
+    row(
+        "I4",
+        "files: one newer than the moment that is meant is put back",
+        "failoverd/guard/filing_proof.py",
+        ("if one.point.made_at <= at]", "if one.point.made_at]"),
+        "tests/guard/test_recall_files.py",
+    ),
+    row(
+        "I10",
+        "files: what is named as if it belonged to one is moved aside with it",
+        "failoverd/guard/journal.py",
+        ("return PARTS[:1] if self.file else PARTS", "return PARTS"),
+        "tests/guard/test_recall_files.py",
+    ),
+    row(
+        "I9",
+        "files: which were left as they are is not said",
+        "failoverd/guard/recall.py",
+        ("    if files.stay:\n", "    if False:\n"),
+        "tests/guard/test_recall_files.py",
+    ),
+    row(
+        "I4",
+        "files: a set is merged as if a file were a database",
+        "failoverd/guard/place.py",
+        ("with contextlib.nullcontext(lies.path) if lies.file else opens", "with opens"),
+        "tests/guard/test_recall_files.py",
+    ),
+    row(
+        "I4",
+        "files: their points are looked for among those of databases",
+        "failoverd/guard/shelf.py",
+        ('return root / GUARD_FOLDER / "files"', 'return root / GUARD_FOLDER / "points"'),
+        "tests/guard/test_filing.py",
+    ),
+    row(
+        "I4",
+        "daemon: points of files hide a mass deletion",
+        "failoverd/core/alarms.py",
+        ("return said.filed.lying if said.filed is not None else 0", "return 0"),
+        "tests/core/test_filed.py",
+    ),
+    row(
+        "I9",
+        "daemon: what is not well with files is not said",
+        "failoverd/core/guarding.py",
+        ("    for one in said.filed.troubles:", "    for one in said.filed.troubles[:0]:"),
+        "tests/core/test_filed.py",
+    ),
+    row(
+        "I4",
+        "a pattern reaches what is ours or Syncthing's",
+        "failoverd/core/patterns.py",
+        ("return not any(part in RESERVED for part in parts) and any(", "return any("),
+        "tests/core/test_patterns.py",
+    ),
+)
