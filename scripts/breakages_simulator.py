@@ -52,7 +52,7 @@ SIMULATOR = (
         "chaos",
         "what a hand does before the eyes of an instance that could act is excused",
         "failoverd/simulator/chaos_excuses.py",
-        ("if words[0] in PROMISES and not self._able():", "if words[0] in PROMISES:"),
+        ("behind = not self._able()", "behind = True"),
         "tests/simulator/test_excuses.py",
     ),
 )
