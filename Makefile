@@ -73,7 +73,7 @@ ALONE := tests/e2e/test_steady_state.py tests/e2e/test_planned.py
 e2e: .venv ## the tests on a real cluster (root, Linux)
 	@$(BIN)/python -m tests.lab check
 	$(BIN)/python -m pytest -rf $(ALONE) $(ARGS)
-	$(BIN)/python -m pytest -rf -n 2 tests/e2e $(ALONE:%=--ignore %) --ignore tests/e2e/long $(ARGS)
+	$(BIN)/python -m pytest -rf --durations 25 -n 2 tests/e2e $(ALONE:%=--ignore %) --ignore tests/e2e/long $(ARGS)
 
 soak: .venv ## random faults on a real cluster (root, Linux), an hour of them: make soak MINUTES=10 SEED=7
 	@$(BIN)/python -m tests.lab check
