@@ -21,6 +21,7 @@ from failoverd.core.rules import Site
 from failoverd.guard import copies, filing, points, recall, shelf
 from failoverd.guard.filing_proof import Meant
 from failoverd.guard.pace import Halt
+from failoverd.replay_sweep import Begun, Silence, Value
 from tests.guard.databases import T0, connect, database, wanted
 from tests.guard.test_filing import Side as Making
 from tests.guard.test_filing import at_once
@@ -135,6 +136,23 @@ def test_room_that_newest_points_of_files_take_costs_no_points_of_databases(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: ROOM(1_000_000, 800_000, 200_000))
     points.thin(here.root)
     assert len(list(shelf.lying(here.root, []))) == before
+
+
+def test_points_of_files_that_come_and_go_leave_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each the one point is its newest, which is never thinned: within `keep_for` they fill any disk."""
+    side = Making(tmp_path / "data", "**")
+
+    def usage(_: object) -> ROOM:
+        taken = shelf.taken(side.root)
+        return ROOM(6_000_000, taken, 6_000_000 - taken)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    for number in range(12):
+        path = side.write(f"segment-{number}.ts", bytes([number]) * 350_000)
+        side.turn()
+        path.unlink()
+        points.thin(side.root)
+    assert shelf.taken(side.root) <= usage("").free
 
 
 def test_a_name_with_many_dashes_is_matched_in_time() -> None:
@@ -289,3 +307,33 @@ def test_points_that_were_thinned_are_not_counted_on(tmp_path: Path, monkeypatch
     there = len([one for one in (side.root / ".failoverd" / "files").rglob("*") if one.is_file()])
     assert found.lying - there <= 20
     assert found.oldest == min(one.point.made_at for one in side.lying())
+
+
+def test_points_that_somebody_removed_are_no_points(tmp_path: Path) -> None:
+    side = Making(tmp_path / "data", "*.json")
+    side.write("a.json", "one")
+    side.turn()
+    shutil.rmtree(side.root / ".failoverd" / "files")
+    side.turn()
+    found = side.turn()
+    assert found.points == len(side.lying())
+
+
+def test_a_restore_that_was_given_up_leaves_nothing(here: Here) -> None:
+    (here.root / "private").mkdir(mode=0o700)
+    (here.root / "private" / "key").write_text("secret")
+    at = here.make(after=61)
+    shutil.rmtree(here.root / "private")
+    here.make(after=61)
+    assert here.ask(at=at).why == ""
+    assert here.order(lay=True, at=at).laid
+    here.make(after=61)
+    assert not (here.root / "private").exists()
+
+
+def test_a_silence_that_two_instances_recorded_came_back_once() -> None:
+    silences = [Silence(node="a", since=T0, lasted=timedelta(minutes=5), over=True) for _ in range(2)]
+    value = Value(timedelta(minutes=1), None, lambda _: True)  # type: ignore[arg-type]
+    at = T0 + timedelta(minutes=1)
+    value.begun.append(Begun(app="x/y", node="a", at=at, silent=timedelta(minutes=1), at_risk=1.0))
+    assert value.point(silences).came_back == 1
