@@ -155,6 +155,28 @@ def test_points_of_files_that_come_and_go_leave_room(tmp_path: Path, monkeypatch
     assert shelf.taken(side.root) <= usage("").free
 
 
+def test_files_that_come_and_go_leave_room_for_points_of_databases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    database(root / "app.db", rows=5000)
+    here = Here(root)
+
+    def usage(_: object) -> ROOM:
+        taken = shelf.taken(root)
+        return ROOM(6_000_000, taken, 6_000_000 - taken)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    for number in range(18):
+        path = root / f"segment-{number}.ts"
+        path.write_bytes(bytes([number]) * 350_000)
+        here.make(after=61)
+        path.unlink()
+    grow(root / "app.db", 9999)
+    here.clock.pass_(seconds=61)
+    assert [str(one) for one in here.work(wanted()).sick] == []
+
+
 def test_a_name_with_many_dashes_is_matched_in_time() -> None:
     code = (
         "from failoverd.core.patterns import Patterns;"
