@@ -116,8 +116,8 @@ class Value:
         ended = [one for one in silences if one.over]
         backs = []
         for move in self.begun:
-            within = (one.until for one in ended if one.node == move.node and one.since <= move.at <= one.until)
-            backs += [(until - move.at).total_seconds() for until in within]
+            within = [one.until for one in ended if one.node == move.node and one.since <= move.at <= one.until]
+            backs += [(min(within) - move.at).total_seconds()] if within else []
         silent = [one.silent.total_seconds() for one in self.begun]
         known = [one.at_risk for one in self.begun if one.at_risk is not None]
         return Point(

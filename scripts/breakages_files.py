@@ -9,14 +9,17 @@ FILES = (
         "I4",
         "files: one that changed while it was read becomes a point",
         "failoverd/guard/filing.py",
-        ("if copied(path, new, pace) != draft.sha256 or look(path) != seen:", "if not copied(path, new, pace):"),
+        (
+            "if copied(path, new, pace, seen[1]) != draft.sha256 or look(path) != seen:",
+            "if not copied(path, new, pace):",
+        ),
         "tests/guard/test_filing.py",
     ),
     row(
         "I4",
         "files: one is a point though it was read once only",
         "failoverd/guard/filing.py",
-        ("if copied(path, new, pace) != draft.sha256 or", "if copied(path, new, pace) and"),
+        ("if copied(path, new, pace, seen[1]) != draft.sha256 or", "if copied(path, new, pace) and"),
         "tests/guard/test_filing.py",
     ),
     row(

@@ -292,7 +292,7 @@ GUARD_MUTANTS = (
         "I4",
         "room is made by dropping the newest point of a database",
         "failoverd/guard/points.py",
-        (" if pair[0]]", "]"),
+        (" in databases if place]", " in databases]"),
         "tests/guard/test_trouble.py",
     ),
     row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from dataclasses import asdict
@@ -24,7 +25,8 @@ def sweep(arguments: argparse.Namespace) -> int:
         raise Stop(Exit.USAGE, "--sweep tries values of a key of your configuration: name it with --config")
     try:
         swept = parse(arguments.sweep, arguments.points)
-        configs = possible(arguments.config, swept)
+        with contextlib.redirect_stdout(sys.stderr):  # what it leaves out is no part of the table, nor of JSON
+            configs = possible(arguments.config, swept)
     except BadSweep as error:
         raise Stop(Exit.USAGE, str(error)) from None
     about = find(next(iter(configs.values())).rules, arguments.app).key if arguments.app else ""

@@ -14,6 +14,8 @@ from failoverd.core.names import GUARD_FOLDER
 RESERVED = (GUARD_FOLDER, ".stfolder", ".stversions", ".stignore")
 """Ours and Syncthing's, wherever they lie: nothing of the app's."""
 ANY = "**"
+STARS = 3
+"""Of one part of a pattern: each more multiplies what a long name costs by its length."""
 
 
 def trouble(pattern: str) -> str:
@@ -29,6 +31,8 @@ def trouble(pattern: str) -> str:
         return f'"{pattern}" must name what is in the volume: no empty part, no "." and no ".." between slashes'
     if any(ANY in part and part != ANY for part in parts):
         return f'"{pattern}": ** stands alone between slashes, as in "Backups/**"'
+    if any(part.count("*") > STARS and part != ANY for part in parts):
+        return f'"{pattern}": at most {STARS} * between two slashes'
     if reserved := next((part for part in parts if part in RESERVED), ""):
         return f'"{pattern}": {reserved} is not the app\'s, and nothing in it is copied'
     return ""

@@ -85,24 +85,28 @@ def write_whole(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
-def hashed(path: Path, pace: Callable[[], None]) -> str:
-    """SHA-256 of a file, in hex. Raises OSError."""
-    return _through(path, None, pace)
+def hashed(path: Path, pace: Callable[[], None], most: int | None = None) -> str:
+    """SHA-256 of a file, in hex; of one that has more bytes than `most`, of its beginning. Raises OSError."""
+    return _through(path, None, pace, most)
 
 
-def copied(source: Path, target: Path, pace: Callable[[], None]) -> str:
-    """Copy a regular file over `target`, on disk when this returns; its SHA-256 in hex. Raises OSError."""
-    return _through(source, target, pace)
+def copied(source: Path, target: Path, pace: Callable[[], None], most: int | None = None) -> str:
+    """Copy a regular file over `target`, on disk when this returns; its SHA-256 in hex. Raises OSError.
+
+    Of one that has more bytes than `most`, its beginning.
+    """
+    return _through(source, target, pace, most)
 
 
-def _through(source: Path, target: Path | None, pace: Callable[[], None]) -> str:
-    digest = hashlib.sha256()
+def _through(source: Path, target: Path | None, pace: Callable[[], None], most: int | None) -> str:
+    digest, done = hashlib.sha256(), 0
     reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600) if target else None
         try:
-            while piece := os.read(reading, CHUNK):
+            while (most is None or done <= most) and (piece := os.read(reading, CHUNK)):
                 digest.update(piece)
+                done += len(piece)
                 rest = memoryview(piece)
                 while writing is not None and rest:
                     rest = rest[os.write(writing, rest) :]

@@ -104,9 +104,9 @@ def _may_be(root: Path, entry: os.DirEntry[str], patterns: Patterns) -> bool:
 
 def _looks_like_one(root: Path, relative: str, path: Path) -> str:
     """Why a file may be a database all the same, and an encrypted one has a -wal that belongs to it."""
-    if path.suffix in NAMES_OF_DATABASES or shelf.folder(root, quoted(relative)).is_dir():
+    if path.suffix.lower() in NAMES_OF_DATABASES or shelf.folder(root, quoted(relative)).is_dir():
         return "it is named as a database or was one, and none that can be read: not copied as a file"
-    return ""
+    return sqlite.of_database(path)
 
 
 def look(path: Path) -> Look:
@@ -277,10 +277,12 @@ class FileMaker:
 
     def _make(self, name: str, path: Path, seen: Look, wanted: Wanted, clock: Callable[[], Now], pace: Pace) -> None:
         """A point of a file, unless the newest one is just that. Raises Restless, Unfit, Halt, OSError."""
-        first = hashed(path, pace)
+        first = hashed(path, pace, seen[1])  # one that grows for ever has an end like that
         mode = stat.S_IMODE(path.lstat().st_mode) & 0o777
         if look(path) != seen:
             raise Restless
+        if why := sqlite.of_database(path):
+            raise Unfit(why)
         there = list(copies.lying(self._root, [], name))
         if later := max((one.point.epoch for one in there if one.point.epoch > wanted.epoch), default=0):
             raise Unfit(
@@ -317,7 +319,7 @@ class FileMaker:
         new = temporary(copies.file_of(self._root, draft))
         whole = False
         try:
-            if copied(path, new, pace) != draft.sha256 or look(path) != seen:
+            if copied(path, new, pace, seen[1]) != draft.sha256 or look(path) != seen:
                 raise Restless
             if sqlite.header(new) is not None:
                 raise Unfit("it has become a database")

@@ -149,10 +149,13 @@ def _cannot(root: Path, name: str, last: copies.Lying | None, of: list[copies.Ly
         path = inside(root, unquoted(name))
     except FileNotFoundError:  # its folder is gone: nothing is in the way
         path = None
-    if path is not None and os.path.lexists(path):
-        look(path)
-        if sqlite.header(path) is not None:
-            return "it is a database now"
+    if shelf.folder(root, name).is_dir():
+        return "it is or was a database, which has points of its own"
+    if path is not None:
+        if os.path.lexists(path):
+            look(path)
+        if why := sqlite.of_database(path):
+            return why
     try:
         why = copies.differs(last, pace)
     except FileNotFoundError:
@@ -167,7 +170,16 @@ def _is(path: Path, point: FilePoint, pace: Pace) -> bool:
 
 
 def without(found: Meant, names: Iterable[str]) -> Meant:
-    """The same where these names are databases to be put back: two things never take one place."""
+    """The same where these names are databases to be put back: two things never take one place.
+
+    Nor do a file and what lies in a folder of its name, which it was at another moment.
+    """
     taken = set(names)
     left = {name: one for name, one in found.points.items() if name not in taken}
-    return replace(found, points=left, stay=tuple(one for one in found.stay if one.file not in taken))
+    there = [*taken, *left]
+    odd = {name for name in left if any(one.startswith(f"{name}/") or name.startswith(f"{one}/") for one in there)}
+    stay = [one for one in found.stay if one.file not in taken]
+    stay += [
+        Trouble(file=name, text="a folder of that name, or of a file on the way, is put back too") for name in odd
+    ]
+    return replace(found, points={name: left[name] for name in left.keys() - odd}, stay=tuple(stay))

@@ -45,6 +45,12 @@ class Entry:
         """What would have to make room for it, by the end of the name."""
         return PARTS[:1] if self.file else PARTS
 
+    def there(self, path: Path) -> tuple[str, ...]:
+        """Those that are there. Raises ValueError where an ordinary file would take, or lie beside, a database's."""
+        if self.file and (why := sqlite.of_database(path)):
+            raise ValueError(f"{self.database} is put back as an ordinary file, but {why}: move that away")
+        return had(path, self.parts)
+
 
 def had(path: Path, parts: tuple[str, ...] = PARTS) -> tuple[str, ...]:
     """Those of `parts` that are there."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from failoverd.core.filed import Filed, Trouble
 from failoverd.core.model import Now
 from failoverd.core.points import Duty, Finding, Observed, Placed, Wanted
 from failoverd.core.recall import Recall
@@ -132,7 +133,7 @@ class Keeper:
 
     def _make(self, said: Observed, wanted: Wanted, pace: Pace) -> Observed:
         self._maker.turn(wanted, self.now, pace)
-        filed = self._files.turn(wanted, self.now, pace) if wanted.files else None
+        filed = _filed(lambda: self._files.turn(wanted, self.now, pace)) if wanted.files else None
         if self._time_to_check():
             with contextlib.suppress(OSError):  # tried again at the next look
                 self._placer.tidy()
@@ -169,7 +170,7 @@ class Keeper:
             self._findings = obstacles(self.root, wanted, pace)
         # A failover waits for nothing of theirs.
         files = wanted.files and not wanted.move
-        filed = self._proven_files.turn(wanted, self.now, pace, anew) if files else None
+        filed = _filed(lambda: self._proven_files.turn(wanted, self.now, pace, anew)) if files else None
         self._asked = wanted.ask
         placed = self._placer.turn(fast, self._prover, pace) if wanted.move else None
         return replace(
@@ -181,3 +182,11 @@ class Keeper:
             filed=filed,
             asked=wanted.ask,
         )
+
+
+def _filed(turn: Callable[[], Filed]) -> Filed:
+    """What comes of files; what goes wrong with them is no reason to say nothing of databases. Raises Halt."""
+    try:
+        return turn()
+    except OSError as error:
+        return Filed(troubles=(Trouble(file="", text=f"unreadable: {shown(str(error))}"),))

@@ -92,7 +92,7 @@ class Placer:
             if own.held:
                 pace()
                 # nothing was moved yet: what has come beside a database since it was planned is that one's own
-                now = [replace(entry, had=had(self._path(entry.database), entry.parts)) for entry in own.entries]
+                now = [replace(entry, had=entry.there(self._path(entry.database))) for entry in own.entries]
                 own = replace(own, held=False, entries=tuple(now))
                 self._write(own)
             if not own.done:
@@ -213,7 +213,7 @@ class Placer:
                 with contextlib.nullcontext(lies.path) if lies.file else opens(lies.path) as merged:
                     size = merged.stat().st_size
                     plain = Entry(database=name, point="", sha256="", size=size, mode=mode, had=(), file=lies.file)
-                    entry = replace(plain, had=had(path, plain.parts))
+                    entry = replace(plain, had=plain.there(path))
                     self._has_room([entry])
                     staged = self._staged(journal, entry)
                     pace()
@@ -244,7 +244,7 @@ class Placer:
     def _file(self, name: str, path: Path, lies: Copy) -> Entry:
         point, where = lies.point, quoted(str(lies.file.relative_to(self._root)))
         plain = Entry(database=name, point=where, sha256=point.sha256, size=point.size, mode=0, had=(), file=True)
-        return replace(plain, mode=point.mode & 0o777, had=had(path, plain.parts))
+        return replace(plain, mode=point.mode & 0o777, had=plain.there(path))
 
     def _compared(self, entry: Entry, path: Path, wanted: Wanted, pace: Pace) -> Entry:
         """`entry` with what the database that makes room, or has made it, is ahead of the point placed elsewhere."""

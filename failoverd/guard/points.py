@@ -6,10 +6,11 @@ where they are.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -165,24 +166,33 @@ def prune(points: Sequence[Lies], wanted: Wanted, now: datetime) -> list[Lies]:
 
 
 def thin(root: Path) -> None:
-    """Drop points while all of a volume take more than is left free, of every database and file the oldest first.
+    """Drop points while all of a volume take more than is left free: those of files first, then of every database the
+    oldest.
 
-    The newest of each stays whatever it takes. Raises OSError.
+    The newest of each database stays whatever it takes. Raises OSError.
     """
     over = shelf.taken(root) - shutil.disk_usage(root).free
     if over <= 0:
         return
-    of: dict[Path, list[shelf.Lies]] = {}
-    there: list[shelf.Lies] = [*shelf.lying(root, []), *copies.lying(root, [])]
-    for each in there:
-        of.setdefault(each.file.parent, []).append(each)
-    newest_first = [sorted(points, key=lambda one: one.point.order, reverse=True) for points in of.values()]
-    ranked = [pair for points in newest_first for pair in enumerate(points) if pair[0]]
-    for _, one in sorted(ranked, key=lambda pair: (pair[0], pair[1].point.size), reverse=True):
+    files: list[tuple[int, shelf.Lies]] = []
+    with contextlib.suppress(OSError):  # what goes wrong with those of files is said with them
+        files = _ranked(copies.lying(root, []))
+    databases = _ranked(shelf.lying(root, []))
+    for one in [one for _, one in files] + [one for place, one in databases if place]:
         if over <= 0:
             return
         shelf.drop(one)
         over -= 2 * one.point.size  # what is taken shrinks, and what is free grows
+
+
+def _ranked(there: Iterable[shelf.Lies]) -> list[tuple[int, shelf.Lies]]:
+    """What is to go first, with its place among the points of the same thing: 0 is the newest."""
+    of: dict[Path, list[shelf.Lies]] = {}
+    for each in there:
+        of.setdefault(each.file.parent, []).append(each)
+    newest_first = [sorted(points, key=lambda one: one.point.order, reverse=True) for points in of.values()]
+    pairs = [pair for points in newest_first for pair in enumerate(points)]
+    return sorted(pairs, key=lambda pair: (pair[0], pair[1].point.size), reverse=True)
 
 
 class Maker:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from failoverd.core.filed import listed
+from failoverd.core.filed import Trouble, listed
 from failoverd.core.names import GUARD_FOLDER
 from failoverd.core.points import Ailment, Kept, Sickness, Wanted
 from failoverd.core.recall import Recall, Recalled
@@ -98,7 +98,7 @@ class Recaller:
         for name, past in self._pasts(wanted, self._narrowed(recall, files), recall.at, live, {}).items():
             meant[name] = past.meant(wanted.as_of)
             self._proven(meant[name], past, pace)
-        files = without(files, meant)
+        files = self._fitting(without(files, meant), sum(one.point.size for one in meant.values()))
         journal = self._placer.plan_points(wanted, meant, files.points)
         return replace(journal, told=_told(files))
 
@@ -125,7 +125,8 @@ class Recaller:
             meant = past.meant(moment)
             self._proven(meant, past, pace)
             size += meant.point.size
-        self._has_room(size + sum(one.point.size for one in files.points.values()))
+        self._has_room(size)
+        files = self._fitting(files, size)
         return Recalled(
             recall=recall,
             databases=tuple(sorted(pasts)),
@@ -139,13 +140,24 @@ class Recaller:
         only = recall.database
         if not wanted.files or only in live:
             return NOTHING
-        found = meant_files(self._root, wanted, at, recall.since, only, pace)
+        try:
+            found = meant_files(self._root, wanted, at, recall.since, only, pace)
+        except OSError as error:  # no reason to keep databases from being put back
+            return Meant({}, (), (Trouble(file="", text=f"unreadable: {shown(str(error))}"),))
         if only in found.same:
             raise Blocked(f"{only} is what it was then")
         if only and not found.points and (why := next((one.text for one in found.stay if one.file == only), "")):
             if not shelf.folder(self._root, only).is_dir():
                 raise Blocked(f"{only}: {why}")
         return found
+
+    def _fitting(self, files: Meant, beside: int) -> Meant:
+        """The same, without files where they find no room beside so many bytes of databases."""
+        needed, free = sum(one.point.size for one in files.points.values()), shutil.disk_usage(self._root).free
+        if beside + needed <= free:
+            return files
+        why = Trouble(file="", text=f"no room: they have {needed} bytes, {free} are free")
+        return Meant({}, files.same, (*files.stay, why))
 
     def _narrowed(self, recall: Recall, files: Meant) -> Recall | None:
         """Which databases are meant: none where it is one ordinary file."""
@@ -260,18 +272,22 @@ class Recaller:
 
 
 NOTHING = Meant({}, (), ())
+TOLD = 4_000
+"""Characters that are told of files: the history and what is remembered of a move must stay small."""
 
 
 def _told(files: Meant) -> str:
     """Which files are put back, and which are left as they are and why, for the history."""
     told = []
     if files.points:
-        told.append(f"files put back: {listed(sorted(files.points))}")
+        of = [f"{name} of {one.point.made_at:%Y-%m-%d %H:%M:%S}" for name, one in sorted(files.points.items())]
+        told.append(f"files put back: {listed(of)}")
     if files.same:
         told.append(f"{len(files.same)} files are what they were")
     if files.stay:
         told.append(f"files left as they are: {listed(sorted(str(one) for one in files.stay))}")
-    return "; ".join(told)
+    text = "; ".join(told)
+    return text if len(text) <= TOLD else f"{text[:TOLD]}…"
 
 
 def _held(last: Lying, rising: list[Lying], kept: Kept | None) -> datetime:

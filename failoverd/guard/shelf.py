@@ -8,6 +8,7 @@ like a point and is none.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -84,9 +85,10 @@ def files_place(root: Path) -> Path:
 
 def taken(root: Path) -> int:
     """Bytes of all points of a volume. Raises OSError."""
-    folders = [folder for where in (place(root), files_place(root)) for folder in entries(where)]
-    files = [file for folder in folders for file in entries(folder) if file.suffix in SUFFIXES]
-    return sum(file.lstat().st_size for file in files)
+    found = [file for folder in entries(place(root)) for file in entries(folder)]
+    with contextlib.suppress(OSError):  # what goes wrong with those of files is said with them
+        found += [file for folder in entries(files_place(root)) for file in entries(folder)]
+    return sum(file.lstat().st_size for file in found if file.suffix in SUFFIXES)
 
 
 def folder(root: Path, database: str) -> Path:

@@ -77,6 +77,14 @@ def header(path: Path) -> Header | None:
     return Header(wal=raw[19] == 2, counter=struct.unpack(">I", raw[24:28])[0])
 
 
+def of_database(path: Path) -> str:
+    """Why this place is a database's, and no ordinary file's; empty where nothing says so. Raises OSError."""
+    beside = next((part for part in SIDECARS if os.path.lexists(f"{path}{part}")), "")
+    if beside:
+        return f"a {beside} lies beside it, as of a database"
+    return "it is a database" if os.path.lexists(path) and header(path) is not None else ""
+
+
 def state(path: Path) -> State:
     """What `path` and its WAL look like now. Raises OSError; Sick for a file that is no database."""
     found = header(path)

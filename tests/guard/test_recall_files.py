@@ -162,7 +162,7 @@ def test_what_is_no_ordinary_file_any_more_stays(here: Filed, what: str, tmp_pat
         (here.root / "Backups").rmdir()
         (here.root / "Backups").symlink_to(tmp_path)
     if what == "database":
-        assert "config.xml: it is a database now" in recall_told(here)
+        assert "config.xml: it is a database" in recall_told(here)
         here.make(after=61)
         assert "config.xml" in here.ask(at=here.times[1]).why  # it has no point of then: as with any database
         return

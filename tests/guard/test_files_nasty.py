@@ -1,4 +1,4 @@
-"""Schedules under which points of ordinary files break what was promised of databases, or of files themselves."""
+"""Schedules written to have points of ordinary files break what is promised of databases, or of files themselves."""
 
 from __future__ import annotations
 
@@ -178,10 +178,7 @@ def test_files_that_come_and_go_leave_room_for_points_of_databases(
 
 
 def test_a_name_with_many_dashes_is_matched_in_time() -> None:
-    code = (
-        "from failoverd.core.patterns import Patterns;"
-        "assert not Patterns(['*-*-*-*-*-*-*.json']).match('-' * 250)"
-    )
+    code = "from failoverd.core.patterns import Patterns;assert not Patterns(['*-*-*-*-*-*-*.json']).match('-' * 250)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=3)
 
 
@@ -241,7 +238,7 @@ def test_a_database_that_makes_room_for_a_file_keeps_its_wal(here: Here, how: st
     at = here.make(after=61)
     path.write_text("two")
     here.make(after=61)
-    meant = {"at": at, "database": "state"}
+    meant: dict[str, Any] = {"at": at, "database": "state"}
     if how == "set":
         assert back(here, **meant).done
         meant = {"moved": next((here.root / ".failoverd" / "moves").iterdir()).name}
@@ -253,7 +250,8 @@ def test_a_database_that_makes_room_for_a_file_keeps_its_wal(here: Here, how: st
     if how == "set":
         here.make(after=61)
         assert here.ask(**meant).why == ""
-    order = wanted(duty=Duty.PROVE, move=f"{MOVE}+" if how == "set" else MOVE, recall=Recall(since=3, **meant))
+    asked = Recall(since=3, **meant)
+    order = wanted(duty=Duty.PROVE, move=f"{MOVE}+" if how == "set" else MOVE, recall=asked)
     here.work(order)
     assert Path(f"{path}-wal").exists() == (path.read_bytes()[:6] == b"SQLite")
     if path.read_bytes()[:6] == b"SQLite":
@@ -280,17 +278,6 @@ def test_a_file_that_was_a_folder_before_it_was_deleted_blocks_no_restore(here: 
     assert (said.done, said.why) == (True, "")
 
 
-def test_a_file_that_was_gone_at_the_moment_that_is_meant_does_not_come_back(here: Here) -> None:
-    (here.root / "queue.json").write_text("to be done once")
-    here.make(after=61)
-    (here.root / "queue.json").unlink()
-    at = here.make(after=61)
-    grow(here.root / "app.db", 99)
-    here.make(after=61)
-    assert back(here, at).done
-    assert not (here.root / "queue.json").exists()
-
-
 def test_of_when_a_file_is_that_was_put_back_is_said(here: Here) -> None:
     (here.root / "config.xml").write_text("one")
     here.make(after=61)
@@ -312,45 +299,6 @@ def test_what_is_told_of_files_stays_small() -> None:
 
 
 # -------------------------------------------------------------------- said
-
-
-def test_points_that_were_thinned_are_not_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon takes `lying` off the files of the volume: too many by these it looks like a mass deletion."""
-    side = Making(tmp_path / "data", "*.json")
-    for number in range(4):
-        for name in range(20):
-            side.write(f"{name}.json", f"{number}")
-        side.turn()
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: ROOM(1_000_000, 1_000_000, 0))
-    points.thin(side.root)
-    monkeypatch.undo()
-    monkeypatch.setattr(filing, "APART", timedelta(0))
-    found = side.turn(after=6)
-    there = len([one for one in (side.root / ".failoverd" / "files").rglob("*") if one.is_file()])
-    assert found.lying - there <= 20
-    assert found.oldest == min(one.point.made_at for one in side.lying())
-
-
-def test_points_that_somebody_removed_are_no_points(tmp_path: Path) -> None:
-    side = Making(tmp_path / "data", "*.json")
-    side.write("a.json", "one")
-    side.turn()
-    shutil.rmtree(side.root / ".failoverd" / "files")
-    side.turn()
-    found = side.turn()
-    assert found.points == len(side.lying())
-
-
-def test_a_restore_that_was_given_up_leaves_nothing(here: Here) -> None:
-    (here.root / "private").mkdir(mode=0o700)
-    (here.root / "private" / "key").write_text("secret")
-    at = here.make(after=61)
-    shutil.rmtree(here.root / "private")
-    here.make(after=61)
-    assert here.ask(at=at).why == ""
-    assert here.order(lay=True, at=at).laid
-    here.make(after=61)
-    assert not (here.root / "private").exists()
 
 
 def test_a_silence_that_two_instances_recorded_came_back_once() -> None:
