@@ -39,7 +39,7 @@ def nothing_moves(world: World) -> Iterator[None]:
     yield
     until(lambda: all(world.node_ready(node) for node in ("k3s-w1", "k3s-w2")), 60, "the nodes are Ready")
     for name in APPS:
-        world.settled(name, "primary", 120)
+        world.settled(name, "primary", 240)  # a dead connection is dropped, on a slow machine not at the first try
     # Longer than any decision takes once its reason is there: three ticks.
     time.sleep(6)
     assert {name: world.daemon.app(name)["epoch"] for name in APPS} == epochs, "an intent was saved"
