@@ -297,14 +297,17 @@ async def test_another_server_on_that_address_is_unknown(engine, fence):
 
 
 async def test_readings_side_by_side_do_not_disturb_each_other(engine, fence, impatient):
-    hung = iter([True])
+    hung = asyncio.Event()
 
     async def once() -> web.StreamResponse | None:
-        return await hang() if next(hung, False) else None
+        if hung.is_set():
+            return None
+        hung.set()
+        return await hang()
 
     engine.fault = on("/json", once)
     first = asyncio.create_task(fence.state())
-    await asyncio.sleep(0.1)
+    await hung.wait()
     found = await asyncio.gather(first, *(fence.state() for _ in range(20)))
     # One hangs, and closes the connections; the others have an answer, or lost theirs to that.
     assert isinstance(found[0], Unknown)
