@@ -29,7 +29,6 @@ from failoverd.guard.files import (
     quoted,
     shown,
     sync_file,
-    sync_folder,
     temporary,
     unquoted,
 )
@@ -106,7 +105,7 @@ def _looks_like_one(root: Path, relative: str, path: Path) -> str:
     """Why a file may be a database all the same, and an encrypted one has a -wal that belongs to it."""
     if path.suffix.lower() in NAMES_OF_DATABASES or shelf.folder(root, quoted(relative)).is_dir():
         return "it is named as a database or was one, and none that can be read: not copied as a file"
-    return sqlite.of_database(path)
+    return sqlite.beside(path)  # whoever asks has read its header
 
 
 def look(path: Path) -> Look:
@@ -117,9 +116,9 @@ def look(path: Path) -> Look:
     return seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
-def _counting(root: Path, name: str, wanted: Wanted, site: Site) -> list[copies.Lying]:
-    """The points of a file that count, newest first."""
-    found = [one for one in copies.lying(root, [], name) if (one.point.epoch, one.point.site) == (wanted.epoch, site)]
+def _counting(points: Iterable[copies.Lying], wanted: Wanted, site: Site) -> list[copies.Lying]:
+    """Those of a file's points that count, newest first."""
+    found = [one for one in points if (one.point.epoch, one.point.site) == (wanted.epoch, site)]
     return sorted(found, key=lambda one: one.point.order, reverse=True)
 
 
@@ -222,8 +221,7 @@ class FileMaker:
         # Until then its points are the only ones left to put back; how long a file was gone before this process
         # nobody knows.
         self._gone = {} if unread else {folder: self._gone.get(folder, now) for folder in kept.values()}
-        past = [folder for folder, since in self._gone.items() if now - since >= wanted.keep_for]
-        self._over = past
+        self._over = [folder for folder, since in self._gone.items() if now - since >= wanted.keep_for]
 
     def _forget(self, now: timedelta) -> None:
         """Drop the oldest point of a file that has been gone for as long as points are kept."""
@@ -233,9 +231,7 @@ class FileMaker:
         try:
             oldest = next(shelf.manifests([folder]), None)
             if oldest is not None:
-                oldest.unlink(missing_ok=True)
-                sync_folder(folder)
-                oldest.with_suffix(".copy").unlink(missing_ok=True)
+                shelf.drop(oldest, oldest.with_suffix(".copy"))
                 self._lying -= 2
             else:
                 shelf.sweep(folder)
@@ -288,7 +284,7 @@ class FileMaker:
             raise Unfit(
                 f"points of epoch {later} lie here, and {wanted.epoch} is wanted: whoever wants it knows less"
             )
-        same = _counting(self._root, name, wanted, self._site)
+        same = _counting(there, wanted, self._site)
         if not same or not _holds(same[0], first, seen, mode):
             draft = FilePoint(
                 file=name,
@@ -305,7 +301,7 @@ class FileMaker:
             self._made, self._added = self._made + 1, clock().mono
             left = prune([*there, made], wanted, clock().wall)
             self._lying += 2 * (len(left) - len(there))
-            same = _counting(self._root, name, wanted, self._site)
+            same = _counting(left, wanted, self._site)
         self._oldest[name] = same[-1].point.made_at
 
     def _copy(self, path: Path, seen: Look, draft: FilePoint, pace: Pace) -> None:

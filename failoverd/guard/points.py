@@ -159,7 +159,7 @@ def prune(points: Sequence[Lies], wanted: Wanted, now: datetime) -> list[Lies]:
     for rank, one in enumerate(sorted(points, key=lambda one: one.point.order, reverse=True)):
         meant = asked is not None and one.point.made_at <= asked
         if rank and not meant and (rank >= wanted.keep or now - one.point.made_at > wanted.keep_for):
-            shelf.drop(one)
+            shelf.drop(one.manifest, one.file)
         else:
             left.append(one)
     return left
@@ -181,7 +181,7 @@ def thin(root: Path) -> None:
     for one in [one for _, one in files] + [one for place, one in databases if place]:
         if over <= 0:
             return
-        shelf.drop(one)
+        shelf.drop(one.manifest, one.file)
         over -= 2 * one.point.size  # what is taken shrinks, and what is free grows
 
 

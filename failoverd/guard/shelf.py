@@ -140,11 +140,11 @@ def _holds(point: Point, later: list[Lying], as_of: datetime) -> bool:
     return after.serial == point.serial + 1 and after.last_held is not None and after.last_held >= as_of
 
 
-def drop(lying: Lies) -> None:
+def drop(manifest: Path, file: Path) -> None:
     """Remove a point, its manifest first. Raises OSError."""
-    lying.manifest.unlink(missing_ok=True)
-    sync_folder(lying.manifest.parent)
-    lying.file.unlink(missing_ok=True)
+    manifest.unlink(missing_ok=True)
+    sync_folder(manifest.parent)
+    file.unlink(missing_ok=True)
 
 
 def sweep(where: Path) -> None:

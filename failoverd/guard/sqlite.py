@@ -77,12 +77,15 @@ def header(path: Path) -> Header | None:
     return Header(wal=raw[19] == 2, counter=struct.unpack(">I", raw[24:28])[0])
 
 
+def beside(path: Path) -> str:
+    """What of a database lies beside a place, in words; empty where nothing does."""
+    part = next((part for part in SIDECARS if os.path.lexists(f"{path}{part}")), "")
+    return part and f"a {part} lies beside it, as of a database"
+
+
 def of_database(path: Path) -> str:
     """Why this place is a database's, and no ordinary file's; empty where nothing says so. Raises OSError."""
-    beside = next((part for part in SIDECARS if os.path.lexists(f"{path}{part}")), "")
-    if beside:
-        return f"a {beside} lies beside it, as of a database"
-    return "it is a database" if os.path.lexists(path) and header(path) is not None else ""
+    return beside(path) or ("it is a database" if os.path.lexists(path) and header(path) is not None else "")
 
 
 def state(path: Path) -> State:
