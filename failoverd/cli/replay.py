@@ -13,11 +13,12 @@ from typing import Any
 from failoverd import __version__
 from failoverd.cli.cluster import find
 from failoverd.cli.exits import Exit, Stop
+from failoverd.cli.recorded import NOTHING, moment, read
 from failoverd.cli.replay_sweep import sweep
 from failoverd.config import Config, load
 from failoverd.core.model import Verdict
 from failoverd.core.rules import Rules
-from failoverd.recording import BadRecording, Header, Recording, Tick
+from failoverd.recording import Header, Tick
 from failoverd.replay import Departure, Departures, WhatIf, again, differences, rule_differences
 from failoverd.timeline import Line, Timeline, judged, position
 
@@ -32,20 +33,12 @@ def replay(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         raise Stop(Exit.USAGE, "--plot belongs to --sweep")
     other = load(arguments.config, files=False) if arguments.config else None
-    recording = Recording(tuple(arguments.files))
     teller = Teller(arguments, other)
-    try:
-        for tick in recording.ticks():
-            at = tick.seen.now.wall
-            if arguments.until and at > arguments.until:
-                continue
-            teller.take(tick, shown=not arguments.since or at >= arguments.since)
-    except BadRecording as error:
-        raise Stop(Exit.USAGE, str(error)) from None
-    for note in (*recording.notes, *teller.notes):
+    notes = read(arguments, lambda tick, within: teller.take(tick, shown=within))
+    for note in (*notes, *teller.notes):
         print(f"note: {note}", file=sys.stderr)
     if not teller.ticks:
-        raise Stop(Exit.USAGE, "nothing to replay: no tick of these files lies within the time asked for")
+        raise Stop(Exit.USAGE, NOTHING)
     return teller.end()
 
 
@@ -91,7 +84,7 @@ class Teller:
     def end(self) -> int:
         """Tell what it comes to. Returns the exit status."""
         begin, end = self._between[0], self._between[-1]
-        span = f"{self.ticks} ticks from {_time(begin)} to {_time(end)} UTC"
+        span = f"{self.ticks} ticks from {moment(begin)} to {moment(end)} UTC"
         moves = [("recorded", one) for one in self._recorded.found]
         moves += [("here", one) for one in self._here.found]
         moves = [(where, one) for where, one in moves if self._about(one.app)]
@@ -104,7 +97,7 @@ class Teller:
 
     def _summary(self, span: str, moves: list[tuple[str, Departure]]) -> Iterator[str]:
         for where, one in moves:
-            yield f"{where + ':':<9} {_time(one.began)} {_move(one, real=where == 'recorded')}"
+            yield f"{where + ':':<9} {moment(one.began)} {_move(one, real=where == 'recorded')}"
         if not moves:
             yield "no move was begun" + (", and none would have been" if self.other else "")
         count = len(self._differing)
@@ -229,7 +222,7 @@ class Teller:
         if self.arguments.output == "json":
             self._lines.append({**asdict(line), "at": line.at.isoformat(), "text": line.text.strip()})
         else:
-            print(f"{_time(line.at)} {line.text}")
+            print(f"{moment(line.at)} {line.text}")
 
     def _heading(self, text: str) -> None:
         self._headings.append(text.lstrip("# "))
@@ -239,10 +232,6 @@ class Teller:
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _verdict(verdict: Verdict) -> str:

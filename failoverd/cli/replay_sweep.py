@@ -11,9 +11,9 @@ from datetime import datetime
 
 from failoverd.cli.cluster import find
 from failoverd.cli.exits import Exit, Stop
-from failoverd.recording import BadRecording, Recording
+from failoverd.cli.recorded import NOTHING, moment, read
 from failoverd.replay_sweep import Point, Silence, Trace, Value
-from failoverd.simulator.sweep import BadSweep, parse, possible
+from failoverd.simulator.sweep import BadSweep, parse, possible, row, seconds
 from failoverd.simulator.sweep_plot import Curve, svg
 
 HEADS = ("value", "failovers", "silent for", "longest", "came back", "soonest", "at risk")
@@ -31,18 +31,10 @@ def sweep(arguments: argparse.Namespace) -> int:
         raise Stop(Exit.USAGE, str(error)) from None
     about = find(next(iter(configs.values())).rules, arguments.app).key if arguments.app else ""
     trace = Trace([Value(value, config.rules, config.hours.allow, about) for value, config in configs.items()])
-    recording = Recording(tuple(arguments.files))
-    try:
-        for tick in recording.ticks():
-            at = tick.seen.now.wall
-            if not arguments.until or at <= arguments.until:
-                trace.take(tick, counts=not arguments.since or at >= arguments.since)
-    except BadRecording as error:
-        raise Stop(Exit.USAGE, str(error)) from None
-    for note in recording.notes:
+    for note in read(arguments, lambda tick, within: trace.take(tick, counts=within)):
         print(f"note: {note}", file=sys.stderr)
     if not trace.ticks:
-        raise Stop(Exit.USAGE, "nothing to replay: no tick of these files lies within the time asked for")
+        raise Stop(Exit.USAGE, NOTHING)
     if trace.moved.found:
         print("note: apps were moved when this was recorded: from then on no value finds them there", file=sys.stderr)
     points = trace.points()
@@ -57,16 +49,16 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 def _table(trace: Trace, points: list[Point]) -> None:
     begin, end = trace.between[0], trace.between[-1]
-    print(f"{trace.ticks} ticks from {_time(begin)} to {_time(end)} UTC")
+    print(f"{trace.ticks} ticks from {moment(begin)} to {moment(end)} UTC")
     for one in trace.silences.found:
         print(f"  {_silence(one)}")
     if not trace.silences.found:
         print("  no node was silent")
     for move in trace.moved.found:
-        print(f"  recorded: {_time(move.began)} {move.text}")
+        print(f"  recorded: {moment(move.began)} {move.text}")
     print()
     for cells in (HEADS, *map(_cells, points)):
-        print("".join(cell.rjust(len(head) + 3) for cell, head in zip(cells, HEADS, strict=True)))
+        print(row(cells, HEADS))
 
 
 def _json(trace: Trace, points: list[Point]) -> None:
@@ -103,13 +95,10 @@ def _plot(arguments: argparse.Namespace, label: str, points: list[Point]) -> Non
 
 def _silence(one: Silence) -> str:
     end = "then heard again" if one.over else "not heard again"
-    return f"{one.node} silent from {_time(one.since)} for {one.lasted.total_seconds():.0f} s, {end}"
+    return f"{one.node} silent from {moment(one.since)} for {one.lasted.total_seconds():.0f} s, {end}"
 
 
 def _cells(point: Point) -> tuple[str, ...]:
-    def seconds(value: float | None, without: str = "-") -> str:
-        return without if value is None else f"{value:.0f} s"
-
     return (
         seconds(point.value.total_seconds()),
         str(point.failovers),
@@ -119,7 +108,3 @@ def _cells(point: Point) -> tuple[str, ...]:
         seconds(point.soonest),
         seconds(point.at_risk, "unknown") if point.failovers else "-",
     )
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}"

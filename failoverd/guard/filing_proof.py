@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from failoverd.core.filed import Filed, FilePoint, Trouble
 from failoverd.core.model import Now
@@ -176,8 +176,9 @@ def without(found: Meant, names: Iterable[str]) -> Meant:
     """
     taken = set(names)
     left = {name: one for name, one in found.points.items() if name not in taken}
-    there = [*taken, *left]
-    odd = {name for name in left if any(one.startswith(f"{name}/") or name.startswith(f"{one}/") for one in there)}
+    there = taken | left.keys()
+    pairs = [(one, str(folder)) for one in there for folder in PurePosixPath(one).parents if str(folder) in there]
+    odd = {name for pair in pairs for name in pair if name in left}
     stay = [one for one in found.stay if one.file not in taken]
     stay += [
         Trouble(file=name, text="a folder of that name, or of a file on the way, is put back too") for name in odd

@@ -106,11 +106,11 @@ def main(config: Path, sweep: Sweep, troubles: Sequence[Trouble], years: float, 
         sys.stdout.write(f"guard.enabled is false: guard.{sweep.key} makes no difference\n")
     span = f"{years:g} {'year' if years == 1 else 'years'}"
     sys.stdout.write(f"{_assumed(kinds)}\nthe same {len(happenings)} troubles of {span} for each value\n\n")
-    sys.stdout.write(_row(HEADS) + "\n")
+    sys.stdout.write(row(HEADS) + "\n")
     found = []
     for value, given_rules in rules.items():
         found.append(_point(value, play(given_rules, happenings, seed), years))
-        sys.stdout.write(_row(_cells(found[-1])) + "\n")
+        sys.stdout.write(row(_cells(found[-1])) + "\n")
         sys.stdout.flush()
     if plot:
         curves = (
@@ -125,14 +125,17 @@ def main(config: Path, sweep: Sweep, troubles: Sequence[Trouble], years: float, 
 HEADS = ("value", "deaths", "moved", "needless", "RTO median", "longest", "out of reach", "at risk")
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "".join(cell.rjust(len(head) + 3) for cell, head in zip(cells, HEADS, strict=True))
+def row(cells: Sequence[str], heads: Sequence[str] = HEADS) -> str:
+    """A line of a sweep's table, below these heads."""
+    return "".join(cell.rjust(len(head) + 3) for cell, head in zip(cells, heads, strict=True))
+
+
+def seconds(value: float | None, without: str = "-") -> str:
+    """A cell of seconds, or `without` where there are none."""
+    return without if value is None else f"{value:.0f} s"
 
 
 def _cells(point: Point) -> tuple[str, ...]:
-    def seconds(value: float | None, without: str = "-") -> str:
-        return without if value is None else f"{value:.0f} s"
-
     return (
         f"{point.value.total_seconds():.0f} s",
         f"{point.deaths:g}/y",
