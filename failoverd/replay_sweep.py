@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from failoverd.core.memory import Kind, Memory
+from failoverd.core.memory import Kind, Memory, worst
 from failoverd.core.model import Decision
 from failoverd.core.rules import Mode, Rules
 from failoverd.record import Remembered
@@ -101,14 +101,12 @@ class Value:
         assert isinstance(given, Memory)
         node = self.rules.place(self.rules.app(app), given.apps[app].active).node
         move = decision.memory.apps[app].move
-        ages = [loss.age_seconds for loss in move.losses] if move is not None else [None]
-        known = [age for age in ages if age is not None]
         return Begun(
             app=app,
             node=node,
             at=tick.seen.now.wall,
             silent=_silent(decision, node, tick),
-            at_risk=max(known, default=0.0) if len(known) == len(ages) else None,
+            at_risk=worst(loss.age_seconds for loss in move.losses) if move is not None else None,
         )
 
     def point(self, silences: Iterable[Silence]) -> Point:
@@ -119,7 +117,6 @@ class Value:
             within = [one.until for one in ended if one.node == move.node and one.since <= move.at <= one.until]
             backs += [(min(within) - move.at).total_seconds()] if within else []
         silent = [one.silent.total_seconds() for one in self.begun]
-        known = [one.at_risk for one in self.begun if one.at_risk is not None]
         return Point(
             value=self.value,
             failovers=len(self.begun),
@@ -127,7 +124,7 @@ class Value:
             silent_longest=max(silent, default=None),
             came_back=len(backs),
             soonest=min(backs, default=None),
-            at_risk=max(known, default=0.0) if len(known) == len(self.begun) else None,
+            at_risk=worst(one.at_risk for one in self.begun),
         )
 
 

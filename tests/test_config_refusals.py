@@ -87,6 +87,8 @@ CASES: list[tuple[str, str, str]] = [
     ("a pattern of a folder", '[guard]\nfiles = ["Backups/"]\n',
      '2: guard.files[0]: "Backups/" must name what is in the volume: no empty part, no "." and no ".."'
      " between slashes"),
+    ("a pattern that takes too long", '[guard]\nfiles = ["*-*-*-*"]\n',
+     '2: guard.files[0]: "*-*-*-*": at most 3 * between two slashes'),
     ("a pattern twice", '[guard]\nfiles = ["a", "b", "a"]\n', '2: guard.files[2]: "a" is there twice'),
     ("a pattern below ours", '[guard]\nfiles = [".failoverd/**"]\n',
      '2: guard.files[0]: ".failoverd/**": .failoverd is not the app\'s, and nothing in it is copied'),

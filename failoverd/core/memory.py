@@ -6,7 +6,7 @@ different clocks agree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -128,6 +128,16 @@ class Loss:
     """Data age; None where it is unknown."""
     missing: int = 0
     """Items announced by the lost side that the survivor does not hold."""
+
+
+def worst(ages: Iterable[float | None]) -> float | None:
+    """The most of several data ages, 0 of none; None where one is unknown. Seconds."""
+    found = 0.0
+    for age in ages:
+        if age is None:
+            return None
+        found = max(found, age)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -122,10 +122,10 @@ def _counting(points: Iterable[copies.Lying], wanted: Wanted, site: Site) -> lis
     return sorted(found, key=lambda one: one.point.order, reverse=True)
 
 
-def said(troubles: Iterable[Trouble], **other: object) -> Filed:
-    """What a guard says, with as many troubles as there is room for."""
+def said(troubles: Iterable[Trouble]) -> Filed:
+    """What a guard says of troubles: as many as there is room for."""
     named = sorted(set(troubles), key=lambda one: (one.file, one.text))
-    return Filed(troubles=tuple(named[:NAMED]), unnamed=max(0, len(named) - NAMED), **other)  # type: ignore[arg-type]
+    return Filed(troubles=tuple(named[:NAMED]), unnamed=max(0, len(named) - NAMED))
 
 
 class FileMaker:
@@ -175,8 +175,8 @@ class FileMaker:
             self._forget(clock().mono)
         well = self._oldest.keys() & self._found.keys()
         oldest = [self._oldest[name] for name in well]
-        return said(
-            [*self._odd, *(Trouble(file=name, text=text) for name, text in self._wrong.items())],
+        return replace(
+            said([*self._odd, *(Trouble(file=name, text=text) for name, text in self._wrong.items())]),
             made=self._made,
             files=len(self._found),
             points=len(well),

@@ -67,7 +67,7 @@ class FileProver:
                 wrong.append(Trouble(file=one.point.file, text=text))
             files += came
         self._verdicts = {path: kept for path, kept in self._verdicts.items() if path.exists()}
-        return said(wrong, files=files, points=proven)
+        return replace(said(wrong), files=files, points=proven)
 
     def _known(self, one: copies.Lying, recheck: timedelta, now: timedelta) -> _Verdict | None:
         past = self._verdicts.get(one.file)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from failoverd.config import Config, ConfigError, load
 from failoverd.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
+from failoverd.core.memory import worst
 from failoverd.core.rules import Mode
 from failoverd.simulator.sweep_plot import Curve, svg
 from failoverd.simulator.world_faults import BadFault, duration_ms
@@ -152,8 +153,6 @@ def _point(value: timedelta, made: Sequence[Made], years: float) -> Point:
     deaths = [one for one in made if one.happening.trouble.death]
     moved = [one for one in deaths if one.moved]
     rtos = [max(one.ready_ms) / 1000 for one in moved if one.ready_ms]
-    risks = [one.at_risk for one in made if one.moved]
-    known = [risk for risk in risks if risk is not None]
     return Point(
         value=value,
         deaths=len(deaths) / years,
@@ -162,7 +161,7 @@ def _point(value: timedelta, made: Sequence[Made], years: float) -> Point:
         rto=statistics.median(rtos) if rtos else None,
         rto_longest=max(rtos, default=None),
         outage=sum(one.outage_ms for one in made) / 1000 / years,
-        at_risk=max(known, default=0.0) if len(known) == len(risks) else None,
+        at_risk=worst(one.at_risk for one in made if one.moved),
     )
 
 

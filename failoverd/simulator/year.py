@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from failoverd.core.memory import Kind, Move
+from failoverd.core.memory import Kind, Move, worst
 from failoverd.core.model import Decision, Now, Snapshot
 from failoverd.core.rules import Rules
 from failoverd.simulator.clock import run, until
@@ -157,13 +157,11 @@ def play(rules: Rules, happenings: Sequence[Happening], seed: int) -> list[Made]
 def _made(happening: Happening, moves: Iterable[Move], began: datetime) -> Made:
     kept = [move for move in moves if not move.aborted]
     ready = [at for move in kept for name, at in move.marks if name == "ready"]
-    ages = [loss.age_seconds for move in kept for loss in move.losses]
-    known = [age for age in ages if age is not None]
     return Made(
         happening=happening,
         ready_ms=tuple(_ms(at - began) - happening.at_ms for at in ready),
         stuck=len(kept) - len(ready),
-        at_risk=None if len(known) < len(ages) else max(known, default=0.0),
+        at_risk=worst(loss.age_seconds for move in kept for loss in move.losses),
     )
 
 
