@@ -149,7 +149,9 @@ async def tell(stage: Stage) -> None:
     tale = stage.tale
     tale.say("story", f"app {APP} runs on {NODE}; its volume is replicated to k3s-w2; now the daemon starts")
     await stage.start_daemon()
-    await stage.until("both copies proven equal", lambda: tale.settled("primary") and tale.verdict(NODE) == "UP")
+    await stage.until(
+        "both copies proven equal, of a known age", lambda: tale.settled("primary") and tale.verdict(NODE) == "UP"
+    )
     tale.say("story", "all is well: both copies are proven equal, the active one only sends, the other only receives")
     settled = tale.seconds()
     # Power is cut half way between two renewals: how long a silence takes to show depends on when it begins.

@@ -109,6 +109,10 @@ class Tale:
         found: Raw = (self.status.get("apps") or {}).get(self.app) or {}
         return found
 
+    def _volume(self) -> Raw:
+        found: Raw = (self._app().get("volumes") or {}).get("data") or {}
+        return found
+
     def phase(self) -> str:
         """The app's phase."""
         return str(self._app().get("phase"))
@@ -123,13 +127,15 @@ class Tale:
 
     def standing(self, site: str) -> str:
         """Standing of the copy at `site`."""
-        copies = ((self._app().get("volumes") or {}).get("data") or {}).get("copies") or {}
+        copies = self._volume().get("copies") or {}
         return str((copies.get(site) or {}).get("standing"))
 
     def settled(self, site: str) -> bool:
-        """Whether the app is active at `site`, nothing moves and the standby is clean."""
+        """Whether the app is active at `site`, nothing moves, the standby is clean and its data age is known: before
+        that it would not be moved."""
         other = "backup" if site == "primary" else "primary"
-        return self.phase() == "watching" and self.active() == site and self.standing(other) == "clean"
+        clean = self.standing(other) == "clean" and self._volume().get("age_seconds") is not None
+        return clean and self.phase() == "watching" and self.active() == site
 
     def verdict(self, node: str) -> str:
         """The daemon's judgement of a node."""

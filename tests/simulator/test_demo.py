@@ -14,10 +14,13 @@ import time
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
+
+from failoverd.simulator.demo_tale import Tale
+from failoverd.simulator.serve import Serve
 
 PROJECT = Path(__file__).parents[2]
 AT_MOST = 3 * 75
@@ -159,3 +162,13 @@ async def test_an_interrupted_demo_leaves_nothing_behind(demo: Process, tmp_path
     await heard(demo, "the daemon starts")
     await asyncio.sleep(2)
     await gone(demo, tmp_path)
+
+
+def test_power_is_not_cut_before_the_data_age_is_known() -> None:
+    tale = Tale(cast(Serve, None), "media/sonarr", "")
+    volume: dict[str, Any] = {"age_seconds": None, "copies": {"backup": {"standing": "clean"}}}
+    app = {"phase": "watching", "active": "primary", "move": None, "volumes": {"data": volume}}
+    tale.status = {"apps": {"media/sonarr": app}}
+    assert not tale.settled("primary")
+    volume["age_seconds"] = 2.5
+    assert tale.settled("primary")
