@@ -79,7 +79,7 @@ soak: .venv ## random faults on a real cluster (root, Linux), an hour of them: m
 	@$(BIN)/python -m tests.lab check
 	SOAK_MINUTES=$(or $(MINUTES),60) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/e2e/test_soak.py $(ARGS)
 
-e2e-long: .venv ## what make e2e has no time for: planned work, roles or guard off (root, Linux)
+e2e-long: .venv ## what make e2e has no time for: a hypervisor that lies, restores, roles or guard off (root, Linux)
 	@$(BIN)/python -m tests.lab check
 	$(BIN)/python -m pytest tests/e2e/long $(ARGS)
 

@@ -28,7 +28,7 @@ GROUPS = (
     ("test_planned",),
     ("test_lab", "test_standins", "test_contract"),
     ("test_silence", "test_no_move"),
-    ("test_failover", "test_refusals", "test_hypervisor", "test_fence"),
+    ("test_failover", "test_refusals", "test_fence"),
     ("test_data",),
     ("test_deployed", "test_soak"),
     ("test_kills", "test_kills_real", "test_every_act"),
