@@ -181,8 +181,8 @@ async def build(config: Config, *, dry_run: bool = False, clock: SystemClock | N
 
 def _assembled(config: Config, client: Client, clock: SystemClock, *, dry_run: bool) -> Daemon:
     namespace = config.settings.kubernetes.namespace
-    leadership = _leadership(config, client, clock)
     wake = asyncio.Event()
+    leadership = _leadership(config, client, clock, wake)
     rules = config.rules
     reader = KubeReader(client, lambda: rules, leadership, clock=clock, namespace=namespace, wake=wake)
     fences = {fence.node: fence_of(fence, clock) for fence in config.fences.values()}
@@ -249,7 +249,7 @@ async def _order(client: Client, own: str, namespace: str, claim: str, wanted: W
     return await guards.order(client, own, names.guard_object(namespace, claim), wanted, version)
 
 
-def _leadership(config: Config, client: Client, clock: SystemClock) -> LeaseLeadership:
+def _leadership(config: Config, client: Client, clock: SystemClock, wake: asyncio.Event) -> LeaseLeadership:
     wait = config.settings.leadership
     return LeaseLeadership(
         client,
@@ -258,6 +258,7 @@ def _leadership(config: Config, client: Client, clock: SystemClock) -> LeaseLead
         holder=identity(config.instance),
         config=config.hash,
         timings=LeaseTimings(renew=wait.renew_every, deadline=wait.renew_deadline, duration=wait.duration),
+        wake=wake,
     )
 
 

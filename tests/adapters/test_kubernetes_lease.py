@@ -63,6 +63,26 @@ async def test_a_second_instance_waits_a_whole_duration_without_a_change(server,
     assert not await one.turn()
 
 
+async def test_a_second_instance_does_not_sleep_past_the_end_of_the_wait(clock, make):
+    one, two = make("one"), make("two")
+    await one.turn()
+    await two.turn()
+    clock.pass_(16.5)
+    assert max(two.pause(clock.now().mono) for _ in range(20)) <= timedelta(seconds=0.5)
+    clock.pass_(0.5)
+    assert await two.turn()
+
+
+async def test_who_gains_the_lead_goes_on_at_once(client):
+    wake, stop = asyncio.Event(), asyncio.Event()
+    one = LeaseLeadership(client, SystemClock(), namespace="failoverd", holder="one", wake=wake)
+    task = asyncio.create_task(one.run(stop))
+    await asyncio.wait_for(wake.wait(), 10)
+    assert one.instance(SystemClock().now()).leader
+    stop.set()
+    await task
+
+
 async def test_every_change_that_is_seen_starts_the_wait_anew(clock, make):
     one, two = make("one"), make("two")
     await one.turn()

@@ -92,7 +92,7 @@ def micro_time(moment: datetime) -> str:
 class LeaseLeadership:
     """The `Leadership` of the loop. `run` seeks and keeps the lead until it is cancelled or `stop` is set."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         client: Client,
         clock: Clock,
@@ -101,7 +101,9 @@ class LeaseLeadership:
         holder: str,
         config: str = "",
         timings: LeaseTimings | None = None,
+        wake: asyncio.Event | None = None,
     ) -> None:
+        """`wake` is set whenever the lead has been gained, so that nobody sleeps on a move that is to go on."""
         self.holder = holder
         self.mismatch = ""
         """Why this instance does not simply lead: another configuration is in force. Empty otherwise."""
@@ -110,6 +112,7 @@ class LeaseLeadership:
         self._client = client
         self._clock = clock
         self._config = config
+        self._wake = wake
         self._timings = timings or LeaseTimings()
         self._base = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._record: Record | None = None
@@ -174,8 +177,10 @@ class LeaseLeadership:
         ended = stop if stop is not None else asyncio.Event()
         try:
             while not ended.is_set():
-                await self.turn()
-                pause = self._pause(self._clock.now().mono).total_seconds()
+                led = self._leads(self._clock.now().mono)
+                if await self.turn() and not led and self._wake is not None:
+                    self._wake.set()
+                pause = self.pause(self._clock.now().mono).total_seconds()
                 try:
                     async with asyncio.timeout(pause):
                         await ended.wait()
@@ -248,15 +253,18 @@ class LeaseLeadership:
         Under another configuration than the recorded one we wait a whole duration longer, so that an instance
         which runs under the recorded one comes first.
         """
-        waited = mono - self._changed_at
         self.mismatch = ""
-        extra = timedelta(0)
-        if record.config and record.config != self._config:
-            extra = self._timings.duration
+        if self._differs(record):
             self.mismatch = f"the Lease was last held under configuration {record.config}, this is {self._config}"
-        if not record.holder:
-            return waited >= extra
-        return waited >= max(record.duration, self._timings.duration) + extra
+        return mono >= self._runs_out(record)
+
+    def _differs(self, record: Record) -> bool:
+        return record.config not in {"", self._config}
+
+    def _runs_out(self, record: Record) -> timedelta:
+        """When a record that isn't ours may be taken unless it changes, on the monotonic clock."""
+        held = max(record.duration, self._timings.duration) if record.holder else timedelta(0)
+        return self._changed_at + held + (self._timings.duration if self._differs(record) else timedelta(0))
 
     def _note(self, record: Record | None, began: timedelta) -> None:
         if began < self._wrote_at:
@@ -269,12 +277,17 @@ class LeaseLeadership:
         self._met_another |= record is not None and record.holder not in {"", self.holder}
         self._record, self._looked_at = record, began
 
-    def _pause(self, now: timedelta) -> timedelta:
+    def pause(self, now: timedelta) -> timedelta:
+        """How long the next turn may wait: to the next renewal, look or try, or to where another's lead runs out."""
         if self._leads(now) and not self.trouble and self._renewed_at is not None:
             due = self._renewed_at + self._timings.renew * random.uniform(0.9, 1.0)  # noqa: S311
             return max(due - now, timedelta(0))
-        ours = self._record is not None and self._record.holder == self.holder
-        return self._timings.retry / (4 if ours else 1) * random.uniform(0.8, 1.0)  # noqa: S311
+        record = self._record
+        ours = record is not None and record.holder == self.holder
+        pause = self._timings.retry / (4 if ours else 1) * random.uniform(0.8, 1.0)  # noqa: S311
+        if record is None or ours or (left := self._runs_out(record) - now) <= timedelta(0):
+            return pause
+        return min(pause, left)
 
     async def _create(self) -> None:
         body = self._body({"name": names.LEASE}, transitions=0, acquired=None, holder=self.holder)
