@@ -233,7 +233,8 @@ def test_what_is_unwise_is_noted_but_not_refused(tmp_path: Path) -> None:
     notes = [str(note).replace(f"{tmp_path}/", "") for note in loaded(tmp_path, SITES + APP).notes]
     assert notes == [
         "config.toml:7: apps: media/sonarr moves by proof only, but no [[fencing]] is for k3s-w1:"
-        " it can never fail over"
+        ' it can never fail over; add a [[fencing]] for k3s-w1, or set require = "silence", at the price that'
+        " docs/fencing.md names"
     ]
     silent = SITES + APP + FENCE + '[failover]\nrequire = "silence"\n'
     assert loaded(tmp_path, silent).notes == ()

@@ -145,6 +145,11 @@ CASES: list[tuple[str, str, str]] = [
      "1: failover: is one table, not several: write [failover], in single brackets"),
     ("witness listed already", '[[witness]]\nnode = "k3s-w2"\n',
      '2: witness[0].node: "k3s-w2" is listed already; nodes of pairs witness by themselves'),
+    ("witness of an impossible name", '[[witness]]\nnode = "k3s_cp1"\n',
+     '2: witness[0].node: "k3s_cp1" is not a Kubernetes name: lower-case letters, digits, "-" and "." only'),
+    ("instance on an impossible node", '[instance]\nnode = "-a"\n',
+     '2: instance.node: "-a" is not a Kubernetes name: a letter or digit at both ends,'
+     ' and on both sides of each "."'),
     ("hours", '[failback]\nhours = "2-5"\n',
      '2: failback.hours: "2-5" is not a window; write "any" or "02:00-05:00"'),
     ("zone", '[failback]\ntimezone = "Mars"\n',
@@ -204,6 +209,10 @@ APP_CASES: list[tuple[str, str, str]] = [
      '10: apps[0].helm_release: "" is not a Kubernetes name: lower-case letters, digits, "-" and "." only'),
     ("kured of a wrong name", APP + '[planned]\nkured = "Kured"\n',
      '11: planned.kured: "Kured" is not a Kubernetes name: lower-case letters, digits, "-" and "." only'),
+    ("kured of too many parts", APP + '[planned]\nkured = "a/b/c"\n',
+     '11: planned.kured: "a/b/c" is too long: write "name" or "namespace/name"'),
+    ("release of too many parts", APP + 'helm_release = "a/b/c"\n',
+     '10: apps[0].helm_release: "a/b/c" is too long: write "name" or "namespace/name"'),
     ("kured of no name", APP + '[planned]\nkured = "ops/"\n',
      '11: planned.kured: "" is not a Kubernetes name: lower-case letters, digits, "-" and "." only'),
     ("two owners", APP + 'helm_release = "sonarr"\nargo_application = "media"\n',
@@ -280,6 +289,56 @@ def test_sites_are_needed_once(tmp_path: Path) -> None:
     assert refusals(tmp_path, pair + APP) == [
         'config.toml:4: pairs[0].backup.node: "a" is the primary as well; a pair needs two nodes'
     ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        (('"k3s-w1"', '"W_1"'), '2: sites.primary.node: "W_1" is not a Kubernetes name: lower-case letters, digits,'),
+        (('"k3s-w2"', '"w2 "'), '6: sites.backup.node: "w2 " is not a Kubernetes name: lower-case letters, digits,'),
+        (('role = "primary"', '"bad key!" = "x y"'),
+         '3: sites.primary.node_selector.bad key!: "bad key!" is no label of Kubernetes: letters, digits, "-", "_"'),
+        (('role = "primary"', 'role = "x y"'),
+         '3: sites.primary.node_selector.role: "x y" is no value of a label: letters, digits, "-", "_" and "." only'),
+        (('role = "primary"', '"a_b/c" = "x"'), '3: sites.primary.node_selector.a_b/c: "a_b/c" is no label of'),
+    ],
+)  # fmt: skip
+def test_nodes_and_labels_are_such_as_kubernetes_can_have(tmp_path: Path, wrong: tuple[str, str], line: str) -> None:
+    (said,) = refusals(tmp_path, SITES.replace(*wrong) + APP)
+    assert said.startswith(f"config.toml:{line}")
+
+
+def test_labels_of_kubernetes_are_good(tmp_path: Path) -> None:
+    good = '"node-role.kubernetes.io/Worker_1" = "", "a.B" = "x-1"'
+    loaded(tmp_path, SITES.replace('role = "primary"', good) + APP)
+
+
+def test_a_volume_of_an_impossible_name_is_said_of_it_and_not_of_what_is_named_after_it(tmp_path: Path) -> None:
+    only = 'lower-case letters, digits, "-" and "." only; claims and sources are named after it, as in'
+    assert refusals(tmp_path, SITES + APP + 'volumes = ["data/x", "Data"]\n') == [
+        f'config.toml:10: apps[0].volumes[0].name: "data/x" is not a Kubernetes name: {only} "pvc-sonarr-data/x"',
+        f'config.toml:10: apps[0].volumes[1].name: "Data" is not a Kubernetes name: {only} "pvc-sonarr-Data"',
+    ]
+
+
+def test_a_value_that_is_none_hides_nothing_that_can_be_told_without_it(tmp_path: Path) -> None:
+    text = '[failover]\nrequire = "silense"\n[guard]\nshare = 5\nkeep = 0\nfiles = ["/x"]\n'
+    text += '[[witness]]\nnode = "k3s-w1"\n[web]\nlisten = "x"\n[timings]\ntick = 3\n'
+    said = [line.partition(": ")[2].partition(":")[0] for line in refusals(tmp_path, text + SITES + APP)]
+    assert said == [
+        *("failover.require", "guard.share", "guard.keep", "guard.files[0]"),
+        *("witness[0].node", "web.listen", "timings.tick"),
+    ]
+
+
+def test_what_is_wrong_only_because_a_value_is_left_out_is_not_said(tmp_path: Path) -> None:
+    hook = '[[notify]]\ntype = "slack"\nurl_file = 3\n'
+    (line,) = refusals(tmp_path, hook + SITES + APP)
+    assert line.startswith("config.toml:3: notify[0].url_file: must be text")
+    pair = '[[pairs]]\nname = "{}"\nprimary = {{ node = "{}" }}\nbackup = {{ node = "b" }}\n'
+    two = pair.format("x", "a") + pair.format("y", "c")
+    (line,) = refusals(tmp_path, two + APP + "pair = 3\n")
+    assert line.startswith("config.toml:12: apps[0].pair: must be text")
 
 
 def test_a_node_is_in_one_domain_only(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Iterator
 
 from failoverd.config.address import is_http
 from failoverd.config.locate import Path
+from failoverd.config.names import is_name, no_name, no_reference
 from failoverd.config.problems import Origin, Problem, dotted, suggestion
 from failoverd.config.settings import AppTable, ConventionsTable, Settings, VolumeTable
 from failoverd.core.rules import App, Applier, ApplierKind, Copy, Pair, Site, Volume
@@ -16,14 +16,7 @@ ONLY_VOLUME = "data"
 """What the one volume of an app is called that lists none."""
 ARGO_NAMESPACE = "argocd"
 """Where Argo CD's own manifests put it, and Applications that name no other namespace."""
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
-NO_NAME = 'is not a Kubernetes name: lower-case letters, digits, "-" and "." only'
 _FIELDS = ("namespace", "app", "volume")
-
-
-def is_name(text: str) -> bool:
-    """Whether Kubernetes takes it for the name of an object."""
-    return _NAME.fullmatch(text) is not None
 
 
 class Apps:
@@ -86,10 +79,12 @@ class Apps:
             (ApplierKind.HELM_RELEASE, "helm_release", table.namespace),
             (ApplierKind.APPLICATION, "argo_application", ARGO_NAMESPACE),
         ):
-            space, slash, name = getattr(table, field).rpartition("/")
-            parts = [part for part in (space, name) if part or slash]
-            if parts and all(self._check_name((*path, field), part) for part in parts):
-                return Applier(kind=kind, name=f"{space or usual}/{name}")
+            text = getattr(table, field)
+            wrong = no_reference(text) if text else ""
+            if wrong:
+                self._say((*path, field), wrong)
+            elif text:
+                return Applier(kind=kind, name=text if "/" in text else f"{usual}/{text}")
         return None
 
     def _pair(self, path: Path, table: AppTable) -> str:
@@ -109,6 +104,11 @@ class Apps:
                 self._say((*here, "name"), f'the app lists the volume "{volume.name}" twice')
                 continue
             names.add(volume.name)
+            bad = [name for name in self._by_convention(table, volume) if not is_name(name)]
+            if bad and table.volumes and not is_name(volume.name):
+                text = f'{no_name(volume.name)}; claims and sources are named after it, as in "{bad[0]}"'
+                self._say((*here, "name"), text)
+                continue
             copies = {
                 site: Copy(
                     claim=self._named(here, table, volume, f"claim_{site}"),
@@ -120,11 +120,7 @@ class Apps:
 
     def _named(self, here: Path, table: AppTable, volume: VolumeTable, field: str) -> str:
         """The claim or source: as written, else by convention; each belongs to one copy only."""
-        convention = f"volume_{field}" if table.volumes else field
-        template = getattr(self.settings.conventions, convention)
-        name = str(getattr(volume, field)) or template.format(
-            namespace=table.namespace, app=table.name, volume=volume.name
-        )
+        name = str(getattr(volume, field)) or self._conventional(table, volume, field)
         path = (*here, field) if table.volumes else here
         self._check_name(path, name)
         kind = field.partition("_")[0]
@@ -137,6 +133,16 @@ class Apps:
                 f" ({self._place(taken)}); every copy needs its own",
             )
         return name
+
+    def _conventional(self, table: AppTable, volume: VolumeTable, field: str) -> str:
+        template = getattr(self.settings.conventions, f"volume_{field}" if table.volumes else field)
+        return str(template.format(namespace=table.namespace, app=table.name, volume=volume.name))
+
+    def _by_convention(self, table: AppTable, volume: VolumeTable) -> Iterator[str]:
+        """The names of a volume's claims and sources that nobody has written."""
+        for field in [f"{kind}_{site}" for kind in ("claim", "source") for site in Site]:
+            if not getattr(volume, field):
+                yield self._conventional(table, volume, field)
 
     def _templates_work(self) -> bool:
         before = len(self.problems)
@@ -158,10 +164,10 @@ class Apps:
         return len(self.problems) == before
 
     def _check_name(self, path: Path, name: str) -> bool:
-        good = is_name(name)
-        if not good:
-            self._say(path, f'"{name}" {NO_NAME}')
-        return good
+        wrong = no_name(name)
+        if wrong:
+            self._say(path, wrong)
+        return not wrong
 
     def _place(self, path: Path) -> str:
         return f"at {self.origin.where(path)}"

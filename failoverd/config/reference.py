@@ -69,8 +69,11 @@ One TOML file: `--config FILE`, else the one named in `$FAILOVERD_CONFIG`, else 
   as a whole, in JSON: `FAILOVERD__APPS='[{"name": "sonarr", "namespace": "media"}]'`.
 - **Secrets** (`token`, `url`, `secret`) can each be given in a file of their own (`token_file`, …). A file's
   name is relative to the folder of the configuration. Secrets are never printed.
-- **Errors** are one line each, all at once, with file, line, key and what to write instead; exit status 2,
-  before anything is contacted. An unknown key is an error. So is a duration that does not go with the others:
+- **Errors** are one line each, with file, line, key and what to write instead; exit status 2,
+  before anything is contacted. They are said all at once, but in two steps where the first hides the second:
+  what is no TOML hides the rest, and where a key that must be there is missing, or holds no such value, others are
+  compared (names, nodes, durations, files) once that is mended.
+  An unknown key is an error. So is a duration that does not go with the others:
   the inequalities stand, with their reasons, in `failoverd/config/timing.py`. So is a file that is named and not
   there, or a certificate or key that cannot be parsed; `failoverd config check --without-files` checks the rest
   where the daemon does not run.

@@ -16,17 +16,18 @@ from pathlib import Path as FilePath
 
 from failoverd.config import timing, unwise
 from failoverd.config.address import misfit
-from failoverd.config.apps import NO_NAME, Apps, is_name
+from failoverd.config.apps import Apps
 from failoverd.config.edges import ChannelType, NotifyTable
 from failoverd.config.fences import Fences, fence_hash
 from failoverd.config.hours import Hours, windows, zone
 from failoverd.config.locate import Path
+from failoverd.config.names import no_label, no_name, no_reference
 from failoverd.config.problems import ConfigError, Origin, Problem, in_order, suggestion
 from failoverd.config.resolved import Channel, Config
 from failoverd.config.secrets import Files, Secrets
-from failoverd.config.settings import Settings, SiteTable
+from failoverd.config.settings import PairTable, Settings, SitesTable, SiteTable
 from failoverd.core import patterns
-from failoverd.core.rules import Guarding, Pair, Place, Rules, Timings
+from failoverd.core.rules import Guarding, Pair, Place, Rules, Site, Timings
 
 ONLY_PAIR = "default"
 """Name of the pair that `[sites]` makes."""
@@ -133,6 +134,7 @@ class _Resolver:
             self._say(("sites",), "is missing: write [sites.primary] and [sites.backup], each with a node")
         found: dict[str, Pair] = {}
         if sites:
+            self._names(("sites",), sites)
             found[ONLY_PAIR] = Pair(
                 name=ONLY_PAIR, primary=_place(sites.primary, fenced), backup=_place(sites.backup, fenced)
             )
@@ -141,11 +143,25 @@ class _Resolver:
             if table.name in found:
                 self._say(("pairs", index, "name"), f'there are two pairs called "{table.name}"')
                 continue
+            self._names(("pairs", index), table)
             found[table.name] = Pair(
                 name=table.name, primary=_place(table.primary, fenced), backup=_place(table.backup, fenced)
             )
             self._two_nodes(found[table.name], ("pairs", index, "backup", "node"))
         return tuple(found.values())
+
+    def _names(self, path: Path, table: SitesTable | PairTable) -> None:
+        """Whether Kubernetes can have such nodes and labels."""
+        for site in Site:
+            place: SiteTable = getattr(table, site)
+            self._node((*path, site.value, "node"), place.node)
+            for key, value in place.node_selector.items():
+                if wrong := no_label(key, value):
+                    self._say((*path, site.value, "node_selector", key), wrong)
+
+    def _node(self, path: Path, name: str) -> None:
+        if wrong := no_name(name):
+            self._say(path, wrong)
 
     def _two_nodes(self, pair: Pair, path: Path) -> None:
         if pair.primary.node == pair.backup.node:
@@ -163,6 +179,7 @@ class _Resolver:
                     )
         for index, table in enumerate(self.settings.witness):
             path: Path = ("witness", index)
+            self._node((*path, "node"), table.node)
             if table.node in domains:
                 self._say((*path, "node"), f'"{table.node}" is listed already; nodes of pairs witness by themselves')
                 continue
@@ -222,6 +239,8 @@ class _Resolver:
 
     def _own_domain(self, domains: Mapping[str, str]) -> str:
         instance = self.settings.instance
+        if instance.node:
+            self._node(("instance", "node"), instance.node)
         return instance.domain or (domains.get(instance.node, instance.node) if instance.node else "")
 
     def _kubeconfig(self) -> FilePath | None:
@@ -244,11 +263,10 @@ class _Resolver:
         return folder
 
     def _kured(self) -> str:
-        space, slash, name = self.settings.planned.kured.rpartition("/")
-        for part in (space, name) if slash else (name,) if name else ():
-            if not is_name(part):
-                self._say(("planned", "kured"), f'"{part}" {NO_NAME}')
-        return f"{space or KURED_NAMESPACE}/{name}" if name else ""
+        kured = self.settings.planned.kured
+        if kured and (wrong := no_reference(kured)):
+            self._say(("planned", "kured"), wrong)
+        return kured if "/" in kured or not kured else f"{KURED_NAMESPACE}/{kured}"
 
     def _listen(self) -> None:
         listen = self.settings.web.listen

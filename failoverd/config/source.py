@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import tomllib
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from failoverd.config.locate import lines
-from failoverd.config.problems import ConfigError, Origin, Problem, suggestion, translate, unknown_key
+from failoverd.config.problems import ConfigError, Origin, Problem, dotted, suggestion, translate, unknown_key
 from failoverd.config.resolve import resolve
 from failoverd.config.resolved import Config
 from failoverd.config.secrets import Files
@@ -48,7 +49,7 @@ def parsed(text: str, path: Path, name: str, files: Files) -> Config:
         # A variable that was refused above also makes its table malformed: said once is enough.
         said = {problem.key for problem in problems if problem.where in origin.environ}
         more = [problem for problem in translate(error, origin) if problem.key not in said]
-        raise ConfigError([*problems, *more]) from error
+        raise ConfigError([*problems, *more, *_beyond(known, error, origin, path, files)]) from error
     except SettingsError as error:
         raise ConfigError([*problems, _not_json(str(error), origin)]) from error
     try:
@@ -58,6 +59,43 @@ def parsed(text: str, path: Path, name: str, files: Files) -> Config:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def _beyond(
+    known: Mapping[str, object], error: ValidationError, origin: Origin, path: Path, files: Files
+) -> list[Problem]:
+    """What else is wrong, as far as that can be told with the misfitting values left out; nothing where they are
+    needed. What might be wrong only because they are left out is not said."""
+    wrong = [details["loc"] for details in error.errors(include_url=False)]
+    rest = copy.deepcopy(dict(known))
+    if not all(len(loc) > 1 and _left_out(rest, loc) for loc in wrong):
+        return []
+    try:
+        resolve(Settings(**rest), origin, path, files)  # type: ignore[arg-type]
+    except (ValidationError, SettingsError):
+        return []
+    except ConfigError as found:
+        return [one for one in found.problems if not any(_touches(one, loc) for loc in wrong)]
+    return []
+
+
+def _left_out(tables: object, loc: tuple[str | int, ...]) -> bool:
+    """Take the value at `loc` out of `tables`; False where it is not there, or no key of a table."""
+    for part in loc[:-1]:
+        inside = isinstance(tables, dict) and part in tables
+        if not inside and not (isinstance(tables, list) and isinstance(part, int) and part < len(tables)):
+            return False
+        tables = tables[part]  # type: ignore[index]
+    if not isinstance(tables, dict) or loc[-1] not in tables:
+        return False
+    del tables[loc[-1]]
+    return True
+
+
+def _touches(problem: Problem, loc: tuple[str | int, ...]) -> bool:
+    """Whether it may be there only because the value at `loc` was left out."""
+    member = dotted(loc[:2]) if isinstance(loc[1], int) else dotted(loc)
+    return problem.key in (loc[0], dotted(loc)) or problem.key.startswith(f"{member}.") or dotted(loc) in problem.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,9 @@ from failoverd.config.problems import Origin, Problem
 from failoverd.config.settings import Settings
 from failoverd.core.rules import App, FenceWhen, Mode, Placing, Require, Rules
 
+REMEDY = 'add a [[fencing]] for {node}, or set require = "silence", at the price that docs/fencing.md names'
+"""What lets an app leave a node of which nothing proves that it is dead."""
+
 
 def notes(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]:
     """What is probably not what was meant, or not known."""
@@ -19,6 +22,7 @@ def notes(settings: Settings, rules: Rules, origin: Origin) -> Iterator[Problem]
         node = rules.place(app, app.preferred).node
         if app.require is Require.PROOF and not rules.fence(node):
             text = f"{app.key} moves by proof only, but no [[fencing]] is for {node}: it can never fail over"
+            text += f"; {REMEDY.format(node=node)}"
             yield origin.problem(("apps",), text)
     yield from _unprovable(settings, rules, origin)
     yield from _unplaced(settings, origin)
