@@ -74,10 +74,11 @@ class Recording:
 
     def ticks(self) -> Iterator[Tick]:
         """Every tick, instance by instance, in the order of time. Raises BadRecording."""
-        for header in sorted(self._headers(), key=lambda one: (one.instance, one.run, one.part)):
+        for header in sorted(self.headers(), key=lambda one: (one.instance, one.run, one.part)):
             yield from self._of(header)
 
-    def _headers(self) -> Iterator[Header]:
+    def headers(self) -> Iterator[Header]:
+        """Who recorded each file, and under which rules. Raises BadRecording."""
         for path in files(self.paths):
             with _opened(path) as stream:
                 for number, raw in _lines(path, stream):

@@ -110,10 +110,12 @@ class Departure:
     """Until when the rules wanted it begun; longer than `began` only where it was not."""
     text: str
     held: bool = False
-    """Nothing but what is set aside (mode `observe`) kept it from being begun."""
+    """Nothing but what is set aside (mode `observe`, or that another instance led) kept it from being begun."""
 
 
 OBSERVED = frozenset({Why.OBSERVING})
+LED = frozenset({Why.NOT_LEADER})
+"""What objects on an instance that only follows: no rules have a say in who leads."""
 UNADOPTED = frozenset({*OBSERVED, Why.NOT_ADOPTED, Why.NOT_CLEAN, Why.AGE_UNKNOWN})
 """What objects where no daemon has ever given the copies their roles and proven them."""
 
@@ -128,8 +130,16 @@ def departures(
         if then is not None and then.move is not None and (was is None or was.move is None):
             yield Departure(app=key, kind=then.move.kind, began=at, last=at, text=_told(then.move))
         elif app.wanted and app.objections and all(one.why in aside for one in app.objections):
-            text = f"{app.wanted} of {key}: nothing but mode observe objects"
+            observing = any(one.why is Why.OBSERVING for one in app.objections)
+            but = "but mode observe objects" if observing else "objects but that another instance leads"
+            text = f"{app.wanted} of {key}: nothing {but}"
             yield Departure(app=key, kind=app.wanted, began=at, last=at, text=text, held=True)
+
+
+def following(tick: Tick, aside: frozenset[Why] = OBSERVED) -> frozenset[Why]:
+    """What is to be set aside in `tick`, to learn what other rules would begin."""
+    instance = tick.seen.snapshot.instance
+    return aside | LED if instance.holder and not instance.leader else aside
 
 
 def _told(move: Move) -> str:
@@ -144,13 +154,19 @@ class Departures:
     apart: timedelta
     """One of the same kind within this time is the same."""
     found: list[Departure] = field(default_factory=list)
+    others: bool = False
+    """Whether those that another instance began count too: they are in what is remembered, begun already."""
+    _known: dict[str, set[str]] = field(default_factory=dict)
+    """Ids of all moves that were remembered."""
+    _first: datetime | None = None
 
     def add(
         self, given: Remembered, decision: Decision, at: datetime, aside: frozenset[Why] = OBSERVED
     ) -> list[Departure]:
         """Take one tick; returns what is new."""
         new = []
-        for one in departures(given, decision, at, aside):
+        elsewhere = list(self._elsewhere(given, decision, at)) if self.others else []
+        for one in (*elsewhere, *departures(given, decision, at, aside)):
             same = next((old for old in reversed(self.found) if old.app == one.app), None)
             if same is not None and same.kind is one.kind and same.held is one.held and at - same.last <= self.apart:
                 same.last = at
@@ -158,6 +174,20 @@ class Departures:
                 self.found.append(one)
                 new.append(one)
         return new
+
+    def _elsewhere(self, given: Remembered, decision: Decision, at: datetime) -> Iterator[Departure]:
+        """The moves that another instance began since the tick before, and within what was recorded."""
+        self._first = at if self._first is None else min(self._first, at)
+        for key, was in (given.apps if isinstance(given, Memory) else {}).items():
+            moves = was.moves if was.move is None else (*was.moves, was.move)
+            known = self._known.setdefault(key, {move.id for move in moves})
+            for move in moves:
+                if move.id not in known and move.began_at >= self._first:
+                    began = move.began_at
+                    yield Departure(app=key, kind=move.kind, began=began, last=began, text=_told(move))
+            then = decision.memory.apps.get(key)
+            here = then.move if then is not None else None
+            known |= {move.id for move in (*moves, here) if move is not None}
 
 
 @dataclass(slots=True)

@@ -3,7 +3,8 @@
 Each value watches the same recorded world, as `WhatIf` does: what it would have begun is told, not how that would
 have ended. So there is no RTO here; what can be told is after how long a silence a failover would have begun, and
 whether the node was heard again afterwards. In a recording made in mode `observe` the copies have no roles and no
-proof: what objects for that is set aside, for it would not be there under a daemon that acts.
+proof: what objects for that is set aside, for it would not be there under a daemon that acts. So is what objects
+because another instance led.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from failoverd.core.model import Decision
 from failoverd.core.rules import Mode, Rules
 from failoverd.record import Remembered
 from failoverd.recording import Tick
-from failoverd.replay import OBSERVED, UNADOPTED, Departures, WhatIf
+from failoverd.replay import OBSERVED, UNADOPTED, Departures, WhatIf, following
 
 NOTICED = timedelta(seconds=20)
 """Shorter silences are none: a lease is renewed every 10 s (docs/facts.md), and a tick may come late."""
@@ -91,7 +92,7 @@ class Value:
     def take(self, tick: Tick, *, counts: bool) -> Decision:
         """Decide upon one tick. Raises what `decide` raises."""
         given, decision = self._what_if.decide(tick)
-        aside = UNADOPTED if tick.seen.rules.mode is Mode.OBSERVE else OBSERVED
+        aside = following(tick, UNADOPTED if tick.seen.rules.mode is Mode.OBSERVE else OBSERVED)
         for move in self._moves.add(given, decision, tick.seen.now.wall, aside):
             if counts and move.kind is Kind.FAILOVER and self.about in ("", move.app):
                 self.begun.append(self._begun(move.app, given, decision, tick))
@@ -165,8 +166,8 @@ class Trace:
 
     values: Sequence[Value]
     silences: Silences = field(default_factory=Silences)
-    moved: Departures = field(default_factory=lambda: Departures(NONE))
-    """What the recorded daemon began: from then on no value finds the app where it was."""
+    moved: Departures = field(default_factory=lambda: Departures(NONE, others=True))
+    """What the recorded daemon, or another instance, began: from then on no value finds the app where it was."""
     between: list[datetime] = field(default_factory=list)
     """The first and the last tick that counts."""
     ticks: int = 0

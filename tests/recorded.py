@@ -40,25 +40,37 @@ def folder(path: Path, **changes: object) -> Folder:
 
 
 def record(
-    where: Folder, rules: Rules | None = None, story: tuple[str, ...] = POWER_CUT, secrets: tuple[str, ...] = ()
+    where: Folder,
+    rules: Rules | None = None,
+    story: tuple[str, ...] = POWER_CUT,
+    secrets: tuple[str, ...] = (),
+    *,
+    led_by: Rules | None = None,
 ) -> list[Seen]:
-    """Play `story` and record it; returns what `decide` was given and answered."""
-    world = World(WorldSpec(rules=rules or simple_rules()))
-    loop = instance(world)
+    """Play `story` and record it; returns what `decide` was given and answered.
+
+    With `led_by` another instance leads by these rules, and the one that is recorded follows.
+    """
+    world = World(WorldSpec(rules=led_by or rules or simple_rules()))
+    leader = instance(world)
+    loop = instance(world, "failoverd-1") if led_by else leader
+    if led_by is not None:
+        loop.rules = lambda: rules or simple_rules()
     recorder = Recorder(Writer(where, config="c0ffee", secrets=secrets), where.path, waiting=0)
     spy = loop.recording = Spy(recorder)
 
     async def main() -> None:
         inject(world, "leader failoverd-0")
-        task = asyncio.ensure_future(loop.run())
+        tasks = [asyncio.ensure_future(one.run()) for one in ([leader, loop] if led_by else [loop])]
         for part in story:
             if part.isdecimal():
                 await asyncio.sleep(int(part))
             else:
                 inject(world, part)
-        loop.stop.set()
-        loop.wake.set()
-        await task
+        for one in (leader, loop):
+            one.stop.set()
+            one.wake.set()
+        await asyncio.gather(*tasks)
 
     run(world, main())
     recorder.close()

@@ -11,8 +11,8 @@ import pytest
 
 from failoverd.cli import main
 from failoverd.cli.exits import Exit
-from failoverd.core.rules import Mode
-from failoverd.simulator.world_spec import simple_rules
+from failoverd.core.rules import Mode, Require
+from failoverd.simulator.world_spec import simple_app, simple_rules
 from tests.recorded import folder, record
 from tests.test_replay import other
 
@@ -35,8 +35,10 @@ def swept(config: str, *words: str, key: str = "silence_after=60s..180s") -> int
     return main(["--config", config, "replay", "--sweep", key, "--points", "4", *words])
 
 
-def points(capsys: pytest.CaptureFixture[str], config: str, *words: str) -> dict[str, Any]:
-    assert swept(config, *words, "-o", "json") == Exit.OK
+def points(
+    capsys: pytest.CaptureFixture[str], config: str, *words: str, key: str = "silence_after=60s..180s"
+) -> dict[str, Any]:
+    assert swept(config, *words, "-o", "json", key=key) == Exit.OK
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -93,6 +95,53 @@ def test_what_the_recorded_daemon_moved_is_said(tmp_path: Path, capsys: pytest.C
     assert said.err == "note: apps were moved when this was recorded: from then on no value finds them there\n"
 
 
+LED = replace(simple_rules(), apps=(replace(simple_app(), require=Require.SILENCE),))
+"""What the leader goes by: it moves after a silence of 60 s."""
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a follower in mode observe has seen beside a leader that acts."""
+    made = tmp_path_factory.mktemp("followed")
+    rules = replace(LED, mode=Mode.OBSERVE)
+    record(folder(made, instance="failoverd-1"), rules=rules, story=("90", "cut k3s-w1", "150"), led_by=LED)
+    return made
+
+
+def test_what_another_instance_moved_is_said_by_the_recording_of_a_follower(
+    followed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", str(followed)]) == Exit.OK
+    said = capsys.readouterr().out
+    assert "media/sonarr: starting" in said or "media/sonarr: flipping" in said
+    assert said.count("recorded: ") == 1
+    assert "failover of media/sonarr from primary to backup" in said.partition("recorded: ")[2]
+    assert "no move was begun" not in said
+    found = points(capsys, other(tmp_path), str(followed), key="silence_after=40s..100s")
+    assert [one["text"].partition(":")[0] for one in found["moves"]] == [
+        "failover of media/sonarr from primary to backup"
+    ]
+
+
+def test_what_a_follower_saw_counts_though_another_instance_led(
+    followed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = points(capsys, other(tmp_path), str(followed), key="silence_after=40s..100s")
+    rows = [(one["value"], one["failovers"]) for one in found["points"]]
+    assert (rows[0], rows[-1]) == ((40.0, 1), (100.0, 0))  # the leader had moved it by then
+
+
+def test_a_configuration_with_none_of_the_recorded_apps_is_refused(
+    observed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = other(tmp_path)
+    Path(config).write_text(Path(config).read_text().replace('"sonarr"', '"radarr"'))
+    said = f"failoverd: {config} has none of the recorded apps, which are media/sonarr\n"
+    for words in (["--sweep", "silence_after=60s..180s"], []):
+        assert main(["--config", config, "replay", str(observed), *words]) == Exit.USAGE
+        assert capsys.readouterr() == ("", said)
+
+
 def test_a_silence_does_not_go_on_in_another_run(
     observed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +178,8 @@ def test_only_the_app_that_was_asked_for_counts(
         (["--sweep", "silence=30s..180s"], "silence is no duration of the configuration"),
         (["--sweep", "silence_after"], "is not a sweep like silence_after=30s..180s"),
         (["--plot", "x.svg"], "--plot belongs to --sweep"),
+        (["--points", "3"], "--points belongs to --sweep"),
+        (["--sweep", "silence_after=10s..20s"], "no value is left to try: the configuration would refuse every one"),
         (["--sweep", "silence_after=60s..180s", "--from", "2027-01-01T00:00"], "nothing to replay"),
         (["--sweep", "silence_after=60s..180s", "--plot", "/nowhere/x.svg"], "/nowhere/x.svg cannot be written"),
     ],

@@ -245,7 +245,7 @@ def _replaying(commands: Commands[Parser]) -> None:
     replay.add_argument("--app", metavar="APP", help="tell of this app and its nodes only")
     text = "what the values of a duration of the configuration would have come to: silence_after=30s..180s"
     replay.add_argument("--sweep", metavar="KEY=A..B", help=text)
-    replay.add_argument("--points", type=int, default=6, metavar="N", help="values of the range (6)")
+    replay.add_argument("--points", type=int, metavar="N", help="values of the range (6)")
     replay.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the sweep")
     _output(replay)
 

@@ -13,13 +13,13 @@ from typing import Any
 from failoverd import __version__
 from failoverd.cli.cluster import find
 from failoverd.cli.exits import Exit, Stop
-from failoverd.cli.recorded import NOTHING, moment, read
+from failoverd.cli.recorded import NOTHING, in_common, moment, read
 from failoverd.cli.replay_sweep import sweep
 from failoverd.config import Config, load
 from failoverd.core.model import Verdict
 from failoverd.core.rules import Rules
 from failoverd.recording import Header, Tick
-from failoverd.replay import Departure, Departures, WhatIf, again, differences, rule_differences
+from failoverd.replay import Departure, Departures, WhatIf, again, differences, following, rule_differences
 from failoverd.timeline import Line, Timeline, judged, position
 
 DETAILS = 8
@@ -30,9 +30,12 @@ def replay(arguments: argparse.Namespace) -> int:
     """Replay the files."""
     if arguments.sweep:
         return sweep(arguments)
-    if arguments.plot:
-        raise Stop(Exit.USAGE, "--plot belongs to --sweep")
+    for name in ("plot", "points"):
+        if getattr(arguments, name) is not None:
+            raise Stop(Exit.USAGE, f"--{name} belongs to --sweep")
     other = load(arguments.config, files=False) if arguments.config else None
+    if other is not None:
+        in_common(arguments, other.path, other.rules)
     teller = Teller(arguments, other)
     notes = read(arguments, lambda tick, within: teller.take(tick, shown=within))
     for note in (*notes, *teller.notes):
@@ -58,7 +61,7 @@ class Teller:
     _timeline: Timeline = field(default_factory=Timeline)
     _what_if: WhatIf | None = None
     _marks: dict[str, object] = field(default_factory=dict)
-    _recorded: Departures = field(default_factory=lambda: Departures(timedelta(0)))
+    _recorded: Departures = field(default_factory=lambda: Departures(timedelta(0), others=True))
     _here: Departures = field(default_factory=lambda: Departures(timedelta(0)))
     _number: int | None = None
 
@@ -173,7 +176,7 @@ class Teller:
         given, decision = self._what_if.decide(tick)
         if not shown or tick.seen.decision is None:
             return
-        for one in self._here.add(given, decision, tick.seen.now.wall):
+        for one in self._here.add(given, decision, tick.seen.now.wall, following(tick)):
             yield self._line(tick, f"here begins: {_move(one, real=False)}", app=one.app)
         marks: dict[str, tuple[object, object, str, str]] = {}
         for node, verdict in decision.verdicts.items():

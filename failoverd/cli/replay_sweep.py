@@ -11,9 +11,9 @@ from datetime import datetime
 
 from failoverd.cli.cluster import find
 from failoverd.cli.exits import Exit, Stop
-from failoverd.cli.recorded import NOTHING, moment, read
+from failoverd.cli.recorded import NOTHING, in_common, moment, read
 from failoverd.replay_sweep import Point, Silence, Trace, Value
-from failoverd.simulator.sweep import BadSweep, parse, possible, row, seconds
+from failoverd.simulator.sweep import POINTS, BadSweep, parse, possible, row, seconds, unwritable
 from failoverd.simulator.sweep_plot import Curve, svg
 
 HEADS = ("value", "failovers", "silent for", "longest", "came back", "soonest", "at risk")
@@ -23,12 +23,15 @@ def sweep(arguments: argparse.Namespace) -> int:
     """Print the table, write the plot."""
     if arguments.config is None:
         raise Stop(Exit.USAGE, "--sweep tries values of a key of your configuration: name it with --config")
+    if arguments.plot and (wrong := unwritable(arguments.plot)):
+        raise Stop(Exit.USAGE, wrong)
     try:
-        swept = parse(arguments.sweep, arguments.points)
+        swept = parse(arguments.sweep, POINTS if arguments.points is None else arguments.points)
         with contextlib.redirect_stdout(sys.stderr):  # what it leaves out is no part of the table, nor of JSON
             configs = possible(arguments.config, swept)
     except BadSweep as error:
         raise Stop(Exit.USAGE, str(error)) from None
+    in_common(arguments, arguments.config, next(iter(configs.values())).rules)
     about = find(next(iter(configs.values())).rules, arguments.app).key if arguments.app else ""
     trace = Trace([Value(value, config.rules, config.hours.allow, about) for value, config in configs.items()])
     for note in read(arguments, lambda tick, within: trace.take(tick, counts=within)):

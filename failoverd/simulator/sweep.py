@@ -76,6 +76,16 @@ def parse(text: str, points: int = POINTS) -> Sweep:
     return Sweep(table=table, key=key, values=tuple(dict.fromkeys(values)))
 
 
+def unwritable(plot: Path) -> str:
+    """Why no plot can be written there; empty where one can: asked before hours of work rather than after."""
+    if plot.is_dir():
+        return f"{plot} cannot be written: it is a folder"
+    if not plot.parent.is_dir():
+        return f"{plot} cannot be written: there is no folder {plot.parent}"
+    good = os.access(plot if plot.exists() else plot.parent, os.W_OK)
+    return "" if good else f"{plot} cannot be written: permission denied"
+
+
 def trouble(text: str) -> Trouble:
     """`cut=52:5s..3m` is so many a year, each so long. Raises BadSweep."""
     known = {one.name: one for one in TROUBLES}
@@ -96,6 +106,8 @@ def trouble(text: str) -> Trouble:
 
 def main(config: Path, sweep: Sweep, troubles: Sequence[Trouble], years: float, seed: int, plot: Path | None) -> int:
     """Print the table, write the plot; 0. Raises BadSweep, ConfigError, OSError."""
+    if plot and (wrong := unwritable(plot)):
+        raise BadSweep(wrong)
     known = {one.name: one for one in troubles}
     kinds = [known.get(one.name, one) for one in TROUBLES]
     rules = {value: given.rules for value, given in possible(config, sweep).items()}
@@ -186,24 +198,22 @@ def _key(table: str, key: str) -> tuple[str, str]:
 def possible(config: Path, sweep: Sweep) -> dict[timedelta, Config]:
     """The configuration for each value, in mode `active`; those that it would refuse are said and left out.
 
-    Raises BadSweep where it names no apps, ConfigError when no value is left or when it is wrong itself.
+    Raises BadSweep where it names no apps or no value is left, ConfigError when it is wrong itself.
     """
     load(config, files=False)
     variable = f"{ENV_PREFIX}{sweep.table}{ENV_DELIMITER}{sweep.key}".upper()
     found: dict[timedelta, Config] = {}
-    refused: ConfigError | None = None
     for value in sweep.values:
         with _environment(variable, f"{value.total_seconds():.0f}s"):
             try:
                 given = load(config, files=False)
             except ConfigError as error:
-                refused = error
                 texts = "; ".join(problem.text for problem in error.problems)
                 sys.stdout.write(f"{sweep.key} = {value.total_seconds():.0f} s would be refused: {texts}\n")
                 continue
         found[value] = replace(given, rules=replace(given.rules, mode=Mode.ACTIVE))
-    if not found and refused is not None:
-        raise refused
+    if not found:
+        raise BadSweep(f"no value is left to try: the configuration would refuse every one of {sweep.key}")
     if not next(iter(found.values())).rules.apps:
         raise BadSweep("the configuration names no apps: there is nothing to move")
     return found

@@ -127,16 +127,21 @@ def test_a_sweep_of_guards_that_are_off_says_that_it_tells_nothing(config, capsy
         (["--sweep", "max_moves=30s..60s"], "max_moves is no duration of the configuration"),
         (["--sweep", "silence_after=60s..30s"], "'silence_after=60s..30s': a sweep goes upwards"),
         (["--sweep", "silence_after=x..30s"], "'x' is not a duration like 28s or 1m30s"),
-        (["--sweep", "silence_after=10s..20s"], "smallest value that works"),
+        (["--sweep", "silence_after=10s..20s"],
+         "no value is left to try: the configuration would refuse every one of silence_after"),
+        (["--sweep", "silence_after=60s..90s", "--plot", "/nowhere/x.svg"],
+         "/nowhere/x.svg cannot be written: there is no folder /nowhere"),
         (["--sweep", "silence_after=60s..90s", "--trouble", "fire=1"], "there are power, reboot, cut, stall"),
         (["--sweep", "silence_after=60s..90s", "--trouble", "cut=1:5m..5s"], "from the shorter to the longer"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_swept_is_one_clear_line(config, capsys, words, why):
     assert main(["--config", str(config), *words]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("failoverd simulate: ")
-    assert why in said
+    told = capsys.readouterr()
+    assert told.err.startswith("failoverd simulate: ")
+    assert why in told.err
+    assert "FAILOVERD__" not in told.err
+    assert "/y" not in told.out
 
 
 def test_a_sweep_without_a_configuration_asks_for_one(monkeypatch, capsys):
