@@ -18,6 +18,7 @@ from failoverd.simulator.clock import run, until
 from failoverd.simulator.daemons import Daemons
 from failoverd.simulator.leap import Leaper
 from failoverd.simulator.ports import Recorder
+from failoverd.simulator.scenario_check import check
 from failoverd.simulator.scenario_player import Player
 from failoverd.simulator.scenario_world import BadScenario, spec_of
 from failoverd.simulator.world import World
@@ -77,7 +78,9 @@ def parse(text: str) -> Scenario:
 
 def play(scenario: Scenario, *, leap: bool = True) -> Scenario:
     """Play it; returns the scenario with what was seen this time. Raises BadScenario, BadFault."""
-    world = World(spec_of(scenario.world))
+    spec = spec_of(scenario.world)
+    check(spec, [line for block in scenario.blocks for line in block.commands])
+    world = World(spec)
     player = Player(world)
 
     async def main() -> list[Block]:

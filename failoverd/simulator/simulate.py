@@ -6,22 +6,18 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from failoverd.config import ConfigError, load
-from failoverd.core import say
-from failoverd.core.model import Decision, Now, Snapshot, Why
 from failoverd.core.rules import Mode, Rules
 from failoverd.simulator import sweep
-from failoverd.simulator.clock import run, until
-from failoverd.simulator.daemons import Daemons
-from failoverd.simulator.leap import Leaper
-from failoverd.simulator.ports import Recorder
+from failoverd.simulator.clock import run
 from failoverd.simulator.scenario import parse, play
-from failoverd.simulator.scenario_player import Player
+from failoverd.simulator.scenario_check import check, usages
 from failoverd.simulator.scenario_world import BadScenario
+from failoverd.simulator.story import Story
 from failoverd.simulator.sweep import BadSweep
 from failoverd.simulator.world import World
 from failoverd.simulator.world_faults import BadFault, duration_ms
@@ -29,6 +25,9 @@ from failoverd.simulator.world_spec import ImpossibleWorld, WorldSpec, simple_ru
 
 FIRST_MS = 120_000
 """When the first fault happens: by then the copies are adopted."""
+APART, SEED = "30m", 1
+"""What `--apart` and `--seed` are where they are not given."""
+HEADING = "What happened, line by line (minutes and seconds):"
 
 
 class Named(NamedTuple):
@@ -61,73 +60,16 @@ NAMED: tuple[Named, ...] = (
 """What `--list` shows."""
 
 
-@dataclass(slots=True)
-class Story:
-    """A world, what happens in it, and what was said."""
-
-    world: World
-    player: Player
-    happenings: list[tuple[int, str]]
-    end_ms: int
-    refusals: list[str] = field(default_factory=list)
-    transcript: list[str] = field(default_factory=list)
-
-    def hear(self, decision: Decision, snapshot: Snapshot, now: Now) -> None:
-        """Take one tick in."""
-        self.player.hear(decision, snapshot, now)
-        self.refusals += [note.text for note in decision.notes if "is not moved" in note.text]
-        for key, app in decision.apps.items():  # of what nobody is told of: a way home that waits, day after day
-            spent = [str(one) for one in app.objections if one.why is Why.BUDGET]
-            self.refusals += [f"{key}: no {app.wanted}: {text}" for text in spent if not self._told(text)]
-
-    def _told(self, text: str) -> bool:
-        return any(text in refusal for refusal in self.refusals)
-
-    async def tell(self) -> None:
-        """Let it happen."""
-        daemons = Daemons(self.world, Recorder(self.hear), self.world.spec.instances, Leaper(self.world))
-        daemons.start()
-        for at_ms, command in [*self.happenings, (self.end_ms, "truth")]:
-            await until(self.world, max(at_ms, self.world.time.now_ms))
-            daemons.check()
-            self.transcript += [*self.player.end_block(), f">>> {command}"]
-            if command.startswith("restart daemon"):
-                await daemons.restart(command.split()[2:])
-            else:
-                self.player.do(command)
-        self.transcript += self.player.end_block()
-
-    def summary(self) -> list[str]:
-        """Moves with their RTO in parts, data at risk and really lost, refusals, violations."""
-        memory = self.world.stored.memory
-        moves = [(key, move) for key, was in memory.apps.items() for move in was.moves] if memory else []
-        lines = [f"{len(moves)} {'move' if len(moves) == 1 else 'moves'}"]
-        for _, move in moves:
-            parts = say.rto(move)
-            spent = ", ".join(f"{name} {value:.1f} s" for name, value in parts.items()) or "nothing"
-            lines.append(f"  {say.headline(move)}: {move.outcome}; RTO {sum(parts.values()):.1f} s ({spent})")
-            if move.losses:
-                lines.append(f"    data at risk, as stated: {say.losses(move)}")
-        for key, truth in self.world.apps.items():
-            active = memory.apps[key].active if memory and key in memory.apps else truth.app.preferred
-            for volume in truth.app.volumes:
-                lost = sum(part.until_ms - part.since_ms for part in truth.lost(volume.name, active)) / 1000
-                lines.append(f"{key} is at {active}; {volume.name}: {lost:g} s of writing are not in the live copy")
-        refusals = list(dict.fromkeys(self.refusals))
-        lines.append(f"{len(refusals)} {'refusal' if len(refusals) == 1 else 'refusals'}" + (":" if refusals else ""))
-        lines += [f"  {text}" for text in refusals]
-        lines += [f"BROKEN {promise} at {at / 1000:.1f} s: {text}" for at, promise, text in self.world.accused]
-        return lines
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0, 1 when a promise was broken, 2 for what cannot be understood."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    if not given.sweep and (given.trouble or given.plot):
-        parser.error("--trouble and --plot belong to --sweep")
+    wrong = _without_effect(given)
+    if wrong:
+        parser.error(wrong)
     if given.list:
         sys.stdout.write("".join(f"{named.text}\n" for named in NAMED))
+        sys.stdout.write("\nor one of these commands:\n" + "".join(f"{text}\n" for text in usages()))
         return 0
     try:
         if given.sweep:
@@ -141,13 +83,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _without_effect(given: argparse.Namespace) -> str:
+    """What is wrong with options that would change nothing beside the others; empty where each has its use."""
+    kind = "--sweep" if given.sweep else "scenario files" if given.scenario or given.files else ""
+    of_sweep = [name for name in ("points", "years", "trouble", "plot") if getattr(given, name)]
+    of_story = [name for name in ("fault", "apart", "summary") if getattr(given, name)]
+    if kind == "scenario files":
+        of_story += [name for name in ("config", "seed") if getattr(given, name) is not None]
+    if of_sweep and kind != "--sweep":
+        return f"{_options(of_sweep)} to --sweep"
+    if of_story and kind:
+        return f"{_options(of_story)} to faults of your own choice, not to {kind}"
+    return "scenario files are not swept" if given.sweep and (given.scenario or given.files) else ""
+
+
+def _options(names: list[str]) -> str:
+    return " and ".join(f"--{name}" for name in names) + (" belongs" if len(names) == 1 else " belong")
+
+
 def _sweep(given: argparse.Namespace) -> int:
     config = _config(given.config)
     if config is None:
         raise BadSweep("--sweep tries values of a key of your configuration: name it with --config")
     troubles = [sweep.trouble(text) for text in given.trouble]
-    swept = sweep.parse(given.sweep, given.points)
-    return sweep.main(config, swept, troubles, given.years, given.seed, given.plot)
+    swept = sweep.parse(given.sweep, sweep.POINTS if given.points is None else given.points)
+    years = 1.0 if given.years is None else given.years
+    return sweep.main(config, swept, troubles, years, SEED if given.seed is None else given.seed, given.plot)
 
 
 def _config(named: Path | None) -> Path | None:
@@ -176,14 +137,15 @@ def _parser() -> argparse.ArgumentParser:
         "--fault", action="append", default=[], metavar="NAME",
         help="a named fault, or a command as in scenario files; several follow each other (primary loses power)",
     )  # fmt: skip
-    parser.add_argument("--apart", default="30m", metavar="DURATION", help="from one fault to the next (30m)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="chance in the world (1)")
-    parser.add_argument("--list", action="store_true", help="list the named faults")
+    parser.add_argument("--apart", metavar="DURATION", help="from one fault to the next (30m)")
+    parser.add_argument("--seed", type=int, metavar="N", help="chance in the world (1)")
+    parser.add_argument("--summary", action="store_true", help="only what it came to, without the transcript")
+    parser.add_argument("--list", action="store_true", help="list named faults, and commands with their arguments")
     parser.add_argument(
         "--sweep", metavar="KEY=A..B", help="a duration of the configuration over a range: silence_after=30s..180s"
     )
-    parser.add_argument("--points", type=int, default=sweep.POINTS, metavar="N", help="values of the range (6)")
-    parser.add_argument("--years", type=float, default=1.0, metavar="N", help="years of troubles for each value (1)")
+    parser.add_argument("--points", type=int, metavar="N", help="values of the range (6)")
+    parser.add_argument("--years", type=float, metavar="N", help="years of troubles for each value (1)")
     parser.add_argument(
         "--trouble", action="append", default=[], metavar="NAME=N[:A..B]",
         help="how often a year, and how long: cut=52:5s..3m (power, reboot, cut, stall)",
@@ -215,22 +177,26 @@ def _rules(config: Path | None) -> Rules:
 
 
 def _story(given: argparse.Namespace) -> int:
-    rules, apart_ms = _rules(given.config), duration_ms(given.apart)
+    rules, apart_ms = _rules(given.config), duration_ms(given.apart or APART)
     if not rules.apps:
         raise BadScenario("the configuration names no apps: there is nothing to move")
     happenings = []
     for number, name in enumerate(given.fault or [NAMED[0].text]):
         begins = FIRST_MS + number * apart_ms
         happenings += [(begins + after, command) for after, command in commands(rules, name)]
-    world = World(WorldSpec(rules=rules, seed=given.seed))
+    spec = WorldSpec(rules=rules, seed=SEED if given.seed is None else given.seed)
+    check(spec, [command for _, command in happenings])
+    world = World(spec)
     happenings.sort(key=lambda one: one[0])
-    story = Story(world, Player(world), happenings, happenings[-1][0] + apart_ms)
+    story = Story(world, happenings, happenings[-1][0] + apart_ms)
     told: list[str] = []
     try:
         run(world, story.tell())
-        told = [*story.summary(), ""]
+        told = story.summary()
     finally:  # what happened until something could not be played is part of the answer
-        sys.stdout.write("".join(f"{line}\n" for line in [*told, *story.transcript]))
+        if not given.summary:
+            told += ["", HEADING, *story.transcript]
+        sys.stdout.write("".join(f"{line}\n" for line in told))
     return 1 if world.accused else 0
 
 
@@ -248,7 +214,8 @@ def commands(rules: Rules, name: str) -> tuple[tuple[int, str], ...]:
     for named in NAMED:
         if named.text == name:
             if any("{fenced}" in command for _, command in named.commands) and not words["fenced"]:
-                raise BadScenario(f"{name!r} needs a node with a fence, and {pair.name} has none")
+                nodes = f"{pair.primary.node} or {pair.backup.node}"
+                raise BadScenario(f"{name!r} needs a node with a fence: there is no [[fencing]] for {nodes}")
             return tuple((after, command.format(**words)) for after, command in named.commands)
     if name.partition(" ")[0] in ("fault", "command", "restart"):
         return ((0, name),)
