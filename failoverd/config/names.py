@@ -29,7 +29,7 @@ def no_name(text: str) -> str:
 def no_reference(text: str) -> str:
     """Why it is neither `name` nor `namespace/name`; empty where it is one of them."""
     if text.count("/") > 1:
-        return f'"{text}" is too long: write "name" or "namespace/name"'
+        return f'"{text}" has more than one "/": write "name" or "namespace/name"'
     return next((no_name(part) for part in text.split("/") if not is_name(part)), "")
 
 
