@@ -11,7 +11,6 @@ from tests.e2e.daemon import APPS as TABLES
 from tests.e2e.daemon import until
 from tests.e2e.stopwatch import Stopwatch
 from tests.e2e.world import APPS, World, figure
-from tests.lab.timeline import Line
 
 READY = 90
 """Seconds after the cut with the default `silence_after`; three times as much is allowed here."""
@@ -41,7 +40,7 @@ def purely(world: World, name: str, active: str, lost: str, since: float) -> Non
 
 
 @pytest.mark.timeout(600)
-def test_silence_moves_proof_stays_and_the_other_way_round_too(world: World) -> None:
+def test_silence_moves_and_proof_stays(world: World) -> None:
     world.begin(fast=False, fence=False, apps=MIXED, **SLOW)
     before = {name: world.workload(name) for name in PROVEN}
     cut = time.time()
@@ -70,28 +69,6 @@ def test_silence_moves_proof_stays_and_the_other_way_round_too(world: World) -> 
         purely(world, name, "k3s-w2", "k3s-w1", cut)
     figure(f"lost side taken back {time.monotonic() - back:.0f} s after its power (quiet_for 50 s + 30 s of grace)")
 
-    # The other way: the backup's cable is pulled, so its pods go on writing all the time. Shorter silence, reloaded.
     world.daemon.configure(fence=False, apps=MIXED, failback={"policy": "manual"})
     until(lambda: "configuration changed" in {line["event"] for line in world.daemon.log()[-200:]}, 60, "reloaded")
-    for name in SILENT:
-        world.settled(name, "backup")
-    until(lambda: world.daemon.status()["nodes"]["k3s-w2"]["verdict"] == "UP", 30, "k3s-w2 is UP")
-    cut = time.time()
-    world.lab.cut("k3s-w2")
-    until(lambda: {world.ready_on(name) for name in SILENT} == {"k3s-w1"}, 120, "the apps are Ready on k3s-w1")
-    moved = time.time()
-
-    def stray(name: str) -> list[Line]:
-        """What the cut off pod wrote beside the new one."""
-        return [line for line in world.events(name, "k3s-w2", "write") if line.t > moved]
-
-    # They write in bursts, with pauses of 10 s between.
-    until(lambda: all(stray(name) for name in SILENT), 30, "the cut off pods go on writing")
-    world.lab.heal("k3s-w2")
-    for name in SILENT:
-        world.settled(name, "primary", 240)
-        purely(world, name, "k3s-w1", "k3s-w2", cut)
-        figure(
-            f"{name}: the cut off pod wrote for {world.two_writers(name):.0f} s beside the new one, to its own copy"
-        )
     assert world.conflicts() == []
