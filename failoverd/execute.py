@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from tenacity import (
     wait_fixed,
 )
 
+from failoverd.core.counts import counted
 from failoverd.core.memory import Version
 from failoverd.core.model import (
     Action,
@@ -113,7 +114,7 @@ async def _delete_pod(rules: Rules, hands: Hands, act: DeletePod) -> Done:
 async def _set_role(rules: Rules, hands: Hands, act: SetRole) -> Done:
     side = _side(hands, act)
     displaced, told = None, ""
-    if act.keep is False:  # a take-back ends; with versioning off nobody can list them any more
+    if act.keep is False:  # a take-back or a restore ends; with versioning off nobody can list them any more
         displaced, told = await _displaced(rules, hands, act, side)
     await side.set_type(act.role, act.keep)
     return Done(detail=f"{act.role}, read back{told}", displaced=displaced)
@@ -125,8 +126,15 @@ async def _displaced(rules: Rules, hands: Hands, act: SetRole, side: Side) -> tu
         kept = sorted(await side.versions(), key=lambda one: one.at, reverse=True)
     except Exception as error:
         return None, f"; what was displaced could not be listed: {_line(error)}"
-    names = tuple(dict.fromkeys(one.path for one in kept[:LISTED]))
-    found = Displaced(files=len(kept), size=sum(one.size for one in kept), names=names)
+    new = [one for one in kept if act.since is None or not _before(one, act.since)]
+    size = sum(one.size for one in kept)
+    found = Displaced(
+        files=len(kept),
+        size=size,
+        names=tuple(dict.fromkeys(one.path for one in new[:LISTED])),
+        older_files=len(kept) - len(new),
+        older_size=size - sum(one.size for one in new),
+    )
     told = f"; kept in .stversions: {found}"
     try:
         app, volume = _volume(rules, act)
@@ -134,6 +142,14 @@ async def _displaced(rules: Rules, hands: Hands, act: SetRole, side: Side) -> tu
     except Exception as error:
         told += f"; their list could not be kept: {_line(error)}"
     return found, told
+
+
+def _before(one: Kept, since: datetime) -> bool:
+    """Whether it was put aside before, which Syncthing says to the second; one of an unknown time was not."""
+    try:
+        return version(one).at < since.replace(microsecond=0)
+    except ValueError:
+        return False
 
 
 def _list(hands: Hands, kept: Sequence[Kept]) -> Stock:
@@ -145,7 +161,9 @@ def _list(hands: Hands, kept: Sequence[Kept]) -> Stock:
 
 async def _find(_: Rules, hands: Hands, act: FindVersions) -> Done:
     found = await _side(hands, act).find(act.path, act.at)
-    return Done(detail=found) if isinstance(found, str) else Done(detail=f"{len(found)} files", found=found)
+    return (
+        Done(detail=found) if isinstance(found, str) else Done(detail=f"{counted(len(found), 'file')}", found=found)
+    )
 
 
 async def _fetch(_: Rules, hands: Hands, act: FetchVersions) -> Done:
@@ -162,7 +180,7 @@ async def _scan(_: Rules, hands: Hands, act: Scan) -> Done:
     if at is None:
         raise NotDone("the API server's time is not known yet")
     scanned = await _side(hands, act).scan(at)
-    errors = f", {scanned.errors} errors" if scanned.errors else ""
+    errors = f", {counted(scanned.errors, 'error')}" if scanned.errors else ""
     return Done(detail=f"up to sequence {scanned.sequence}{errors}", scanned=scanned)
 
 

@@ -46,7 +46,7 @@ class Book(Protocol):
 def entry(move: Move, displaced: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """One finished move as it stands in the history: evidence, RTO in seconds, data age in seconds.
 
-    `displaced`: by volume, what the side that lost keeps since it was taken back.
+    `displaced`: by volume, what it displaced and is kept: at the side that lost, or where something was restored.
     """
     kept = {"displaced": dict(displaced)} if displaced else {}
     return {
@@ -119,13 +119,19 @@ class Scribe:
             self._wake.set()
 
     def _keep(self, memory: Memory, act: SetRole, displaced: Displaced) -> None:
-        """Write the move anew by which this side lost: what it had is listed there."""
+        """Write the move anew whose files these are, by what the act says: one under way is written once it ends."""
+        if not act.move:
+            return
+        self._displaced.setdefault(act.move, {})[act.volume] = {
+            "files": displaced.files - displaced.older_files,
+            "size": displaced.size - displaced.older_size,
+            "names": list(displaced.names),
+        }
         was = memory.apps.get(act.app)
-        lost = next((move for move in reversed(was.moves) if move.source is act.site), None) if was else None
-        if lost is not None:
-            self._displaced.setdefault(lost.id, {})[act.volume] = asdict(displaced)
-            self._moves[lost.id] = lost
-            self._wake.set()
+        for move in was.moves if was else ():
+            if move.id == act.move:
+                self._moves[move.id] = move
+                self._wake.set()
 
     def _collect(self, memory: Memory) -> None:
         for was in memory.apps.values():

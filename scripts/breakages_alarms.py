@@ -147,7 +147,7 @@ ALARMS = (
         "I10",
         "what a take-back displaced is listed after versioning went off",
         "failoverd/execute.py",
-        ("    if act.keep is False:  # a take-back ends;", "    if act.keep:  # a take-back ends;"),
+        ("    if act.keep is False:  # a take-back or a restore ends;", "    if act.keep:  # a take-back ends;"),
         "tests/test_execute_versions.py",
     ),
 )

@@ -289,14 +289,15 @@ def test_config_rbac_names_the_configured_apps_only(config: str, capsys: pytest.
     assert documents[-1].endswith('name: "jane\\"x"\n')
 
 
+@pytest.mark.parametrize("argv", [["status"], ["once", "--dry-run"], ["run"]])
 def test_without_a_way_to_a_cluster_the_line_says_what_to_give(
-    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    argv: list[str], config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["status", "--config", config]) == Exit.UNREACHABLE
+    assert main([*argv, "--config", config]) == Exit.UNREACHABLE
     ways = "give --kubeconfig FILE or set kubernetes.kubeconfig\n"
     assert capsys.readouterr().err == f"failoverd: no way to a cluster: there is no ~/.kube/config; {ways}"
     monkeypatch.setenv("KUBECONFIG", "/nowhere/kubeconfig")
-    assert main(["status", "--config", config]) == Exit.UNREACHABLE
+    assert main([*argv, "--config", config]) == Exit.UNREACHABLE
     tried = "$KUBECONFIG names /nowhere/kubeconfig, which is no file"
     assert capsys.readouterr().err == f"failoverd: no way to a cluster: {tried}; {ways}"
 

@@ -10,6 +10,7 @@ from failoverd.cli.exits import Exit
 from failoverd.core.memory import Alarm, Memory
 from failoverd.core.model import CommandKind
 from tests.test_cli_cluster import Bench, bench, remembered
+from tests.test_cli_failover import KEY, clean
 
 __all__ = ["bench"]
 
@@ -19,7 +20,8 @@ def alarmed(**changes: Any) -> Memory:
         why="mass deletion", volume="config", amount=750, text="config at primary: 750 of 1000 files were deleted",
         seen_at=datetime(2026, 1, 5, 12, 0, tzinfo=UTC),
     )  # fmt: skip
-    return remembered(alarms=(replace(seen, **changes),))
+    known = clean()
+    return replace(known, apps={KEY: replace(known.apps[KEY], alarms=(replace(seen, **changes),))})
 
 
 async def test_ack_shows_what_it_acknowledges_and_names_it_to_the_leader(bench: Bench) -> None:

@@ -102,7 +102,8 @@ async def test_what_a_take_back_displaced_is_listed_from_its_list_with_the_move(
         ["config", "primary", "version", "2026-11-26", "15:01:00", "4096", f"{KEY}#1", "app.db"],
     ]
     assert said.out.splitlines()[-2:] == [
-        "config at primary: 2 versions, 4.01 KiB (listed when its take-back ended, 2026-11-26 15:05 UTC)",
+        "config at primary: 2 versions, 4.01 KiB "
+        "(listed when a take-back or restore ended there, 2026-11-26 15:05 UTC)",
         "config at backup: nothing",
     ]
 
@@ -112,7 +113,7 @@ async def test_a_glob_narrows_what_is_shown_and_not_what_is_counted(calm: Bench)
     (primary, backup) = json.loads(said.out)["sides"]
     assert [(one["path"], one["move"], one["size"]) for one in primary["files"]] == [("app.db", f"{KEY}#1", 4096)]
     assert primary["counts"]["version"] == {
-        "files": 2, "bytes": 4106, "named": 2, "said_by": "listed when its take-back ended",
+        "files": 2, "bytes": 4106, "named": 2, "said_by": "listed when a take-back or restore ended there",
         "as_of": "2026-11-26T15:05:00+00:00",
     }  # fmt: skip
     assert (backup["site"], backup["files"], backup["unknown"]) == ("backup", [], [])
@@ -171,8 +172,8 @@ async def test_a_list_from_before_the_last_take_back_is_not_all_there_is(calm: B
     assert said.status == Exit.NOT_ALL
     how = "it was taken back" if back else f"it lost {KEY}#2"
     assert (
-        "config at primary: unknown: the newest list (listed when its take-back ended) is of 2026-11-26 15:05:00 UTC"
-        f", and {how} after that: look in .stversions"
+        "config at primary: unknown: the newest list (listed when a take-back or restore ended there) "
+        f"is of 2026-11-26 15:05:00 UTC, and {how} after that: look in .stversions"
     ) in said.err
     assert "app.db" in said.out  # what is known is shown all the same
 
@@ -268,7 +269,7 @@ async def test_sets_are_listed_with_where_they_lie_and_points_when_asked_for(gua
     assert line.split()[:3] == ["config", "backup", "set"]
     assert line.split()[6:] == ["m", "app.db-wal,", "now", ".failoverd/moves/m/0000/app.db-wal"]
     assert " point " not in said.out
-    assert "config at backup: 1 restore points, 10 bytes (its guard, 2026-11-26 15:05 UTC)" in said.out
+    assert "config at backup: 1 restore point, 10 bytes (its guard, 2026-11-26 15:05 UTC)" in said.out
     assert " point " in (await run(guarded, "--points")).out
     assert said.status == Exit.OK
 
@@ -277,7 +278,7 @@ async def test_what_a_guard_counted_otherwise_later_is_believed(guarded: Bench) 
     pruned = listed(aside("a%20b.xml", 70, lies=".stversions/a b~20261126-150110.xml"), at=ENDED + timedelta(days=1))
     put(guarded, "guard", Site.PRIMARY, pruned)
     said = await run(guarded)
-    assert "config at primary: 1 versions, 10 bytes (its guard, 2026-11-27 15:05 UTC)" in said.out
+    assert "config at primary: 1 version, 10 bytes (its guard, 2026-11-27 15:05 UTC)" in said.out
     same = listed(aside("a%20b.xml", 70), aside("app.db", 60, size=4096), at=ENDED + timedelta(days=1), most=1)
     put(guarded, "guard", Site.PRIMARY, same)
     said = await run(guarded)

@@ -62,7 +62,7 @@ async def test_history_shows_what_a_forced_move_set_aside(bench: Bench) -> None:
     bench.server.put(f"{MAPS}/{names.HISTORY}", {"data": {"history.jsonl": json.dumps(move)}})
     _, first, second = (await bench.run("history", "sonarr")).out.splitlines()
     assert "forced failover primary -> backup" in first
-    assert first.endswith("asked for by anna")
+    assert first.endswith("  1     asked for by anna")  # its id, which `restore --set` takes
     assert second.strip() == "set aside: config: 750 files were deleted"
 
 

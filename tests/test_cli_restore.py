@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from failoverd.cli.cluster import Cluster
 from failoverd.cli.exits import Exit
 from failoverd.core import names
-from failoverd.core.memory import Kind, Memory, Move, Phase, Restore
+from failoverd.core.memory import Kind, Memory, Move, Phase, Restore, Standing
 from failoverd.core.model import Command, CommandKind
 from failoverd.core.rules import Site
 from tests.test_cli_cluster import CONFIG, MAPS, Bench, Leader, bench
@@ -95,6 +96,28 @@ async def test_what_cannot_be_had_there_stops_no_app(kept: Bench, more: tuple[st
     assert said.status == Exit.REFUSED
     assert why in said.err
     assert kept.commands() == ()
+
+
+@pytest.mark.parametrize(
+    ("standing", "verdict", "why"),
+    [
+        (Standing.OUTDATED, None, "media at primary is outdated. Wait until its copy has been taken back"),
+        (Standing.CLEAN, "DOWN", "k3s-w1 is DOWN. Wait until k3s-w1 is UP again; `failoverd why sonarr`"),
+    ],
+)
+async def test_nobody_is_sent_to_a_side_that_cannot_take_the_app(
+    kept: Bench, monkeypatch: pytest.MonkeyPatch, standing: Standing, verdict: str | None, why: str
+) -> None:
+    async def live(_: Cluster) -> dict[str, Any] | None:
+        return {"nodes": {"k3s-w1": {"verdict": verdict}}, "apps": {}} if verdict else None
+
+    remember(kept, lost(), standing=standing)
+    monkeypatch.setattr(Cluster, "live", live)
+    said = await run(kept, "old.xml", "--site", "primary", "--no-wait")
+    assert said.status == Exit.REFUSED
+    assert "lies at primary, and the app lives at backup: media/sonarr cannot be moved to primary now" in said.err
+    assert why in said.err
+    assert "switchover" not in said.err
 
 
 async def test_where_the_side_is_unknown_the_leader_looks(kept: Bench) -> None:

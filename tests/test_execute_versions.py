@@ -4,7 +4,7 @@ what a fetch of some of them says of how it ended."""
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -24,6 +24,20 @@ async def test_what_a_take_back_displaced_is_listed_newest_first_before_versioni
     assert receipt.displaced == Displaced(files=12, size=1200, names=names)
     told = f"receiveonly, read back; kept in .stversions: 12 files, 1200 bytes: {', '.join(names)}, …"
     assert receipt.detail == told
+
+
+async def test_what_lay_there_before_a_move_is_not_counted_to_it():
+    kept = [
+        Kept(path="old", at="2026-11-23T08:00:00Z", size=1000),
+        Kept(path="old", at="2026-11-23T08:59:59Z", size=500),
+        Kept(path="new", at="2026-11-23T10:00:00+01:00", size=7),
+    ]
+    since = datetime(2026, 11, 23, 9, 0, 0, 800_000, tzinfo=UTC)  # Syncthing knows seconds
+    act = SetRole(role=Role.RECEIVE_ONLY, keep=False, move="m", since=since, **SIDE)
+    receipt = await executor(Fake(kept=tuple(kept))).execute(act)
+    found = Displaced(files=3, size=1507, names=("new",), older_files=2, older_size=1500)
+    assert receipt.displaced == found
+    assert str(found) == "1 file, 7 bytes: new; of before: 2 files, 1500 bytes"
 
 
 async def test_the_list_of_what_a_take_back_displaced_is_kept_whole_for_whoever_asks_later():

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from failoverd.adapters.kubernetes.client import Client, KubeError
-from failoverd.core.memory import Memory
+from failoverd.core.memory import Kind, Memory
 from failoverd.core.model import Api, Displaced, Note, Objection, Receipt, Role, SetRole
 from failoverd.core.rules import Site
 from failoverd.scribe import QUEUED, Scribe
@@ -237,15 +237,36 @@ async def test_what_the_lost_side_keeps_stands_in_the_entry_of_its_move_and_surv
     client: Client,
 ) -> None:
     book = Book()
-    act = SetRole(
-        app=APP, volume="config", site=Site.PRIMARY, role=Role.RECEIVE_ONLY, keep=False, reason="taken back"
-    )
-    receipt = Receipt(action=act, ok=True, displaced=Displaced(files=2, size=9, names=("a", "b")))
     async with writing(client, book) as scribe:
-        scribe.see(decision(), snapshot(receipts=(receipt,)))
+        scribe.see(decision(), snapshot(receipts=(listed(finished().id),)))
         await settled(scribe)
     async with writing(client, book) as scribe:
         scribe.see(decision(), snapshot())
         await settled(scribe)
     (move,) = book.entries.values()
-    assert move["displaced"] == {"config": {"files": 2, "size": 9, "names": ("a", "b")}}
+    assert move["displaced"] == {"config": {"files": 2, "size": 9, "names": ["a", "b"]}}
+
+
+def listed(move: str) -> Receipt:
+    """Versions end at the primary; four files of before lay there already."""
+    act = SetRole(
+        app=APP, volume="config", site=Site.PRIMARY, role=Role.RECEIVE_ONLY, keep=False, move=move, reason="ended"
+    )
+    found = Displaced(files=6, size=4009, names=("a", "b"), older_files=4, older_size=4000)
+    return Receipt(action=act, ok=True, displaced=found)
+
+
+async def test_a_list_stands_in_the_entry_of_its_own_move_alone(client: Client) -> None:
+    book = Book()
+    late = finished(id="mv-2", kind=Kind.SWITCHOVER, epoch=5)
+    restore = finished(id="mv-3", kind=Kind.RESTORE, source=Site.PRIMARY, target=Site.PRIMARY, epoch=6)
+    after = memory(moves=(finished(), late))
+    async with writing(client, book) as scribe:
+        scribe.see(decision(memory=after), snapshot(receipts=(listed("mv-3"),)))  # it is under way still
+        scribe.see(decision(memory=after), snapshot(receipts=(listed(""),)))  # nobody knows whose it is
+        await settled(scribe)
+        assert not any("displaced" in entry for entry in book.entries.values())
+        scribe.see(decision(memory=memory(moves=(finished(), late, restore))), snapshot())
+        await settled(scribe)
+    assert [key for key, entry in book.entries.items() if "displaced" in entry] == ["mv-3"]
+    assert book.entries["mv-3"]["displaced"]["config"] == {"files": 2, "size": 9, "names": ["a", "b"]}

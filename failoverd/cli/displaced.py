@@ -21,12 +21,13 @@ from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit, Stop
 from failoverd.cli.shelves import Shelf, shelves
 from failoverd.cli.table import amount, table
+from failoverd.core.counts import counted
 from failoverd.core.filed import Filed
 from failoverd.core.rules import App
 from failoverd.core.stock import Aside, Lying
 from failoverd.guard.files import shown
 
-KINDS = {Lying.VERSION: "versions", Lying.SET: "displaced by placing", Lying.POINT: "restore points"}
+NOUNS = {Lying.VERSION: "version", Lying.SET: "file", Lying.POINT: "restore point"}
 
 
 def displaced(arguments: argparse.Namespace) -> int:
@@ -98,8 +99,8 @@ def _summary(shelf: Shelf) -> Iterator[str]:
         how, at = shelf.source[count.kind]
         unnamed = count.files - shelf.named[count.kind]
         older = f", the oldest {unnamed} not named" if unnamed else ""
-        size = amount(count.size)
-        yield f"{shelf.where}: {count.files} {KINDS[count.kind]}, {size}{older} ({how}, {at:%Y-%m-%d %H:%M} UTC)"
+        what = counted(count.files, NOUNS[count.kind]) + (" displaced by placing" if count.kind is Lying.SET else "")
+        yield f"{shelf.where}: {what}, {amount(count.size)}{older} ({how}, {at:%Y-%m-%d %H:%M} UTC)"
     if shelf.span is not None and shelf.span[0] <= shelf.span[1]:
         span = " to ".join(f"{at:%Y-%m-%d %H:%M:%S}" for at in shelf.span)
         yield f"{shelf.where}: databases can be put back as of {span} UTC (failoverd restore --point)"

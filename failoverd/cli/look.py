@@ -15,6 +15,7 @@ from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit
 from failoverd.cli.table import brief, table
 from failoverd.core.ahead import LOST
+from failoverd.core.counts import counted
 from failoverd.core.model import Why
 from failoverd.core.rules import Mode
 
@@ -94,7 +95,8 @@ async def _history(arguments: argparse.Namespace) -> int:
     elif entries:
         print(
             table(
-                ("WHEN", "APP", "WHAT", "OUTCOME", "TOOK", "LOST AT MOST", "BECAUSE"), [_past(one) for one in entries]
+                ("WHEN", "APP", "WHAT", "OUTCOME", "TOOK", "LOST AT MOST", "MOVE", "BECAUSE"),
+                [_past(one) for one in entries],
             )
         )
     else:
@@ -206,7 +208,8 @@ def _past(entry: dict[str, Any]) -> tuple[str, ...]:
     because = [str(entry["reason"]), *_set_aside(entry)] if entry.get("reason") else held
     what = _arrow(entry) if "target" in entry else f"{entry.get('kind', '')} of a {entry.get('wanted') or 'move'}"
     outcome = str(entry.get("outcome") or "") + ("; stood" if "stood" in (entry.get("marks") or {}) else "")
-    return when, str(entry.get("app", "")), what, outcome, took, "\n".join(_losses(entry)), "\n".join(because)
+    lost, move = "\n".join(_losses(entry)), str(entry.get("id", "")) if "target" in entry else ""
+    return when, str(entry.get("app", "")), what, outcome, took, lost, move, "\n".join(because)
 
 
 def _set_aside(entry: dict[str, Any]) -> list[str]:
@@ -228,7 +231,8 @@ def _losses(move: dict[str, Any]) -> Iterable[str]:
         age = loss.get("age_seconds")
         yield f"{loss.get('volume')}: {brief(timedelta(seconds=age)) if age is not None else 'unknown'}"
     for volume, kept in (move.get("displaced") or {}).items():
-        yield f"{volume}: {kept.get('files')} files kept, {kept.get('size')} bytes"
+        files, size = (int(kept.get(name) or 0) for name in ("files", "size"))
+        yield f"{volume}: {counted(files, 'file')} kept, {counted(size, 'byte')}"
     yield from (str(one) for one in move.get("evidence") or () if f": {LOST}: " in str(one))
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from failoverd.cli.bars import bars, ready
 from failoverd.cli.cluster import Cluster, connect, find
 from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.exits import Exit, Stop
@@ -34,6 +35,7 @@ FORCED = (
     "`failoverd why` lists refuses it: a node that is not up, a copy that is outdated, empty or in error, a pause."
 )
 """What `policy.OVERRIDABLE` comes to, and what it leaves."""
+NEVER = "never proven equal"
 _MOVES = (CommandKind.SWITCHOVER, CommandKind.FAILOVER, CommandKind.FAILBACK)
 
 
@@ -109,10 +111,12 @@ async def _ask(
 ) -> None:
     """Name what is lost or given up, and go on only with a yes."""
     if kind is CommandKind.FAILOVER:
-        found, _ = await cluster.status()
+        found, live = await cluster.status()
+        if why := bars(cluster, app, known, known.active.other, found if live else {}):
+            raise Stop(Exit.REFUSED, why)
         lines = [f"{app.key} is forced away from {known.active}. What was written there and has not arrived is lost:"]
-        node = cluster.config.rules.place(app, known.active).node
-        if found["nodes"].get(node, {}).get("verdict") == Health.UP:
+        node, other = (cluster.config.rules.place(app, site).node for site in (known.active, known.active.other))
+        if found["nodes"].get(node, {}).get("verdict") == Health.UP and ready(found, app.key, other):
             lines.insert(0, f"{node} is UP: `failoverd switchover {app.name}` moves it from there and loses nothing.")
         lines += _at_risk(cluster, known, found["apps"].get(app.key) or {})
         waiting = [one for one in known.alarms if one.acknowledged_at is None and one.why in alarms.STANDING]
@@ -150,7 +154,13 @@ def _at_risk(cluster: Cluster, known: AppMemory, app: dict[str, Any]) -> Iterato
             since = brief(cluster.date - volume.proven_at)
             yield f"  {name}: data age unknown; both copies were last proven equal {since} ago"
         else:
-            yield f"  {name}: data age unknown; the copies were never proven equal"
+            yield f"  {name}: data age unknown; the copies were {_unproven_since(known)}"
+
+
+def _unproven_since(known: AppMemory) -> str:
+    """Of copies that are not proven equal now: a failover forgets the proofs of before it."""
+    last = next((one for one in reversed(known.moves) if one.moved), None)
+    return f"not proven equal since the {last.kind} of {last.began_at:%Y-%m-%d %H:%M} UTC" if last else NEVER
 
 
 def _words(command: Command, memory: Memory) -> str:

@@ -23,6 +23,13 @@ LATER = ("approve", "drill")
 """What is planned but absent is refused by name."""
 
 
+RESTORE = """\
+examples:
+  failoverd restore sonarr config.xml --at 2026-11-26T15:03:02
+  failoverd restore sonarr --point 2026-11-26T15:03:02 --why "bad import"
+  failoverd restore sonarr --set 'media/sonarr#4@20261126T150250Z'"""
+
+
 class Parser(argparse.ArgumentParser):
     """One line for a wrong command line."""
 
@@ -150,13 +157,16 @@ def _acting(commands: Commands[Parser]) -> None:
     restore = _add(
         commands, "restore", "stop an app, bring a displaced file or databases back where it lives, start it"
     )
+    restore.epilog, restore.formatter_class = RESTORE, argparse.RawDescriptionHelpFormatter
     for parser in (switch, failover, failback, release, ack, restore):
         parser.add_argument("app", metavar="APP", help="name or namespace/name")
     text = "the file, as `failoverd displaced` shows it; with --point or --set this database alone"
     restore.add_argument("path", nargs="?", metavar="PATH", help=text)
     text = "the databases of all volumes, and files that get points, as of the restore points of then or before (UTC)"
     restore.add_argument("--point", type=_moment, metavar="TIME", help=text)
-    text = "the databases that a move displaced: its id, or the folder where `failoverd displaced` shows them"
+    text = (
+        "the databases that a move displaced: its id (`failoverd history`), or their folder (`failoverd displaced`)"
+    )
     restore.add_argument("--set", metavar="NAME", help=text)
     restore.add_argument("--volume", metavar="NAME", help="where an app has several")
     restore.add_argument("--at", type=_moment, metavar="TIME", help="when it was put aside (UTC); else the newest")

@@ -52,6 +52,8 @@ def markdown() -> str:
     for name, parser in commands():
         lines += ["", f"## `failoverd {name}`", "", str(parser.description), ""]
         lines += list(_arguments(parser))
+        if parser.epilog:
+            lines += ["", "```sh", *(line.strip() for line in parser.epilog.splitlines()[1:]), "```"]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from failoverd.adapters.syncthing.choose import refused
+from failoverd.cli.bars import barred
 from failoverd.cli.cluster import connect, find
 from failoverd.cli.configuration import loaded_apart
 from failoverd.cli.displaced import narrowed, plain, readable
@@ -43,6 +44,10 @@ async def _restore(arguments: argparse.Namespace) -> int:
         if known is None:
             raise Stop(Exit.REFUSED, f"{app.key}: the daemon has not taken it in yet")
         found = [one async for one in shelves(cluster, app, arguments.kubeconfig or config.kubeconfig)]
+        if text := _elsewhere(found, known.active, arguments):
+            there = known.active.other
+            first = f"move it there first: failoverd switchover {app.name} --to {there}"
+            raise Stop(Exit.REFUSED, f"{text}: {await barred(cluster, app, known, there) or first}")
         path = _choose(found, app, known.active, arguments)
         command = replace(
             asked(arguments, CommandKind.RESTORE, cluster, app.key),
@@ -71,20 +76,25 @@ def _encodes(path: str, status: Exit) -> None:
         raise Stop(status, f"{shown(path)} can't be restored: {why}") from None
 
 
+def _elsewhere(found: list[Shelf], active: Site, arguments: argparse.Namespace) -> str:
+    """That what is meant lies at the other side; empty where it may lie where the app lives."""
+    here, there = (next(one for one in found if one.site is site) for site in (active, active.other))
+    elsewhere = _versions(there, arguments)
+    if arguments.site is not active.other and (not elsewhere or _versions(here, arguments) or _doubt(here)):
+        return ""
+    name = shown(arguments.path)
+    lies = f"{name} of {elsewhere[0].at:%Y-%m-%d %H:%M:%S}" if elsewhere else name
+    return f"{lies} lies at {active.other}, and the app lives at {active}"
+
+
 def _choose(found: list[Shelf], app: App, active: Site, arguments: argparse.Namespace) -> str:
     """The file that is meant, once nothing known speaks against stopping the app for it. Raises Stop.
 
     Only a side of which everything is known and named can deny a version; of any other the leader looks itself.
     """
-    here, there = (next(one for one in found if one.site is site) for site in (active, active.other))
-    versions, elsewhere = _versions(here, arguments), _versions(there, arguments)
-    doubt = _doubt(here)
-    if arguments.site is active.other or (elsewhere and not versions and not doubt):
-        name = shown(arguments.path)
-        lies = f"{name} of {elsewhere[0].at:%Y-%m-%d %H:%M:%S}" if elsewhere else name
-        text = f"{lies} lies at {active.other}, and the app lives at {active}: move it there first"
-        raise Stop(Exit.REFUSED, f"{text}: failoverd switchover {app.name} --to {active.other}")
-    if not versions:
+    here = next(one for one in found if one.site is active)
+    if not _versions(here, arguments):
+        doubt = _doubt(here)
         if not doubt:
             raise Stop(Exit.REFUSED, f"no such version is kept at {active}: failoverd displaced {app.name}")
         print(f"note: {here.where}: {doubt}; it is looked for there", file=sys.stderr)

@@ -60,5 +60,10 @@ def simulate(arguments: argparse.Namespace) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> Config:
+    """Raises Stop where there is no way to a cluster, in the words of every other command."""
     config = loaded(arguments)
-    return replace(config, kubeconfig=arguments.kubeconfig) if arguments.kubeconfig else config
+    if arguments.kubeconfig:
+        return replace(config, kubeconfig=arguments.kubeconfig)
+    if config.kubeconfig is None and not SERVICE_ACCOUNT.is_file():
+        raise Stop(Exit.UNREACHABLE, no_way(os.environ, "set kubernetes.kubeconfig"))
+    return config

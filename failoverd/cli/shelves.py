@@ -1,7 +1,7 @@
 """What is known of everything kept at one copy of a volume, out of all that can tell.
 
 Three can: its Syncthing, which lists versions only while it makes them; the list that the daemon writes when a
-take-back ends; and the guard at the disk, where there is one, which knows the sets and the points as well.
+take-back or a restore ends; and the guard at the disk, where there is one, which knows the sets and points as well.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from failoverd.core.rules import SITES, App, Site, Volume
 from failoverd.core.stock import Aside, Count, Lying, Stock, stock
 from failoverd.hands import version
 
-BY_SYNCTHING, BY_TAKE_BACK, BY_GUARD = "its Syncthing", "listed when its take-back ended", "its guard"
+BY_SYNCTHING, BY_TAKE_BACK, BY_GUARD = "its Syncthing", "listed when a take-back or restore ended there", "its guard"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from failoverd.core.counts import counted
+
 GAP = "  "
 
 
@@ -39,7 +41,7 @@ def brief(value: timedelta | None) -> str:
 def amount(size: int) -> str:
     """Bytes for people: `310 bytes`, `49 KiB`, `1.2 GiB`."""
     if size < 1024:
-        return f"{size} bytes"
+        return counted(size, "byte")
     units = ("KiB", "MiB", "GiB", "TiB")
     power = min((size.bit_length() - 1) // 10, len(units))
     value = size / 1024**power

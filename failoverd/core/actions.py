@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from failoverd.core.counts import counted
 from failoverd.core.memory import Version
 from failoverd.core.points import Wanted
 from failoverd.core.rules import Applier, Site
@@ -86,6 +87,10 @@ class SetRole(Action):
     site: Site
     role: Role
     keep: bool | None = None
+    move: str = ""
+    """Of one that turns it off: the move whose files were kept meanwhile; empty where none is remembered."""
+    since: datetime | None = None
+    """When that move began: what was put aside before is not of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,17 +248,24 @@ class Scanned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Displaced:
-    """What versioning has put aside at one side, as it stood when a take-back ended."""
+    """What versioning has put aside at one side, as it stood when a take-back or a restore ended."""
 
     files: int
     size: int
     """Bytes."""
     names: tuple[str, ...] = ()
-    """The newest ones."""
+    """The newest ones, of this move alone."""
+    older_files: int = 0
+    older_size: int = 0
+    """How much of it lay there before this move."""
 
     def __str__(self) -> str:
-        more = ", …" if self.files > len(self.names) else ""
-        return f"{self.files} files, {self.size} bytes" + (f": {', '.join(self.names)}{more}" if self.names else "")
+        new = self.files - self.older_files
+        more = ", …" if new > len(self.names) else ""
+        told = f"{counted(new, 'file')}, {counted(self.size - self.older_size, 'byte')}"
+        told += f": {', '.join(self.names)}{more}" if self.names else ""
+        older = f"{counted(self.older_files, 'file')}, {counted(self.older_size, 'byte')}"
+        return f"{told}; of before: {older}" if self.older_files else told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

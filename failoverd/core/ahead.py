@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from failoverd.core import databases
 from failoverd.core.case import Case
+from failoverd.core.counts import counted
 from failoverd.core.memory import AppMemory, Kind, Move, Standing
 from failoverd.core.points import Ahead
 from failoverd.core.rules import Site
@@ -43,4 +44,4 @@ def told(case: Case, was: AppMemory) -> AppMemory:
 def _text(one: Ahead) -> str:
     if one.transactions is None:
         return f"of {one.database} an unknown number of transactions"
-    return f"of {one.database} at most {one.transactions} transactions"
+    return f"of {one.database} at most {counted(one.transactions, 'transaction')}"

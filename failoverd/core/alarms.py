@@ -14,6 +14,7 @@ from datetime import datetime
 from failoverd.core import databases
 from failoverd.core.again import replace
 from failoverd.core.case import Case
+from failoverd.core.counts import counted
 from failoverd.core.memory import Alarm, AppMemory, Phase, Standing, VolumeMemory
 from failoverd.core.model import Command, Folder, GuardReading, Objection, Role, SetRole, Unknown, Why
 from failoverd.core.names import SHM_PATTERN
@@ -178,7 +179,7 @@ def _changed(case: Case, volume: Volume) -> Seen | Unknown | None:
         return Unknown("what a copy holds that is being taken back is no change of a standby")
     if not folder.receive_only:
         return None
-    text = f"{volume.name} at {site}: somebody changed {folder.receive_only} files of the standby"
+    text = f"{volume.name} at {site}: somebody changed {counted(folder.receive_only, 'file')} of the standby"
     return Seen(text=text, amount=folder.receive_only)
 
 

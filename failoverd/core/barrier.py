@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from failoverd.core import guarding
 from failoverd.core.case import Case
+from failoverd.core.counts import counted
 from failoverd.core.intent import marked
 from failoverd.core.memory import Move
 from failoverd.core.model import Action, Folder, Role, Scan, Unknown
@@ -69,15 +70,15 @@ def _unequal(case: Case, volume: Volume, known: Mapping[tuple[str, Site], tuple[
     if odd := active.incomparable(standby) or _kept(active, source):
         return odd
     if active.errors or active.error:
-        return f"{active.errors} errors at {source}: {', '.join(active.error_files[:3]) or active.error}"
+        return f"{counted(active.errors, 'error')} at {source}: {', '.join(active.error_files[:3]) or active.error}"
     if not standby.idle:
-        return f"{source.other} is {standby.error or standby.state}, {standby.errors} errors"
+        return f"{source.other} is {standby.error or standby.state}, {counted(standby.errors, 'error')}"
     if not standby.needs_nothing:
-        return f"{source.other} needs {standby.need_items} items"
+        return f"{source.other} needs {counted(standby.need_items, 'item')}"
     if standby.receive_only:
-        return f"{standby.receive_only} items that only {source.other} has"
+        return f"{counted(standby.receive_only, 'item')} that only {source.other} has"
     if not active.needs_nothing:
-        return f"{source} lacks {active.need_items} items that only {source.other} has"
+        return f"{source} lacks {counted(active.need_items, 'item')} that only {source.other} has"
     if active.remote_sequence is None or active.remote_sequence < known[volume.name, source.other][0]:
         return f"{source} has heard of {active.remote_sequence or 0} of {known[volume.name, source.other][0]}"
     if active.sequence != sequence:
@@ -91,4 +92,4 @@ def _kept(active: Folder, source: Site) -> str:
     """Why the active side may have what it tells nobody of: in that both sides look equal."""
     if active.type == Role.SEND_ONLY and not active.receive_only:
         return ""
-    return f"{source} is {active.type}, with {active.receive_only} items of its own"
+    return f"{source} is {active.type}, with {counted(active.receive_only, 'item')} of its own"

@@ -79,7 +79,7 @@ class CopyMemory:
 
     standing: Standing
     epoch: int = 0
-    """The epoch at which `clean` was proven."""
+    """The epoch at which `clean` was proven; of an outdated copy, of the move by which it lost: 0 where by none."""
     step: TakeBackStep | None = None
     scanned: int = 0
     """Sequence of the survivor that a take-back must reach."""

@@ -259,7 +259,7 @@ def _unflipped_outdated(case: Case, was: AppMemory, move: Move) -> AppMemory:
         source = case.folder(volume, move.source)
         disturbed = marked(move, "disturbed") is not None
         if disturbed or isinstance(source, Unknown) or source.type != Role.RECEIVE_ONLY:
-            volumes[volume.name] = stand(volumes[volume.name], move.source, Standing.OUTDATED)
+            volumes[volume.name] = stand(volumes[volume.name], move.source, Standing.OUTDATED, move.epoch)
     return replace(was, volumes=volumes)
 
 

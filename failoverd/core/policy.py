@@ -11,6 +11,7 @@ from itertools import takewhile
 
 from failoverd.core import alarms, gitops, guarding, planned, proof, room
 from failoverd.core.case import Case, Wish
+from failoverd.core.counts import counted
 from failoverd.core.memory import Kind, Move, Phase, Standing
 from failoverd.core.model import (
     Api,
@@ -235,7 +236,7 @@ def _folder_health(name: str, site: Site, folder: Folder) -> Iterator[Objection]
     if folder.type == Role.SEND_RECEIVE:
         yield _object(Why.NOT_ADOPTED, f"{name} at {site} is sendreceive: roles not adopted")
     if folder.type == Role.RECEIVE_ONLY and folder.receive_only:
-        yield _object(Why.NOT_CLEAN, f"{name} at {site}: {folder.receive_only} local changes on a standby")
+        yield _object(Why.NOT_CLEAN, f"{name} at {site}: {counted(folder.receive_only, 'local change')} on a standby")
 
 
 def data_age(case: Case, wish: Wish) -> Iterator[Objection]:
@@ -259,8 +260,8 @@ def data_age(case: Case, wish: Wish) -> Iterator[Objection]:
         folder = case.folder(volume, wish.target)
         # what cannot be pulled because its source died is missing, and counted as that by the age
         if isinstance(folder, Folder) and folder.errors > folder.need_items:
-            files = ", ".join(folder.error_files[:3])
-            yield _object(Why.SOURCE_ERRORS, f"{volume.name} at {wish.target}: {folder.errors} errors: {files}")
+            told = f"{counted(folder.errors, 'error')}: {', '.join(folder.error_files[:3])}"
+            yield _object(Why.SOURCE_ERRORS, f"{volume.name} at {wish.target}: {told}")
 
 
 def workload(case: Case, wish: Wish) -> Iterator[Objection]:
@@ -305,7 +306,7 @@ def motion(case: Case, wish: Wish) -> Iterator[Objection]:
         kept = ", one failover is kept back" if wish.elective else ""
         yield _object(
             Why.BUDGET,
-            f"{len(moves)} moves in {timings.max_moves_per.total_seconds() / 3600:g} h, "
+            f"{counted(len(moves), 'move')} in {timings.max_moves_per.total_seconds() / 3600:g} h, "
             f"{timings.max_moves} allowed{kept}",
         )
     last = next((move for move in reversed(case.was.moves) if move.moved), None)
@@ -330,7 +331,7 @@ def _back_off(case: Case, wish: Wish) -> Iterator[Objection]:
         why = Why.FENCE_FAILED if "fence" in nothing[0].outcome else Why.COOLDOWN
         yield _object(
             why,
-            f"{len(nothing)} moves in a row came to nothing ({nothing[0].outcome}): "
+            f"{counted(len(nothing), 'move')} in a row came to nothing ({nothing[0].outcome}): "
             f"tried again in {left.total_seconds():.0f} s",
         )
 

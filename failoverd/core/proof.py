@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from failoverd.core import databases, links
 from failoverd.core.again import replace
 from failoverd.core.case import Case
+from failoverd.core.counts import counted
 from failoverd.core.memory import Memory
 from failoverd.core.model import (
     NEVER_HEARD,
@@ -175,7 +176,7 @@ def restless(standby: Folder, hot: frozenset[str]) -> str:
     """How a side is that is not at rest, empty where it is. Files in `hot` alone never let it come to rest."""
     if standby.idle or (hot and _runs(standby) and only(standby.errors, standby.error_files, hot)):
         return ""
-    errors = f", {standby.errors} errors" if standby.errors else ""
+    errors = f", {counted(standby.errors, 'error')}" if standby.errors else ""
     return f"{standby.error or standby.state or 'paused'}{errors}"
 
 

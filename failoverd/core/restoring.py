@@ -189,9 +189,11 @@ def _fetch_versions(case: Case, move: Move, wanted: Restore, reason: str) -> Fet
 def _keep(case: Case, move: Move, keep: bool) -> SetRole:
     assert move.restore is not None
     why = "what the fetched file replaces is kept" if keep else "what was wanted is fetched, or never will be"
+    whose = ("", None) if keep else (move.id, move.began_at)
     return SetRole(
-        app=case.app.key, volume=move.restore.volume, site=move.target, role=Role.SEND_ONLY, keep=keep, reason=why
-    )
+        app=case.app.key, volume=move.restore.volume, site=move.target, role=Role.SEND_ONLY, keep=keep, move=whose[0],
+        since=whose[1], reason=why,
+    )  # fmt: skip
 
 
 def _under_way(case: Case, kind: type[Action]) -> bool:

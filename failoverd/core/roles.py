@@ -6,12 +6,14 @@ The one rule of this file: nothing becomes `receiveonly` without proof that the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from failoverd.core import databases, names, proof
 from failoverd.core.again import replace
 from failoverd.core.case import Case
+from failoverd.core.counts import counted
 from failoverd.core.memory import AppMemory, CopyMemory, Standing, VolumeMemory
 from failoverd.core.model import (
     Action,
@@ -69,7 +71,7 @@ def _tend(case: Case, volume: Volume) -> Tended:
     memory = case.was.volumes[volume.name]
     if isinstance(active, Unknown):
         # a standby that was wiped meanwhile must not pass for clean just when it is needed
-        told = f"Syncthing at {site}: {active.why}"
+        told = _unread(site, active)
         clean = memory.copies[site.other].standing is Standing.CLEAN
         if clean and isinstance(standby, Folder):
             return replace(_watch_clean(case, volume, standby), waiting=told)
@@ -86,13 +88,13 @@ def _tend(case: Case, volume: Volume) -> Tended:
             # a standby is what receives only: this memory may be from before a move, and the other side the true one
             text = f"{volume.name}: {site} should send but is {active.type}, and {site.other} cannot be read"
             alarm = Objection(why=Why.DIVERGED, text=f"{text}: its role waits for that")
-            return Tended(memory=memory, alarms=(alarm,), waiting=f"Syncthing at {site.other}: {standby.why}")
+            return Tended(memory=memory, alarms=(alarm,), waiting=_unread(site.other, standby))
         mend = SetRole(
             app=case.app.key, volume=volume.name, site=site, role=Role.SEND_ONLY, reason=f"{site} is active"
         )
         return Tended(memory=memory, actions=(mend, *patterns), waiting="giving the active side its role")
     if isinstance(standby, Unknown):
-        return Tended(memory=memory, actions=patterns, waiting=f"Syncthing at {site.other}: {standby.why}")
+        return Tended(memory=memory, actions=patterns, waiting=_unread(site.other, standby))
     patterns += tuple(_ignores(case, volume, site.other, standby))
     copy = memory.copies[site.other]
     if copy.standing is Standing.UNPROVEN:
@@ -102,6 +104,11 @@ def _tend(case: Case, volume: Volume) -> Tended:
     else:
         tended = _watch_clean(case, volume, standby)
     return replace(tended, actions=(*tended.actions, *patterns)) if patterns else tended
+
+
+def _unread(site: Site, read: Unknown) -> str:
+    """That a copy cannot be read: whose it is, which the reading may say as well, once."""
+    return f"Syncthing at {site}: {re.sub('^Syncthing of [^:]*: ', '', read.why)}"
 
 
 def _known_loser(case: Case, memory: VolumeMemory) -> bool:
@@ -145,11 +152,11 @@ def _equal(active: Folder, standby: Folder, hot: frozenset[str]) -> str:
     if odd := proof.restless(standby, hot):
         return f"standby is {odd}"
     if not proof.only(active.errors, active.error_files, hot):
-        return f"{active.errors} errors at the active side: {', '.join(active.error_files[:3])}"
+        return f"{counted(active.errors, 'error')} at the active side: {', '.join(active.error_files[:3])}"
     if not proof.lacks_only(standby, hot):
-        return f"standby needs {standby.need_items} items"
+        return f"standby needs {counted(standby.need_items, 'item')}"
     if not active.needs_nothing:
-        return f"the active side lacks {active.need_items} items that only the standby has"
+        return f"the active side lacks {counted(active.need_items, 'item')} that only the standby has"
     if standby.remote_sequence is None or standby.remote_sequence < active.sequence:
         return f"standby has heard of {standby.remote_sequence or 0} of {active.sequence}"
     if active.remote_sequence is None or active.remote_sequence < standby.sequence:
@@ -178,7 +185,9 @@ def _adopt(case: Case, volume: Volume, active: Folder, standby: Folder) -> Tende
         )
         return Tended(memory=memory, actions=(act,), waiting="adopting: giving the standby its role")
     if standby.receive_only:
-        return Tended(memory=memory, waiting=f"adopting: {standby.receive_only} local changes at the standby")
+        return Tended(
+            memory=memory, waiting=f"adopting: {counted(standby.receive_only, 'local change')} at the standby"
+        )
     clean = CopyMemory(standing=Standing.CLEAN, epoch=case.was.epoch, device=standby.device)
     return Tended(memory=with_standby(memory, site, clean))
 
@@ -201,7 +210,7 @@ def _watch_clean(case: Case, volume: Volume, standby: Folder) -> Tended:
             memory = with_standby(memory, site, replace(copy, device=standby.device))
         return Tended(memory=memory, alarms=_odd(case, volume, standby))
     why = "is another Syncthing installation" if changed else f"is {standby.type}"
-    why = f"has {standby.receive_only} local changes" if own and not changed else why
+    why = f"has {counted(standby.receive_only, 'local change')}" if own and not changed else why
     alarm = Objection(
         why=Why.NOT_CLEAN, text=f"{volume.name} at {site} {why}: it must be taken back before it counts again"
     )
@@ -217,7 +226,7 @@ def _odd(case: Case, volume: Volume, standby: Folder) -> tuple[Objection, ...]:
     if isinstance(active, Folder) and (odd := standby.unlike(active)):
         told.append(f"{volume.name}: {odd}")
     if standby.receive_only:
-        told.append(f"{volume.name} at {site}: {standby.receive_only} local changes on a standby")
+        told.append(f"{volume.name} at {site}: {counted(standby.receive_only, 'local change')} on a standby")
     return tuple(Objection(why=Why.NOT_CLEAN, text=text) for text in told)
 
 

@@ -12,7 +12,8 @@ from datetime import timedelta
 from failoverd.core import clearing, databases, guarding, proof
 from failoverd.core.again import replace
 from failoverd.core.case import Case
-from failoverd.core.memory import CopyMemory, Kind, Standing, TakeBackStep, VolumeMemory
+from failoverd.core.counts import counted
+from failoverd.core.memory import CopyMemory, Kind, Move, Standing, TakeBackStep, VolumeMemory
 from failoverd.core.model import (
     NEVER_SEEN,
     Action,
@@ -68,7 +69,6 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
     hindrance = (_not_yet(case, site) if copy.standing is Standing.OUTDATED else "") or _unfit(active)
     if hindrance:
         return Tended(memory=memory, waiting=f"take-back of {site}: {hindrance}")
-    where = {"app": case.app.key, "volume": volume.name}
     step = copy.step or TakeBackStep.PREPARE
     if copy.standing is Standing.OUTDATED:
         begun = replace(copy, standing=Standing.TAKING_BACK, step=TakeBackStep.PREPARE, device=standby.device)
@@ -92,14 +92,16 @@ def take_back(case: Case, volume: Volume, active: Folder, standby: Folder) -> Te
         return Tended(memory=with_standby(memory, site, anew), waiting=told)
     if missing and not standby.versioning:
         again_kept = replace(copy, step=TakeBackStep.REVERT)
+        more = "more to displace: keeping it again"
         keep = SetRole(
-            **where, site=site, role=Role.RECEIVE_ONLY, keep=True, reason="more to displace: keeping it again"
+            app=case.app.key, volume=volume.name, site=site, role=Role.RECEIVE_ONLY, keep=True, reason=more
         )
         return Tended(
             memory=with_standby(memory, site, again_kept), actions=(keep,), waiting=f"take-back of {site}: {missing}"
         )
     if missing:
-        drop = Revert(**where, site=site, reason="what only the lost side has goes to its versions")
+        why = "what only the lost side has goes to its versions"
+        drop = Revert(app=case.app.key, volume=volume.name, site=site, reason=why)
         acts = (drop,) if standby.receive_only or step is TakeBackStep.OVERRIDE else ()
         following = replace(copy, step=TakeBackStep.REVERT)
         return Tended(
@@ -151,11 +153,26 @@ def _finish(case: Case, volume: Volume, standby: Folder) -> Tended:
     if not standby.versioning:
         clean = CopyMemory(standing=Standing.CLEAN, epoch=case.was.epoch, device=standby.device)
         return Tended(memory=with_standby(memory, site, clean))
-    act = SetRole(app=app, volume=name, site=site, role=Role.RECEIVE_ONLY, keep=False, reason="taken back")
+    lost = _lost_by(case, site, copy)
+    act = SetRole(
+        app=app,
+        volume=name,
+        site=site,
+        role=Role.RECEIVE_ONLY,
+        keep=False,
+        move=lost.id if lost is not None else "",
+        since=lost.began_at if lost is not None else None,
+        reason="taken back",
+    )
     if copy.step is not TakeBackStep.FINISH:
         memory = with_standby(memory, site, replace(copy, step=TakeBackStep.FINISH))
         memory = replace(memory, taken_back={**memory.taken_back, site: case.date})
     return Tended(memory=memory, actions=(act,), waiting=f"take-back of {site}: versions off")
+
+
+def _lost_by(case: Case, site: Site, copy: CopyMemory) -> Move | None:
+    """The move by which this copy lost; None where it is not remembered, or where something else spoiled the copy."""
+    return next((one for one in case.was.moves if (one.epoch, one.source) == (copy.epoch, site)), None)
 
 
 def _override(case: Case, volume: Volume, memory: VolumeMemory, copy: CopyMemory) -> Tended:
@@ -196,7 +213,7 @@ def _override_again(case: Case, volume: Volume, active: Folder) -> Tended:
         reason = "the survivor's version of everything counts"
         acts = (Override(app=case.app.key, volume=volume.name, site=survivor, reason=reason),)
     named = f" ({', '.join(active.need_files[:3])})" if active.need_files else ""
-    lacks = f"overriding {active.need_items} items{named}"
+    lacks = f"overriding {counted(active.need_items, 'item')}{named}"
     return Tended(memory=memory, actions=acts, waiting=f"take-back of {survivor.other}: {unread or lacks}")
 
 
@@ -208,7 +225,7 @@ def _unread(found: Scanned | None) -> str:
     if found is None or found.errors <= len(found.changing):
         return ""
     files = ", ".join(name for name in found.error_files if name not in found.changing) or "not named"
-    return f"{found.errors - len(found.changing)} errors in the survivor's last scan: {files}"
+    return f"{counted(found.errors - len(found.changing), 'error')} in the survivor's last scan: {files}"
 
 
 def _scan(case: Case, volume: Volume) -> Scan:
@@ -225,9 +242,9 @@ def _equal_for_take_back(standby: Folder, copy: CopyMemory, hot: frozenset[str])
     if odd := proof.restless(standby, hot):
         return f"returned side is {odd}"
     if standby.receive_only:
-        return f"{standby.receive_only} items only the returned side has"
+        return f"{counted(standby.receive_only, 'item')} only the returned side has"
     if not proof.lacks_only(standby, hot):
-        return f"returned side needs {standby.need_items} items"
+        return f"returned side needs {counted(standby.need_items, 'item')}"
     if standby.remote_sequence is None or standby.remote_sequence < copy.scanned:
         return f"returned side has heard of {standby.remote_sequence or 0} of {copy.scanned}"
     return ""

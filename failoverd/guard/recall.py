@@ -283,7 +283,8 @@ def _told(files: Meant) -> str:
         of = [f"{name} of {one.point.made_at:%Y-%m-%d %H:%M:%S}" for name, one in sorted(files.points.items())]
         told.append(f"files put back: {listed(of)}")
     if files.same:
-        told.append(f"{len(files.same)} files are what they were")
+        many = len(files.same) > 1
+        told.append(f"{len(files.same)} files are what they were" if many else "1 file is what it was")
     if files.stay:
         told.append(f"files left as they are: {listed(sorted(str(one) for one in files.stay))}")
     text = "; ".join(told)

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -214,6 +215,23 @@ async def test_history_keeps_the_last_entries_and_replaces_by_id(client):
     assert await history.read() == ({"id": "b", "n": 2}, {"id": "a", "n": 3})
     await history.append([{"n": number} for number in range(HISTORY_KEEP)])
     assert [entry["n"] for entry in await history.read()] == list(range(HISTORY_KEEP))
+
+
+async def test_history_is_in_order_of_beginning_whenever_an_entry_was_written_last(server, client):
+    def began(name, second, **more):
+        return {"id": name, "began_at": f"2026-01-02T03:04:0{second}+00:00", **more}
+
+    hold = {"id": "hold", "kind": "hold", "at": "2026-01-02T03:04:02.5+00:00"}
+    old = [began("c", 3), {"id": "a", "began_at": "2026-01-02T04:04:01+01:00"}, hold, began("odd", "x")]
+    server.put(HISTORY, {"data": {"history.jsonl": "\n".join(json.dumps(one) for one in old)}})
+    history = History(client, "failoverd")
+    assert [entry["id"] for entry in await history.read()] == ["odd", "a", "hold", "c"]
+    await history.append([began("b", 2), began("a", 1, outcome="done")])
+    assert [entry["id"] for entry in await history.read()] == ["odd", "a", "b", "hold", "c"]
+    kept = [entry["id"] for entry in map(json.loads, server.objects[HISTORY]["data"]["history.jsonl"].splitlines())]
+    assert kept == ["odd", "a", "b", "hold", "c"]
+    await history.append([began(f"n{number}", 9) for number in range(HISTORY_KEEP - 2)])
+    assert [entry["id"] for entry in await history.read()][:3] == ["hold", "c", "n0"]
 
 
 async def test_history_of_two_writers_loses_nothing(server, client):

@@ -59,7 +59,7 @@ async def test_what_a_power_cut_displaced_is_listed_and_fetched_back_at_home(ser
         status, said = await ask(tmp_path, "displaced", "sonarr")
         assert status == 0
         assert f"{SETTINGS}\n" in said
-        assert "(listed when its take-back ended, " in said
+        assert "(listed when a take-back or restore ended there, " in said
         status, said = await ask(tmp_path, "restore", "sonarr", SETTINGS)
         assert status == 1
         assert "lies at primary, and the app lives at backup: move it there first" in said

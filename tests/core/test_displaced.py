@@ -70,6 +70,21 @@ def test_what_a_take_back_displaced_is_remembered_and_over_the_budget_an_alarm()
     assert text.startswith(f"data at primary: {OVER}: 1001B of 1000B (failover.displaced_budget_mb); none is")
 
 
+def ended_with(life: Life) -> SetRole:
+    """The act that ended the last take-back."""
+    return [act for act in life.world.did if isinstance(act, SetRole) and act.keep is False][-1]
+
+
+def test_the_list_is_of_the_move_by_which_the_side_lost_and_a_later_take_back_is_of_none():
+    life = taken_back(1)
+    (lost,) = life.app().moves
+    act = ended_with(life)
+    assert (act.site, act.move, act.since) == (P, lost.id, lost.began_at)
+    again(life, 2)
+    assert ended_with(life) is not act
+    assert (ended_with(life).move, ended_with(life).since) == ("", None)
+
+
 @pytest.mark.parametrize("size", [0, BUDGET])
 def test_within_the_budget_there_is_no_alarm(size: int):
     life = taken_back(size)

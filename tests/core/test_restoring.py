@@ -57,6 +57,8 @@ def test_the_file_is_fetched_between_a_stop_and_a_start_with_versions_on_and_off
         (Role.SEND_ONLY, True),
         (Role.SEND_ONLY, False),
     ]
+    whose = [(act.move, act.since) for act in acts if isinstance(act, SetRole)]
+    assert whose == [("", None), (last(life).id, last(life).began_at)]  # what it replaced is of no other move
     assert life.world.fetched == [(FILE,)]
     assert (last(life).kind, last(life).outcome, last(life).source, last(life).target) == (Kind.RESTORE, "done", P, P)
     assert any("fetched config.xml (put aside 2026-01-05T11:00:00Z)" in text for text in last(life).evidence)

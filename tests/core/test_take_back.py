@@ -145,7 +145,7 @@ def test_a_survivor_whose_scan_finds_errors_overrides_nothing_and_one_good_scan_
     life.run(120)
     assert "Override" not in kinds(life.world.did)
     assert life.standings()["data"][0] == "taking back"
-    assert "1 errors in the survivor's last scan: app.db" in life.decision.apps[KEY].waiting
+    assert "1 error in the survivor's last scan: app.db" in life.decision.apps[KEY].waiting
     assert kinds(life.world.did[before:]).count("Scan") <= 14
     broken[0] = False
     life.until(lambda one: one.standings()["data"] == ("clean", "active"), 60)
@@ -172,7 +172,7 @@ def test_what_a_survivor_with_errors_lacks_is_not_overridden_later_either():
     life.world.pinned[HERE] = {"need_items": 1}
     reach(life, TakeBackStep.REVERT)
     life.world.pinned[THERE] = {"need_items": 5, "errors": 1}
-    life.until(lambda one: "errors in the survivor's" in one.decision.apps[KEY].waiting, 30)
+    life.until(lambda one: "1 error in the survivor's" in one.decision.apps[KEY].waiting, 30)
     assert "Override" not in kinds(life.run(30))
     life.world.pinned[THERE] = {"need_items": 5}
     assert "Override" in kinds(life.run(30))

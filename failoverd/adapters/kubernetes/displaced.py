@@ -1,7 +1,7 @@
-"""What take-backs displaced, one ConfigMap per copy in the daemon's namespace.
+"""What take-backs and restores displaced, one ConfigMap per copy in the daemon's namespace.
 
-Written when a take-back ends, for later nobody can ask Syncthing: it lists versions only while it makes them. Nothing
-is added to them until the next take-back, which writes it anew.
+Written when one ends, for later nobody can ask Syncthing: it lists versions only while it makes them. Nothing is
+added to them until the next take-back or restore, which writes it anew.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,6 +35,7 @@ LIMIT = 1_000_000
 """Bytes of one document: a ConfigMap may hold 1 MiB (1,048,576 bytes) in all."""
 HISTORY_KEEP = 200
 """Entries of history kept."""
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 _MEMORY: TypeAdapter[Memory] = TypeAdapter(Memory)
 NEWER = frozenset({"acknowledged_by", "acknowledged_why", "displaced", "recall", "restore", "taken_back", "unsure"})
@@ -162,14 +163,14 @@ class MemoryStore:
 
 
 class History:
-    """The last `HISTORY_KEEP` moves and holds, newest last, one JSON object a line."""
+    """The last `HISTORY_KEEP` moves and holds by their beginning, newest last, one JSON object a line."""
 
     def __init__(self, client: Client, namespace: str) -> None:
         self._document = Document(client, namespace, names.HISTORY, "history.jsonl")
 
     async def read(self) -> tuple[dict[str, Any], ...]:
         """All entries; a line that is no JSON object is left out. Raises KubeError."""
-        return tuple(_entries(await self._document.read() or ""))
+        return tuple(_in_order(_entries(await self._document.read() or "")))
 
     async def append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Add entries; one with the `id` of an earlier one takes its place, so that repeating is harmless.
@@ -254,9 +255,22 @@ def _entries(text: str) -> Iterator[dict[str, Any]]:
             yield entry
 
 
+def _in_order(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By their beginning, whenever each was written last; one that does not say it comes first, to go first."""
+    return sorted(entries, key=_began)
+
+
+def _began(entry: Mapping[str, Any]) -> datetime:
+    try:
+        found = datetime.fromisoformat(str(entry.get("began_at") or entry.get("at")))
+    except ValueError:
+        return NEVER
+    return found if found.tzinfo is not None else NEVER
+
+
 def _joined(old: list[dict[str, Any]], new: Sequence[Mapping[str, Any]]) -> str:
     ids = {entry["id"] for entry in new if "id" in entry}
-    entries = [entry for entry in old if entry.get("id") not in ids] + [dict(entry) for entry in new]
+    entries = _in_order([*(one for one in old if one.get("id") not in ids), *map(dict, new)])
     lines = [json.dumps(entry, separators=(",", ":"), ensure_ascii=False) for entry in entries[-HISTORY_KEEP:]]
     while sum(len(line.encode()) + 1 for line in lines) > LIMIT:
         del lines[0]
