@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from failoverd.core.memory import Memory
 from failoverd.core.model import (
@@ -50,6 +50,7 @@ from failoverd.simulator.world_lead import WorldLeadership
 from failoverd.simulator.world_look import Look, stamp
 from failoverd.simulator.world_pair import RELAUNCH_MS, SyncPair
 from failoverd.simulator.world_side import CHANGING
+from failoverd.simulator.world_time import MS
 
 PATIENCE_MS = 2_000
 """A look waits this long for what does not answer."""
@@ -74,7 +75,7 @@ class WorldObserver:
 
     async def observe(self, now: Now, confirm: frozenset[str], instance: Instance) -> Snapshot:
         """One snapshot of the world as this instance can see it."""
-        assert now.mono <= timedelta(milliseconds=self.world.time.now_ms), "a look into the future"
+        assert now.mono <= self.world.time.now_ms * MS, "a look into the future"
         look, self.stirs = Look(self.world, self.host), self.world.time.stirs
         snapshot = self._snapshot(look, confirm, instance)
         if look.silent:
