@@ -56,6 +56,13 @@ SIMULATOR = (
         "tests/simulator/test_leap.py",
     ),
     _row(
+        "leap",
+        "a daemon that is to die of an act announces points in idle ticks, and lives",
+        "failoverd/simulator/idle.py",
+        ("if points and one.trapped():", "if False:"),
+        "tests/simulator/test_leap.py",
+    ),
+    _row(
         "chaos",
         "whatever a hand did once excuses everything after it",
         "failoverd/simulator/chaos_excuses.py",

@@ -261,8 +261,11 @@ class Idling:
             memory, version = stored.memory, stored.version
         assert one.seen is not None
         known, watch, scans = carry(one.seen[0], memory, looked.watch, looked.snapshot, looked.now)
-        if any(isinstance(act, ScanPoints) and _is_first(act, looked.watch) for act in scans):
+        points = [act for act in scans if isinstance(act, ScanPoints)]
+        if any(_is_first(act, looked.watch) for act in points):
             return None  # which is told
+        if points and one.trapped():
+            return None
         if leads and known != memory:
             if stored.version != version or not isinstance(known, Memory):
                 return None  # somebody else has written meanwhile, or it was lost

@@ -86,7 +86,7 @@ class Leaper:
     _over: bool = False
     """Whether the idle ticks have come to an end: the next one decides something else, or something happens."""
 
-    def watch(self, name: str, loop: Loop) -> None:
+    def watch(self, name: str, loop: Loop, trapped: Callable[[], bool] = lambda: False) -> None:
         """Take an instance in; it replaces an earlier one of that name."""
         assert isinstance(loop.clock, WorldClock)
         assert isinstance(loop.store, WorldStore)
@@ -94,7 +94,7 @@ class Leaper:
         assert isinstance(loop.observer, WorldObserver)
         stir = self.world.time.stir
         loop.recording = self._sleepers[name] = Sleeper(
-            loop, loop.clock, loop.store, loop.leadership, loop.observer, stir
+            loop, loop.clock, loop.store, loop.leadership, loop.observer, stir, trapped
         )
         loop.clock.resting = partial(self.rest, name)
         stir()
