@@ -15,6 +15,7 @@ from scripts.compiled_source import Unprepared, rewrite, write
 GUARDED = 1_003
 FEW = [
     "failoverd/core/again.py",
+    "failoverd/core/filed.py",
     "failoverd/core/names.py",
     "failoverd/core/rules.py",
     "failoverd/simulator/linear.py",
