@@ -15,7 +15,6 @@ from scripts.compiled_source import Unprepared, rewrite, write
 GUARDED = 1_003
 FEW = [
     "failoverd/core/again.py",
-    "failoverd/core/filed.py",
     "failoverd/core/names.py",
     "failoverd/core/rules.py",
     "failoverd/simulator/linear.py",
@@ -35,6 +34,14 @@ def test_days_are_the_same_where_dataclasses_are_written_out(tmp_path):
     write(copy(tmp_path), compiled.modules())
     assert "@dataclass" not in (tmp_path / "failoverd/core/model.py").read_text()
     assert days(tmp_path, (GUARDED,)) == days(ROOT, (GUARDED,))
+
+
+@pytest.mark.timeout(300)
+def test_our_rules_for_mypy_stop_no_build(tmp_path):
+    write(copy(tmp_path), compiled.modules())
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    compiled._run([sys.executable, "-c", compiled.GENERATE, "failoverd/core/filed.py"], tmp_path)
+    assert (tmp_path / "made.json").exists()
 
 
 def test_a_build_in_which_a_day_comes_out_otherwise_is_not_used(tmp_path, monkeypatch):
