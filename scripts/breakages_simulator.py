@@ -42,6 +42,27 @@ SIMULATOR = (
         "tests/simulator/test_idle.py",
     ),
     _row(
+        "leap",
+        "what a guard did is not taken back",
+        "failoverd/simulator/idle_tick.py",
+        ("            guard.state = state", "            pass"),
+        "tests/simulator/test_idle.py",
+    ),
+    _row(
+        "leap",
+        "the first point at a site is announced in an idle tick, and told by nobody",
+        "failoverd/simulator/idle.py",
+        ("            return None  # which is told", "            pass"),
+        "tests/simulator/test_leap.py",
+    ),
+    _row(
+        "leap",
+        "a daemon that is to die of an act announces points in idle ticks, and lives",
+        "failoverd/simulator/idle.py",
+        ("if points and one.trapped():", "if False:"),
+        "tests/simulator/test_leap.py",
+    ),
+    _row(
         "chaos",
         "whatever a hand did once excuses everything after it",
         "failoverd/simulator/chaos_excuses.py",

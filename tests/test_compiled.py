@@ -36,6 +36,14 @@ def test_days_are_the_same_where_dataclasses_are_written_out(tmp_path):
     assert days(tmp_path, (GUARDED,)) == days(ROOT, (GUARDED,))
 
 
+@pytest.mark.timeout(300)
+def test_our_rules_for_mypy_stop_no_build(tmp_path):
+    write(copy(tmp_path), compiled.modules())
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    compiled._run([sys.executable, "-c", compiled.GENERATE, "failoverd/core/filed.py"], tmp_path)
+    assert (tmp_path / "made.json").exists()
+
+
 def test_a_build_in_which_a_day_comes_out_otherwise_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setattr(compiled, "_compile", lambda *_: None)
     monkeypatch.setattr(compiled, "days", lambda folder, seeds: [f"{folder == ROOT} {seed}" for seed in seeds])

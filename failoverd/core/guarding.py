@@ -39,7 +39,7 @@ def orders(case: Case) -> tuple[Action, ...]:
                 where = {"app": case.app.key, "volume": volume.name, "site": site}
                 why = _why(wanted)
                 acts.append(Want(**where, wanted=wanted, version=read.version, reason=why))  # type: ignore[arg-type]
-        acts += _announcements(case, volume)
+        acts += announcements(case, volume)
     return tuple(acts)
 
 
@@ -134,7 +134,7 @@ def _has_placing(case: Case, move: Move) -> bool:
     return move.kind is Kind.FAILOVER and databases.in_force(case.rules, case.app)
 
 
-def _announcements(case: Case, volume: Volume) -> list[Action]:
+def announcements(case: Case, volume: Volume) -> list[ScanPoints]:
     """A scan of the points' folder where a new point is said to be there."""
     if case.was.phase is not Phase.WATCHING:
         return []

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from failoverd.core.model import Now
 from failoverd.simulator.world import Host, World
-from failoverd.simulator.world_time import LOOK
+from failoverd.simulator.world_time import LOOK, MS
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
 T = TypeVar("T")
-MS = timedelta(milliseconds=1)
 
 
 class Stuck(Exception):
@@ -121,7 +120,7 @@ class WorldClock:
         """This moment."""
         at = self._world.time.now_ms, self._host.wall_offset_ms
         if self._read is None or self._read[0] != at:
-            self._read = at, Now(timedelta(milliseconds=at[0]), self._world.wall(at[1]))
+            self._read = at, Now(at[0] * MS, self._world.wall(at[1]))
         return self._read[1]
 
     async def sleep_until(self, mono: timedelta, wake: asyncio.Event) -> None:

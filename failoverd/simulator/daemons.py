@@ -41,7 +41,7 @@ class Daemon:
             return
         loop = instance(self.world, self.name, self.voice)
         if self.leaper is not None:
-            self.leaper.watch(self.name, loop)
+            self.leaper.watch(self.name, loop, lambda: self.trap in ("act", "receipt"))
         loop.store = _Store(loop.store, self)
         loop.executor = _Executor(loop.executor, self)
         self.loop, self._task = loop, asyncio.ensure_future(loop.run())

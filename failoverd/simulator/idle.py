@@ -11,17 +11,18 @@ back to the last tick of which it does not, and the loop goes on from there tick
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from heapq import heapify, heappop, heappush
-from operator import attrgetter
 
+from failoverd.core import databases
 from failoverd.core.decide import decide
-from failoverd.core.memory import NOTHING_KNOWN, Memory
-from failoverd.core.model import Api, Decision, Folder, NodeReading, Receipt, Snapshot, Unknown
-from failoverd.core.rules import SITES
+from failoverd.core.memory import Memory
+from failoverd.core.model import Api, Decision, NodeReading, Receipt, ScanPoints, Snapshot, Unknown, Watch
+from failoverd.core.rules import Rules
+from failoverd.simulator.idle_looks import Shapes, looks
 from failoverd.simulator.idle_tick import Held, Round, Tick, carry, pairs
-from failoverd.simulator.ports import GRACE_MS, SCAN_MS, scanned
+from failoverd.simulator.ports import GRACE_MS, POINTS_MS, SCAN_MS, scanned
 from failoverd.simulator.sleeper import Sleeper
 from failoverd.simulator.world import World
 from failoverd.simulator.world_look import PROBE_AFTER_MS, Look
@@ -30,9 +31,6 @@ from failoverd.simulator.world_time import Stirred
 MS = timedelta(milliseconds=1)
 CHECKED_AFTER = 15
 """Rounds until `decide` is asked again."""
-
-
-_SHAPE = attrgetter(*[one.name for one in fields(Folder) if one.name not in ("sequence", "remote_sequence")])
 
 
 @dataclass(slots=True)
@@ -56,6 +54,7 @@ class Idling:
     """By the ids of ticks: what `decide` said of them."""
     _changes: int = 0
     """Counts what may have changed a folder."""
+    _shapes: Shapes = field(default_factory=dict)
     _looked: dict[int, int] = field(default_factory=dict)
     """Up to which of these changes each instance has looked."""
 
@@ -65,7 +64,9 @@ class Idling:
         self._rounds, self._until_ms = [first], until_ms
         checked = 0
         self.over = False
-        self.known.update([self._looks(index, tick) for index, tick in enumerate(first.ticks)])
+        self.known.update(
+            [looks(self._rules(index), index, tick, self._shapes) for index, tick in enumerate(first.ticks)]
+        )
         while not self.over and len(self._rounds) <= most and not self._reached(self._rounds[-1]):
             self.over = not self._some(min(CHECKED_AFTER, most + 1 - len(self._rounds)))
             self._trim(checked)
@@ -122,12 +123,12 @@ class Idling:
         for index, tick in enumerate(found.ticks):
             if tick is last.ticks[index]:
                 continue
-            looks = self._looks(index, tick)
-            if looks in self.known:
+            like = looks(self._rules(index), index, tick, self._shapes)
+            if like in self.known:
                 continue
             if not self._agrees(index, tick):
                 return False
-            self.known.add(looks)
+            self.known.add(like)
         return True
 
     def _agreed(self, checked: int) -> int:
@@ -169,12 +170,15 @@ class Idling:
         """What `decide` says of a tick."""
         found = self._found.get(id(tick))
         if found is None:
-            seen = self.instances[index].seen
-            assert seen is not None
             self.asked += 1
-            found = tick, decide(seen[0], tick.memory, tick.watch, tick.snapshot, tick.now)
+            found = tick, decide(self._rules(index), tick.memory, tick.watch, tick.snapshot, tick.now)
             self._found[id(tick)] = found  # with the tick, so that its id stays its own
         return found[1]
+
+    def _rules(self, index: int) -> Rules:
+        seen = self.instances[index].seen
+        assert seen is not None
+        return seen[0]
 
     # ---------------------------------------------------------------- one tick
 
@@ -185,14 +189,15 @@ class Idling:
         heapify(pending)
         begun: dict[int, Tick] = {}
         turn = max(slept) + 1
-        next_ms, still = self.world.time.next_ms, True
+        still = True
         while True:
             at_ms, _, index = heappop(pending)
             if at_ms >= self.horizon_ms or at_ms < self.world.time.now_ms:
                 return None
+            next_ms = self.world.time.next_ms  # anew each time: a scan has its own consequences
             if next_ms is not None and next_ms <= at_ms:
                 self.world.advance(at_ms)
-                self._changes, next_ms = self._changes + 1, self.world.time.next_ms
+                self._changes += 1
                 still = False
             else:
                 self.world.time.now_ms = at_ms
@@ -218,7 +223,10 @@ class Idling:
         """How long until this tick goes on; 0 where it has ended."""
         if tick.version < 0:
             return GRACE_MS
-        return SCAN_MS if tick.scans and not tick.receipts else 0
+        if len(tick.receipts) == len(tick.scans):
+            return 0
+        points = any(isinstance(act, ScanPoints) for act in tick.scans)
+        return SCAN_MS if not points else SCAN_MS - POINTS_MS if tick.receipts else POINTS_MS
 
     def _go_on(self, index: int, last: Tick, begun: Tick | None) -> Tick | None:
         """A tick's next part: the look; what follows from it, 100 ms later if something is silent; its scans."""
@@ -232,10 +240,18 @@ class Idling:
             return looked if one.observer._slow else self._conclude(one, looked, last.version)
         if begun.version < 0:
             return self._conclude(one, begun, last.version)
-        wall = self.world.spec.beginning + timedelta(milliseconds=self.world.time.now_ms - SCAN_MS)
+        return self._scanned(one, begun)
+
+    def _scanned(self, one: Sleeper, begun: Tick) -> Tick | None:
+        """The scans of a tick that fall due now: those of points, which are short, and then the others."""
         self._changes += 1
-        receipts = tuple([scanned(self.world, one.observer.host, scan, wall) for scan in begun.scans])
-        return replace(begun, receipts=receipts) if all(receipt.ok for receipt in receipts) else None
+        points = not begun.receipts and any(isinstance(act, ScanPoints) for act in begun.scans)
+        asked = self.world.wall() - (POINTS_MS if points else SCAN_MS) * MS
+        due = [act for act in begun.scans if isinstance(act, ScanPoints) is points]
+        found = begun.receipts + tuple([scanned(self.world, one.observer.host, act, asked) for act in due])
+        if len(found) == len(begun.scans):
+            found = tuple(sorted(found, key=lambda receipt: begun.scans.index(receipt.action)))
+        return replace(begun, receipts=found) if all(receipt.ok for receipt in found) else None
 
     def _conclude(self, one: Sleeper, looked: Tick, version: int) -> Tick | None:
         """What is remembered and asked for after a look; who does not lead reads what the leader wrote."""
@@ -245,6 +261,11 @@ class Idling:
             memory, version = stored.memory, stored.version
         assert one.seen is not None
         known, watch, scans = carry(one.seen[0], memory, looked.watch, looked.snapshot, looked.now)
+        points = [act for act in scans if isinstance(act, ScanPoints)]
+        if any(_is_first(act, looked.watch) for act in points):
+            return None  # which is told
+        if points and one.trapped():
+            return None
         if leads and known != memory:
             if stored.version != version or not isinstance(known, Memory):
                 return None  # somebody else has written meanwhile, or it was lost
@@ -266,11 +287,12 @@ class Idling:
             if node.renewing_since_ms is not None and look.now_ms - node.renewal_ms(look.now_ms) > PROBE_AFTER_MS:
                 return None
             nodes[name] = look.again(node, before)
-        folders = last.folders
+        folders, guards = last.folders, last.guards
         if self._looked.get(index) != self._changes:
             folders = {
                 key: known if isinstance(known, Unknown) else look.folder(*key) for key, known in folders.items()
             }
+            guards = {key: look.guard(*key) for key in guards}
             if look.silent:
                 return None
         self._looked[index] = self._changes
@@ -281,39 +303,13 @@ class Idling:
             workloads=last.workloads,
             folders=folders,
             claims=last.claims,
+            guards=guards,
             commands=last.commands,
             receipts=receipts,
             hours_open=last.hours_open,
         )
 
-    # ---------------------------------------------------------------- how readings look
 
-    def _looks(self, index: int, tick: Tick) -> object:
-        """Everything of a tick that comes and goes within a quiet stretch, without what merely counts on."""
-        seen = self.instances[index].seen
-        assert seen is not None
-        rules, date = seen[0], tick.snapshot.api.date if isinstance(tick.snapshot.api, Api) else None
-        found: list[object] = []
-        for app in rules.apps:
-            for volume in app.volumes:
-                here, there = (tick.snapshot.folders[app.key, volume.name, site] for site in SITES)
-                heard = tick.carried[1].volumes[app.key, volume.name]
-                old = heard.proven_at is None or date is None or date - heard.proven_at > app.max_data_age
-                changing = heard.scanned is not None and heard.scanned.errors > 0
-                found += (_shape(here), _shape(there), _behind(here, there), _behind(there, here), old, changing)
-        memory = tick.memory if isinstance(tick.memory, Memory) else Memory()
-        # a guest that was not seen running while its lease moved is mapped in the very tick in which it moves
-        for name, node in tick.carried[1].nodes.items():
-            if memory.nodes.get(name, NOTHING_KNOWN).mapped != rules.fence_hash:
-                found.append(node.stamp_moved_at == tick.now.mono)
-        return index, tuple(found)
-
-
-def _shape(folder: Folder | Unknown) -> object:
-    return _SHAPE(folder) if isinstance(folder, Folder) else folder
-
-
-def _behind(one: Folder | Unknown, other: Folder | Unknown) -> bool | None:
-    if isinstance(one, Unknown) or isinstance(other, Unknown) or one.remote_sequence is None:
-        return None
-    return one.remote_sequence < other.sequence
+def _is_first(act: ScanPoints, watch: Watch) -> bool:
+    """Whether no points were ever announced there, as far as is known."""
+    return not watch.guards.get((act.app, act.volume, act.site), databases.NEVER).announced

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from failoverd.core import hysteresis, policy, proof
+from failoverd.core import databases, guarding, hysteresis, policy, proof
 from failoverd.core.case import Case
 from failoverd.core.memory import Memory, Phase
-from failoverd.core.model import Now, Receipt, Scan, Snapshot, Unknown, Watch
+from failoverd.core.model import Now, Receipt, Scan, ScanPoints, Snapshot, Unknown, Watch
 from failoverd.core.rules import Mode, Rules
 from failoverd.simulator.world import World
+from failoverd.simulator.world_guard import GuardTruth
 from failoverd.simulator.world_pair import SyncPair
 from failoverd.simulator.world_side import Side
 
@@ -30,9 +31,9 @@ class Tick:
     carried: tuple[Known, Watch]
     version: int
     """Of what is stored, as this instance knows it."""
-    scans: tuple[Scan, ...] = ()
+    scans: tuple[Scan | ScanPoints, ...] = ()
     receipts: tuple[Receipt, ...] = ()
-    """Of the scans: the next tick hears of them."""
+    """Of the scans, once there is one for each: the next tick hears of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +55,21 @@ class Held:
     stored: tuple[Any, int, int]
     pairs: tuple[tuple[Any, ...], ...]
     sides: tuple[tuple[Any, ...], ...]
+    guards: tuple[Any, ...]
 
     @classmethod
     def of(cls, world: World, linked: list[SyncPair], before: Held | None = None) -> Held:
         """The world as it is; `before` where only time has passed since."""
         stored = world.stored.memory, world.stored.version, world.revision
         if before is not None:
-            return cls(world.time.now_ms, before.future, stored, before.pairs, before.sides)
+            return cls(world.time.now_ms, before.future, stored, before.pairs, before.sides, before.guards)
         return cls(
             world.time.now_ms,
             world.time.planned(),
             stored,
             tuple([(pair.pulling, pair.real, set(pair._planned)) for pair in linked]),
             tuple([_held(side) for pair in linked for side in pair.sides.values()]),
+            tuple([guard.state for guard in guards(world)]),
         )
 
     def back(self, world: World, linked: list[SyncPair]) -> None:
@@ -78,6 +81,8 @@ class Held:
             pair.pulling, pair.real, pair._planned = pulling, real, set(planned)
         for side, held in zip([side for pair in linked for side in pair.sides.values()], self.sides, strict=True):
             _back(side, held)
+        for guard, state in zip(guards(world), self.guards, strict=True):
+            guard.state = state
 
 
 def _held(side: Side) -> tuple[Any, ...]:
@@ -88,11 +93,14 @@ def _held(side: Side) -> tuple[Any, ...]:
         dict(side.index),
         dict(disk.files),
         len(disk.versions),
+        disk.torn,
     )
 
 
 def _back(side: Side, held: tuple[Any, ...]) -> None:
-    (side.sequence, side.remote_sequence, _, edition, side.remote), errors, index, files, versions = held
+    (side.sequence, side.remote_sequence, _, edition, side.remote), errors, index, files, versions, side.disk.torn = (
+        held
+    )
     side.errors, side.index, side.disk.files = dict(errors), dict(index), dict(files)
     del side.disk.versions[versions:]
     side.edition = max(side.edition, edition) + 1  # what was shown since is not shown for this one
@@ -103,16 +111,21 @@ def pairs(world: World) -> list[SyncPair]:
     return [pair for truth in world.apps.values() for pair in truth.pairs.values()]
 
 
+def guards(world: World) -> list[GuardTruth]:
+    """Every guard."""
+    return list(world.guards.by_key.values()) if world.guards is not None else []
+
+
 def carry(
     rules: Rules, remembered: Known, watch: Watch, snapshot: Snapshot, now: Now
-) -> tuple[Known, Watch, tuple[Scan, ...]]:
+) -> tuple[Known, Watch, tuple[Scan | ScanPoints, ...]]:
     """What `decide` makes of a tick in which nothing but scans is to be done and nothing is to be said."""
     memory = remembered if isinstance(remembered, Memory) else Memory()
     watch = hysteresis.look(rules, watch, snapshot, now)
     watch = proof.watch_replication(
         rules, watch, snapshot, now, {key: was.active for key, was in memory.apps.items()}
     )
-    scans: list[Scan] = []
+    scans: list[Scan | ScanPoints] = []
     if not policy.can_see_snapshot(snapshot) or isinstance(remembered, Unknown):
         return remembered, watch, ()
     for app in sorted(rules.apps, key=lambda app: -app.priority):
@@ -127,5 +140,8 @@ def carry(
             for volume in app.volumes
             if proof.scan_due(case, volume)
         ]
+        if rules.guard is not None and rules.mode is not Mode.OBSERVE:
+            scans += [act for volume in app.volumes for act in guarding.announcements(case, volume)]
     memory, watch = proof.remember(rules, memory, watch, snapshot, now, changed=False)
-    return memory, proof.asked(watch, scans, now), tuple(scans)
+    watch = databases.announced(proof.asked(watch, scans, now), scans, snapshot)
+    return memory, watch, tuple(scans)

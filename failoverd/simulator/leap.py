@@ -22,12 +22,11 @@ from failoverd.loop import Loop
 from failoverd.simulator import sleeper
 from failoverd.simulator.clock import WorldClock
 from failoverd.simulator.idle import Idling
-from failoverd.simulator.idle_tick import Held, Round, pairs
+from failoverd.simulator.idle_tick import Held, Round, guards, pairs
 from failoverd.simulator.linear import Beyond, NotSteady
 from failoverd.simulator.ports import WorldObserver, WorldStore
 from failoverd.simulator.sleeper import Sleeper
 from failoverd.simulator.world import World
-from failoverd.simulator.world_guard import GuardTruth
 from failoverd.simulator.world_lead import DEADLINE_MS, WorldLeadership
 from failoverd.simulator.world_look import PROBE_AFTER_MS
 from failoverd.simulator.world_node import GRACE_MS as UNREADY_MS
@@ -87,7 +86,7 @@ class Leaper:
     _over: bool = False
     """Whether the idle ticks have come to an end: the next one decides something else, or something happens."""
 
-    def watch(self, name: str, loop: Loop) -> None:
+    def watch(self, name: str, loop: Loop, trapped: Callable[[], bool] = lambda: False) -> None:
         """Take an instance in; it replaces an earlier one of that name."""
         assert isinstance(loop.clock, WorldClock)
         assert isinstance(loop.store, WorldStore)
@@ -95,7 +94,7 @@ class Leaper:
         assert isinstance(loop.observer, WorldObserver)
         stir = self.world.time.stir
         loop.recording = self._sleepers[name] = Sleeper(
-            loop, loop.clock, loop.store, loop.leadership, loop.observer, stir
+            loop, loop.clock, loop.store, loop.leadership, loop.observer, stir, trapped
         )
         loop.clock.resting = partial(self.rest, name)
         stir()
@@ -117,8 +116,7 @@ class Leaper:
 
         Returns whether there were any.
         """
-        # What guards do is held by no `Held`: their worlds are played tick by tick until they recur.
-        if self._tired or self.world.lost_answers or self.world.guards is not None:
+        if self._tired or self.world.lost_answers:
             self._tired = max(self._tired - 1, 0)
             return False
         others = [one for one in self._sleepers.values() if one is not caller]
@@ -187,11 +185,8 @@ class Leaper:
             for pair in truth.pairs.values():
                 yield from pair.sides.values()
 
-    def _guards(self) -> list[GuardTruth]:
-        return list(self.world.guards.by_key.values()) if self.world.guards is not None else []
-
     def _ailing(self) -> tuple[Any, ...]:
-        return tuple((one.silent, one.breaks, one.locked, one.slow_ms) for one in self._guards())
+        return tuple((one.silent, one.breaks, one.locked, one.slow_ms) for one in guards(self.world))
 
     def _mark(self) -> Mark:
         world = self.world
@@ -207,7 +202,7 @@ class Leaper:
                 tuple(one.state() for one in self._sleepers.values()),
                 (world.stored.memory, world.stored.version, world.revision),
                 tuple(_steady(side) for side in self._sides()),
-                tuple(guard.state for guard in self._guards()),
+                tuple(guard.state for guard in guards(world)),
             ),
         )
 
@@ -234,7 +229,7 @@ class Leaper:
         world.stored.memory, world.stored.version, world.revision = later.stored
         for side, steady in zip(self._sides(), later.sides, strict=True):
             _become(side, steady)
-        for guard, state in zip(self._guards(), later.guards, strict=True):
+        for guard, state in zip(guards(world), later.guards, strict=True):
             guard.state = state
         for one, state, decision in zip(self._sleepers.values(), later.states, later.decisions, strict=True):
             one.become(state, decision)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from failoverd.core.memory import Memory
 from failoverd.core.model import (
@@ -50,6 +50,7 @@ from failoverd.simulator.world_lead import WorldLeadership
 from failoverd.simulator.world_look import Look, stamp
 from failoverd.simulator.world_pair import RELAUNCH_MS, SyncPair
 from failoverd.simulator.world_side import CHANGING
+from failoverd.simulator.world_time import MS
 
 PATIENCE_MS = 2_000
 """A look waits this long for what does not answer."""
@@ -57,8 +58,8 @@ GRACE_MS = 100
 """And this long when it did not answer the last time either."""
 TIMEOUT_S = 3.0
 """How long a request to something that does not answer takes to fail."""
-SCAN_MS = 320
-"""How long a scan takes: 20 ms for the Lease that is read first, 300 ms for itself."""
+SCAN_MS, POINTS_MS = 320, 70
+"""How long a scan takes, of all or of the points: 20 ms for the Lease that is read first, 300 or 50 ms for itself."""
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ class WorldObserver:
 
     async def observe(self, now: Now, confirm: frozenset[str], instance: Instance) -> Snapshot:
         """One snapshot of the world as this instance can see it."""
-        assert now.mono <= timedelta(milliseconds=self.world.time.now_ms), "a look into the future"
+        assert now.mono <= self.world.time.now_ms * MS, "a look into the future"
         look, self.stirs = Look(self.world, self.host), self.world.time.stirs
         snapshot = self._snapshot(look, confirm, instance)
         if look.silent:
@@ -102,20 +103,23 @@ class WorldObserver:
         )
 
 
-def scanned(world: World, host: Host, action: Scan, asked: datetime) -> Receipt:
-    """What comes of a scan that was `asked` for `SCAN_MS` ago, where the API server answers."""
-    why = Look(world, host).mover_silent(action.app, action.volume, action.site)
+def scanned(world: World, host: Host, action: Scan | ScanPoints, asked: datetime) -> Receipt:
+    """What comes of a scan that was `asked` for and falls due now, where the API server answers."""
+    why, pair = Look(world, host).mover_silent(action.app, action.volume, action.site), world.apps[action.app].pairs
     if why:
         return Receipt(action=action, ok=False, detail=why)
     try:
-        return _scan_now(world, world.apps[action.app].pairs[action.volume], action, asked)
+        return _scan_now(world, pair[action.volume], action, asked)
     except _Refused as refused:
         return Receipt(action=action, ok=False, detail=str(refused))
 
 
-def _scan_now(world: World, pair: SyncPair, action: Scan, asked: datetime) -> Receipt:
+def _scan_now(world: World, pair: SyncPair, action: Scan | ScanPoints, asked: datetime) -> Receipt:
     """Raises _Refused."""
     side = pair.sides[action.site]
+    if isinstance(action, ScanPoints):
+        pair.scan(action.site, GUARD_FOLDER)
+        return Receipt(action=action, ok=True)
     if side.error or side.paused:
         raise _Refused(f"500 {side.error or 'folder is paused'}")
     pair.scan(action.site)
@@ -221,8 +225,7 @@ class WorldExecutor:
 
     async def _scan_points(self, action: ScanPoints) -> Receipt:
         pair = await self._mover(action.app, action.volume, action.site)
-        pair.scan(action.site, GUARD_FOLDER)
-        return Receipt(action=action, ok=True)
+        return _scan_now(self.world, pair, action, self.world.wall())
 
     async def _want(self, action: Want) -> Receipt:
         await self._api()

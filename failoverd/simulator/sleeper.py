@@ -34,6 +34,8 @@ class Sleeper:
     leadership: WorldLeadership
     observer: WorldObserver
     stir: Callable[[], None]
+    trapped: Callable[[], bool]
+    """Whether its process is to die of the next act that is more than a scan."""
     seen: Inputs | None = None
     decision: Decision | None = None
     reworded_ms: tuple[int, int] = (-1, -1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from failoverd.core.memory import Memory
 from failoverd.core.model import Amounts, Command, GuestState, PatchOp
@@ -26,7 +26,7 @@ from failoverd.simulator.world_node import GuestTruth, Node
 from failoverd.simulator.world_pair import SyncPair
 from failoverd.simulator.world_side import Side
 from failoverd.simulator.world_spec import WorldSpec
-from failoverd.simulator.world_time import Timeline
+from failoverd.simulator.world_time import MS, Timeline
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,7 +185,7 @@ class World:
         """The API server's clock, or one that is ahead of it."""
         at_ms = self.time.now_ms + offset_ms
         if self._wall is None or self._wall[0] != at_ms:
-            self._wall = at_ms, self.spec.beginning + timedelta(milliseconds=at_ms)
+            self._wall = at_ms, self.spec.beginning + at_ms * MS
         return self._wall[1]
 
     def place(self, truth: AppTruth, site: Site) -> Place:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from failoverd.core.model import Role
@@ -31,6 +31,7 @@ from failoverd.core.rules import SITES, Placing, Site
 from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_data import DATABASE, SHM, Content, Disk, File, Stretch
 from failoverd.simulator.world_recall import Bench
+from failoverd.simulator.world_time import MS
 
 if TYPE_CHECKING:
     from failoverd.simulator.world import World
@@ -133,7 +134,7 @@ class Guards:
         return disk
 
     def _wall(self, at_ms: int) -> datetime:
-        return self.world.spec.beginning + timedelta(milliseconds=at_ms)
+        return self.world.spec.beginning + at_ms * MS
 
     # -------------------------------------------------------------------- the object
 
@@ -218,7 +219,7 @@ class Guards:
 
     def _kept(self, guard: GuardTruth) -> tuple[Kept, ...]:
         state = guard.state
-        every = timedelta(milliseconds=READ_MS)
+        every = READ_MS * MS
         kept = Kept(
             database=DATABASE,
             size=1000,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from failoverd.core.model import Instance, Now
 from failoverd.simulator.world import Host, World
+from failoverd.simulator.world_time import MS
 
 RENEW_MS = 7_000
 DEADLINE_MS = 12_000
@@ -23,7 +23,7 @@ class WorldLeadership:
 
     def instance(self, now: Now) -> Instance:
         """What this instance knows of itself."""
-        now_ms = now.mono // timedelta(milliseconds=1)
+        now_ms = now.mono // MS
         if self.world.api_up and self.host.linked:
             self._last_ok_ms = now_ms
         mine = self.world.leader == self.host.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 from failoverd.core.model import (
@@ -29,6 +29,7 @@ from failoverd.simulator.world_app import AppTruth
 from failoverd.simulator.world_node import Node
 from failoverd.simulator.world_pair import SyncPair
 from failoverd.simulator.world_side import CHANGING, Side
+from failoverd.simulator.world_time import MS
 
 PROBE_AFTER_MS = 12_000
 """A kubelet is probed only when its lease has not moved for longer than a renewal takes."""
@@ -41,7 +42,7 @@ def stamp(world: World, at_ms: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _stamp(beginning: datetime, at_ms: int) -> str:
-    return (beginning + timedelta(milliseconds=at_ms)).isoformat(timespec="microseconds")[:-6] + "Z"
+    return (beginning + at_ms * MS).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class Look:
@@ -103,7 +104,7 @@ class Look:
             lease = self._lease(node)
         guest = before.guest
         if isinstance(guest, Guest) and node.powered:
-            uptime = timedelta(milliseconds=node.uptime_ms(self.now_ms))
+            uptime = node.uptime_ms(self.now_ms) * MS
             guest = Guest(
                 state=guest.state,
                 busy=guest.busy,
@@ -145,7 +146,7 @@ class Look:
             state=self.world.guest_state(node),
             busy=guest.task or (f"lock '{guest.lock}'" if guest.lock else ""),
             tasks_visible=guest.tasks_visible,
-            uptime=timedelta(milliseconds=node.uptime_ms(self.now_ms)) if node.powered else None,
+            uptime=node.uptime_ms(self.now_ms) * MS if node.powered else None,
             managed=guest.managed,
         )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import count
 from random import Random
 
 Planned = tuple[int, int, Callable[[], None], str]
 """(when, order, what, kind)."""
 
+MS = timedelta(milliseconds=1)
 LOOK = "look"
 """Kind of what changes nothing by itself: somebody wants to look at that moment."""
 

@@ -2,9 +2,14 @@
 
 from datetime import timedelta
 
+import pytest
+
+from failoverd.core.model import Scan, ScanPoints
+from failoverd.core.points import Duty, Wanted
+from failoverd.core.rules import Site
 from failoverd.simulator.clock import run, until
 from failoverd.simulator.daemons import Daemons
-from failoverd.simulator.idle_tick import Held, carry, pairs
+from failoverd.simulator.idle_tick import Held, carry, guards, pairs
 from failoverd.simulator.leap import Leaper
 from failoverd.simulator.ports import Recorder
 from failoverd.simulator.scenario_world import spec_of
@@ -61,6 +66,21 @@ def test_what_is_carried_on_is_what_decide_carries_on():
     assert scans > 40
 
 
+def test_where_guards_run_the_scans_of_their_points_are_carried_on_too():
+    compared, points, both = 0, 0, 0
+    for inputs, decision in ticks(f"{TWO} guard=yes", 300_000):
+        if inputs[4].mono < timedelta(seconds=60):
+            continue  # guards are told what to do
+        assert not decision.notes
+        memory, watch, asked = carry(*inputs)
+        assert (memory, watch, asked) == (decision.memory, decision.watch, decision.actions)
+        kinds = {type(act) for act in asked}
+        compared, points, both = compared + 1, points + (ScanPoints in kinds), both + (kinds == {Scan, ScanPoints})
+    assert compared > 80
+    assert points > 20
+    assert both > 3
+
+
 def test_without_an_api_server_only_what_was_seen_is_carried_on():
     silent = [one for one in ticks(TWO, 100_000, "stall_api 60s") if one[0][4].mono.total_seconds() > 80]
     assert silent
@@ -81,11 +101,17 @@ def seen(world):
     ]
     files = [dict(side.disk.files) for pair in pairs(world) for side in pair.sides.values()]
     links = [(pair.pulling, pair.real, set(pair._planned)) for pair in pairs(world)]
-    return world.time.now_ms, world.time.planned(), copies, files, links, world.stored.version, world.revision
+    said = [guard.state for guard in guards(world)]
+    return world.time.now_ms, world.time.planned(), copies, files, links, said, world.stored.version, world.revision
 
 
-def test_a_world_that_was_tried_out_is_taken_back():
-    world = World(spec_of("world seed=3"))
+@pytest.mark.parametrize("guard", ["no", "yes"])
+def test_a_world_that_was_tried_out_is_taken_back(guard):
+    world = World(spec_of(f"world seed=3 guard={guard}"))
+    for found in guards(world):
+        assert world.guards is not None
+        duty = Duty.MAKE if found.key[2] is Site.PRIMARY else Duty.PROVE
+        assert world.guards.order(found.key, Wanted(duty=duty, epoch=0, active=Site.PRIMARY), "")
     world.advance(30_500)
     before, held = seen(world), Held.of(world, pairs(world))
     for at_ms in range(31_000, 62_000, 1_000):

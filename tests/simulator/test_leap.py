@@ -23,8 +23,9 @@ from failoverd.simulator.world import World
 from failoverd.simulator.world_data import Stretch
 
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
-SEEDS = (*range(1_000, 1_008), 2_064, 2_073, 2_075)
-"""The last three were not the same once: Memory lost between two saves, an act that falls due without a word."""
+SEEDS = (*range(1_000, 1_008), 2_064, 2_073, 2_075, 7_000_025)
+"""The last four were not the same once: Memory lost between two saves, an act that falls due without a word, points
+announced by a daemon that was to die of it."""
 QUIET = "world seed=3 stable_for=600s cooldown=900s fence=k3s-w1,k3s-w2"
 SHORT = "world seed=3 stable_for=150s cooldown=200s fence=k3s-w1,k3s-w2"
 """A day that is played tick by tick costs what it lasts: here all that waits has come about after minutes."""
