@@ -21,9 +21,8 @@ from tests.component.daemon import CONFIG, Status, deciding, moved, well
 
 NAMES = ("sonarr", "radarr", "lidarr")
 REASONS = {
-    "radarr": "Syncthing of media/radarr data at backup: .*the API key from its Secret is refused .403 CSRF Error.",
-    "lidarr": "Syncthing of media/lidarr data at backup: .*its certificate is not the one in its Secret"
-    ".*volsync-lidarr-backup-api.media",
+    "radarr": "at backup: .*the API key from its Secret is refused .403 CSRF Error.",
+    "lidarr": "at backup: .*its certificate is not the one in its Secret.*volsync-lidarr-backup-api.media",
 }
 
 
